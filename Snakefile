@@ -1,0 +1,27 @@
+"""Few-shot anomaly detection over every class of a data set, from images to tables.
+
+Options: config/README.md. Usual call: snakemake --cores 40
+"""
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+if not workflow.overwrite_configfiles:
+
+    configfile: "config/config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/features.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/tables.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        TABLES,
+        PANELS,

@@ -1,0 +1,168 @@
+"""The configuration: checked, completed, and resolved for one training."""
+
+import copy
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
+from jsonschema import Draft202012Validator, ValidationError
+from jsonschema.exceptions import best_match
+
+from promptad import layouts
+from promptad.errors import UserError
+from promptad.prompts import check_state, class_words
+from promptad.variants import parse_variant
+
+SCHEMA = Path(__file__).parents[1] / "schemas" / "config.schema.yaml"
+TRAINING_KEYS = ("epochs", "eval_every", "training")
+
+
+def load_config(path: str | Path) -> dict:
+    """Read, check and complete a configuration file."""
+    return complete(read_yaml(path))
+
+
+def complete(config: Mapping) -> dict:
+    """Check a configuration and fill in every default.
+
+    Raises UserError naming a wrong or unknown option.
+    """
+    schema = read_yaml(SCHEMA)
+    error = best_match(Draft202012Validator(schema).iter_errors(config))
+    if error is not None:
+        raise UserError(f"config: {_explained(error)}")
+    completed = _with_defaults(schema, config)
+    general = schema["properties"]["training"]["default"]
+    completed["training"] = _merge(general, completed["training"])
+    _check_meaning(completed)
+    return completed
+
+
+def read_yaml(path: str | Path) -> dict:
+    """Read a YAML mapping; UserError if it is missing or malformed."""
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: no valid YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: must hold options as `name: value`")
+    return content
+
+
+def class_names(dataset: Mapping) -> list[str]:
+    """The classes of a data set: as configured, or all that its folder holds."""
+    if dataset["classes"] != "all":
+        return list(dataset["classes"])
+    found = layouts.list_classes(dataset["layout"], dataset["root"])
+    if not found:
+        raise UserError(f"{dataset['root']}: holds no CLASS/train/good folder; mend `root`")
+    return found
+
+
+def class_files(config: Mapping, dataset: str, class_name: str) -> layouts.ClassFiles:
+    """The files of one class."""
+    source = config["datasets"][dataset]
+    return layouts.list_class(source["layout"], source["root"], class_name)
+
+
+def class_override(config: Mapping, dataset: str, class_name: str) -> dict:
+    """What the configuration says of this class alone."""
+    return config["overrides"].get(dataset, {}).get(class_name, {})
+
+
+def class_prompts(config: Mapping, dataset: str, class_name: str) -> dict:
+    """Words of a class and its abnormal states, `text` and `states`."""
+    path = config["datasets"][dataset].get("prompts")
+    known = read_yaml(path).get(class_name, {}) if path else {}
+    merged = known | class_override(config, dataset, class_name)
+    states = [*config["states"], *merged.get("states", [])]
+    for state in states:
+        check_state(state)
+    if not states:
+        raise UserError(f"states: none for {class_name}; name at least one")
+    return {"text": merged.get("text", class_words(class_name)), "states": states}
+
+
+def training_options(
+    config: Mapping, experiment: str, dataset: str, class_name: str, task: str
+) -> dict:
+    """The flat options of one training: general, then experiment, then class."""
+    layers = (
+        config,
+        config["experiments"][experiment],
+        class_override(config, dataset, class_name),
+    )
+    merged = {}
+    for layer in layers:
+        merged = _merge(merged, {k: layer[k] for k in TRAINING_KEYS if k in layer})
+    options = merged.pop("training") | merged
+    return options | {"n_pro": options["n_pro"][task]}
+
+
+def class_tasks(config: Mapping, files: layouts.ClassFiles) -> list[str]:
+    """The configured tasks that a class has the data for: seg needs masks."""
+    return [task for task in config["tasks"] if task == "cls" or files.has_masks]
+
+
+def _merge(base: Mapping, update: Mapping) -> dict:
+    merged = dict(base)
+    for key, value in update.items():
+        both = isinstance(value, Mapping) and isinstance(base.get(key), Mapping)
+        merged[key] = _merge(base[key], value) if both else value
+    return merged
+
+
+def _with_defaults(schema: Mapping | bool | None, value: Mapping) -> dict:
+    """`value` with the schema's defaults where it says nothing."""
+    if not isinstance(schema, Mapping):
+        return dict(value)
+    parts = schema.get("properties", {})
+    given = {k: copy.deepcopy(p["default"]) for k, p in parts.items() if "default" in p}
+    given |= value
+    parts = {key: parts.get(key, schema.get("additionalProperties")) for key in given}
+    return {
+        key: _with_defaults(parts[key], entry) if isinstance(entry, Mapping) else entry
+        for key, entry in given.items()
+    }
+
+
+def _check_meaning(config: Mapping) -> None:
+    for name, experiment in config["experiments"].items():
+        try:
+            parse_variant(experiment["variant"])
+        except UserError as error:
+            raise UserError(f"config: experiments.{name}.{error}") from None
+    for dataset, classes in config["overrides"].items():
+        known = config["datasets"].get(dataset)
+        if known is None:
+            raise UserError(f"config: overrides.{dataset}: no such data set in `datasets`")
+        unknown = set(classes) - set(class_names(known))
+        if unknown:
+            raise UserError(
+                f"config: overrides.{dataset}.{min(unknown)}: no such class in {dataset}"
+            )
+
+
+def _explained(error: ValidationError) -> str:
+    where = _join(*error.absolute_path)
+    if error.validator == "additionalProperties":
+        return _unknown_option(where, error)
+    if error.validator == "required":
+        missing = next(key for key in error.validator_value if key not in error.instance)
+        return f"{_join(where, missing)}: must be given"
+    return f"{where or 'file'}: {error.message}"
+
+
+def _unknown_option(where: str, error: ValidationError) -> str:
+    known = error.schema["properties"]
+    unknown = next(key for key in error.instance if key not in known)
+    close = difflib.get_close_matches(str(unknown), known, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+    return f"{_join(where, unknown)}: unknown option; {hint}"
+
+
+def _join(*parts: object) -> str:
+    return ".".join(str(part) for part in parts if part != "")

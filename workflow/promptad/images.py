@@ -1,0 +1,133 @@
+"""From image and mask files to square uint8 arrays."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageOps
+
+from promptad.errors import UserError
+from promptad.layouts import Sample
+
+SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I")
+WITH_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
+
+
+def load_images(
+    samples: Sequence[Sample], size: int, threads: int
+) -> dict[str, np.ndarray]:
+    """Decode and resize images, `threads` at once.
+
+    Returns `images` uint8 [N, size, size, 3] RGB, `labels` uint8 [N], `names` str [N].
+    """
+    with ThreadPoolExecutor(threads) as pool:
+        images = list(pool.map(lambda s: square(read_image(s.path), size), samples))
+    return {
+        "images": np.stack(images),
+        "labels": np.array([sample.label for sample in samples], np.uint8),
+        "names": np.array([sample.name for sample in samples]),
+    }
+
+
+def load_masks(
+    samples: Sequence[Sample], resolution: int, threads: int
+) -> dict[str, np.ndarray]:
+    """Decode and resize the masks of test images.
+
+    Returns `masks` uint8 [N, resolution, resolution], 1 is defect. Raises UserError
+    if a defect image has no mask, or one of another size than the image.
+    """
+    with ThreadPoolExecutor(threads) as pool:
+        masks = list(pool.map(lambda s: _load_mask(s, resolution), samples))
+    return {
+        "masks": np.stack(masks),
+        "names": np.array([sample.name for sample in samples]),
+    }
+
+
+def _load_mask(sample: Sample, resolution: int) -> np.ndarray:
+    if sample.label == 0:
+        return np.zeros((resolution, resolution), np.uint8)
+    if sample.mask is None:
+        raise UserError(
+            f"{sample.path}: defect image without a mask; add its mask under "
+            "ground_truth, or remove all masks of the class to skip seg"
+        )
+    mask = read_mask(sample.mask)
+    if mask.shape != (expected := image_shape(sample.path)):
+        raise UserError(
+            f"{sample.mask}: mask is {mask.shape[1]}x{mask.shape[0]} pixels, its image "
+            f"{expected[1]}x{expected[0]}; give the mask the size of the image"
+        )
+    return resize_mask(mask, resolution)
+
+
+def read_image(path: Path) -> np.ndarray:
+    """Decode an image file, upright, to uint8 [H, W, 3] RGB."""
+    image = _decoded(path)
+    if image.mode in SIXTEEN_BIT:
+        image = _eight_bit(image)
+    return np.asarray(image.convert("RGB"))
+
+
+def read_mask(path: Path) -> np.ndarray:
+    """Decode a mask file to bool [H, W]; any value above 0 is defect."""
+    mask = _decoded(path)
+    if mask.mode in WITH_ALPHA:
+        mask = mask.convert("RGB")
+    array = np.asarray(mask)
+    return array.reshape(*array.shape[:2], -1).max(-1) > 0
+
+
+def image_shape(path: Path) -> tuple[int, int]:
+    """Height and width of an upright image, read from its header alone."""
+    with _opened(path) as image:
+        turned = image.getexif().get(0x0112, 1) >= 5
+        return image.size if turned else image.size[::-1]
+
+
+def square(image: np.ndarray, size: int) -> np.ndarray:
+    """Squash uint8 [H, W, 3] to [size, size, 3], so that image and mask stay aligned.
+
+    An axis that shrinks is averaged over areas, one that grows is interpolated
+    cubically.
+    """
+    height, width = image.shape[:2]
+    if height > size or width > size:
+        shrunk = min(width, size), min(height, size)
+        image = cv2.resize(image, shrunk, interpolation=cv2.INTER_AREA)
+    if height < size or width < size:
+        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_CUBIC)
+    return image
+
+
+def resize_mask(mask: np.ndarray, resolution: int) -> np.ndarray:
+    """Nearest-neighbour resize of a bool mask [H, W] to uint8 [resolution]*2."""
+    shape = (resolution, resolution)
+    return cv2.resize(mask.astype(np.uint8), shape, interpolation=cv2.INTER_NEAREST)
+
+
+def _decoded(path: Path) -> Image.Image:
+    with _opened(path) as image:
+        try:
+            image.load()
+        except (OSError, SyntaxError, ValueError) as error:
+            raise _unreadable(path, error) from error
+        return ImageOps.exif_transpose(image)
+
+
+def _opened(path: Path) -> Image.Image:
+    try:
+        return Image.open(path)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    return Image.fromarray((np.asarray(image, np.uint32) >> 8).astype(np.uint8))
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path}: cannot be read as an image ({error}); replace the file")

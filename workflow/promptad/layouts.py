@@ -1,0 +1,160 @@
+"""Where the images of a class lie, for each supported data set layout."""
+
+import csv
+from pathlib import Path
+from typing import NamedTuple
+
+from promptad.errors import UserError
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
+GOOD = "good"
+VISA_SPLIT = Path("split_csv", "1cls.csv")
+
+
+class Sample(NamedTuple):
+    """One image: name within its class, file, 0 good or 1 defect, its mask's file."""
+
+    name: str
+    path: Path
+    label: int
+    mask: Path | None
+
+
+class ClassFiles(NamedTuple):
+    """Good training images and test images of a class, each sorted by name."""
+
+    train: list[Sample]
+    test: list[Sample]
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether pixel-level evaluation is possible at all."""
+        return any(sample.mask for sample in self.test)
+
+    @property
+    def mask_files(self) -> list[Path]:
+        """The mask files of the test images."""
+        return [sample.mask for sample in self.test if sample.mask]
+
+
+def list_class(layout: str, root: str | Path, name: str) -> ClassFiles:
+    """List the images of class `name`.
+
+    Layouts: `mvtec` and `folder` are CLASS/train/good, CLASS/test/*,
+    CLASS/ground_truth/*; `visa` is that (as prepared for the 1-class protocol, also
+    below a folder `1cls`) or the original download with its split_csv/1cls.csv.
+
+    Raises UserError if there is no such class, no good training image, or no test
+    image of either kind.
+    """
+    root = data_root(layout, root)
+    if _is_visa_download(layout, root):
+        files = _visa_download(root, name)
+    else:
+        files = _folders(root, name)
+    return _checked(files, root / name)
+
+
+def list_classes(layout: str, root: str | Path) -> list[str]:
+    """Sorted names of the classes below `root`."""
+    root = data_root(layout, root)
+    if _is_visa_download(layout, root):
+        return sorted({row["object"] for row in _split_rows(root)})
+    return sorted(path.parents[1].name for path in root.glob("*/train/good"))
+
+
+def data_root(layout: str, root: str | Path) -> Path:
+    """The folder that holds the class folders; UserError if it is not there."""
+    root = Path(root)
+    if not root.is_dir():
+        raise UserError(f"{root}: no such data folder; mend `root` of its data set")
+    prepared = root / "1cls"
+    return prepared if layout == "visa" and prepared.is_dir() else root
+
+
+def _is_visa_download(layout: str, root: Path) -> bool:
+    return layout == "visa" and (root / VISA_SPLIT).is_file()
+
+
+def _folders(root: Path, name: str) -> ClassFiles:
+    folder = root / name
+    if not folder.is_dir():
+        raise _no_class(root, name)
+    train = [_sample(path, 0, None) for path in image_files(folder / "train" / GOOD)]
+    test = []
+    for kind in _subfolders(folder / "test"):
+        masks = _masks_by_stem(folder / "ground_truth" / kind.name)
+        label = int(kind.name != GOOD)
+        test += [_sample(p, label, _mask_of(p, masks)) for p in image_files(kind)]
+    return ClassFiles(train, test)
+
+
+def _sample(path: Path, label: int, mask: Path | None) -> Sample:
+    return Sample(f"{path.parent.name}/{path.name}", path, label, mask)
+
+
+def _masks_by_stem(folder: Path) -> dict[str, Path]:
+    return {path.stem: path for path in image_files(folder)}
+
+
+def _mask_of(image: Path, masks: dict[str, Path]) -> Path | None:
+    return masks.get(f"{image.stem}_mask") or masks.get(image.stem)
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Image files directly in `folder`, sorted by name; none if it does not exist."""
+    if not folder.is_dir():
+        return []
+    return sorted(p for p in folder.iterdir() if _is_image(p))
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.is_dir())
+
+
+def _visa_download(root: Path, name: str) -> ClassFiles:
+    rows = [row for row in _split_rows(root) if row["object"] == name]
+    if not rows:
+        raise _no_class(root, name)
+    samples = {"train": [], "test": []}
+    for row in rows:
+        label = int(row["label"] != "normal")
+        mask = root / row["mask"] if row["mask"] else None
+        samples[row["split"]].append(_sample(root / row["image"], label, mask))
+    train = [sample for sample in samples["train"] if sample.label == 0]
+    return ClassFiles(sorted(train), sorted(samples["test"]))
+
+
+def _split_rows(root: Path) -> list[dict]:
+    with open(root / VISA_SPLIT, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _no_class(root: Path, name: str) -> UserError:
+    found = ", ".join(path.name for path in _subfolders(root)) or "nothing"
+    return UserError(
+        f"{root / name}: no such class folder; {root} holds {found}: "
+        "mend `root` or `classes` of the data set"
+    )
+
+
+def _checked(files: ClassFiles, folder: Path) -> ClassFiles:
+    kinds = {sample.label for sample in files.test}
+    if not files.train:
+        raise UserError(
+            f"{folder / 'train' / GOOD}: no good training image "
+            f"({', '.join(sorted(SUFFIXES))}); add some or leave the class out"
+        )
+    if kinds != {0, 1}:
+        missing = "good" if 0 not in kinds else "defect"
+        raise UserError(
+            f"{folder / 'test'}: no {missing} test image, AUROC needs good and "
+            "defect ones; add some or leave the class out"
+        )
+    return files

@@ -1,0 +1,73 @@
+"""Pictures for people: image, mask and anomaly map side by side."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from promptad.runs import full_maps
+from promptad.storage import atomic, read_npz
+
+PERCENTILES = (1, 99.5)
+OPACITY = 0.5
+
+
+def panels_from_files(
+    folder: str | Path,
+    resolution: int,
+    images: str,
+    scores: str,
+    masks: str | None = None,
+) -> None:
+    """Draw the panels of a run from its cached files; see `write_panels`.
+
+    A seg run shows its fused maps after the last epoch, a cls run the visual maps.
+    """
+    test, run = read_npz(images), read_npz(scores)
+    grids = run["visual"] if "visual" in run else run["last"]
+    mask = read_npz(masks)["masks"] if masks else None
+    write_panels(folder, test["images"], test["names"], grids, mask, resolution)
+
+
+def write_panels(
+    folder: str | Path,
+    images: np.ndarray,
+    names: np.ndarray,
+    grids: np.ndarray,
+    masks: np.ndarray | None,
+    resolution: int,
+) -> None:
+    """Write one PNG per test image into `folder`, named `DEFECT_NAME.png`.
+
+    images: uint8 [N, S, S, 3] RGB. grids: maps [N, G, G]. masks: [N, R, R] or None.
+    All panels of a class share one colour scale.
+    """
+    maps = full_maps(grids, resolution)
+    low, high = np.percentile(maps, PERCENTILES)
+    heat = np.clip((maps - low) / max(high - low, 1e-12), 0, 1)
+    for index, name in enumerate(names):
+        mask = None if masks is None else masks[index]
+        panel = draw_panel(images[index], heat[index], mask)
+        with atomic(Path(folder, _file_name(name))) as temporary:
+            _, encoded = cv2.imencode(".png", cv2.cvtColor(panel, cv2.COLOR_RGB2BGR))
+            temporary.write_bytes(encoded)
+
+
+def draw_panel(image: np.ndarray, heat: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+    """Image, mask if there is one, and heat over image: uint8 [R, 2R or 3R, 3] RGB.
+
+    image: uint8 [S, S, 3] RGB. heat: [R, R] in 0..1. mask: [R, R], 1 is defect.
+    """
+    size = heat.shape[::-1]
+    image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    colours = cv2.applyColorMap((heat * 255).astype(np.uint8), cv2.COLORMAP_JET)
+    colours = cv2.cvtColor(colours, cv2.COLOR_BGR2RGB)
+    overlay = cv2.addWeighted(image, 1 - OPACITY, colours, OPACITY, 0)
+    tiles = [image, overlay]
+    if mask is not None:
+        tiles.insert(1, np.repeat(mask[..., None] * np.uint8(255), 3, axis=2))
+    return np.hstack(tiles)
+
+
+def _file_name(name: str) -> str:
+    return f"{Path(name).with_suffix('').as_posix().replace('/', '_')}.png"

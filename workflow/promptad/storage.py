@@ -1,0 +1,73 @@
+"""Artefacts on disk: written whole or not at all, and carrying their settings."""
+
+import json
+import os
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from promptad.errors import UserError
+
+SETTINGS = "settings"
+
+
+@contextmanager
+def atomic(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path that takes the place of `path` once the block succeeds.
+
+    A killed or failing writer leaves nothing under the final name.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write `text` as UTF-8, atomically."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, value: object) -> None:
+    """Write `value` as indented JSON with sorted keys, atomically."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
+
+
+def write_npz(
+    path: str | Path, arrays: Mapping[str, np.ndarray], settings: Mapping
+) -> None:
+    """Write arrays and the settings that made them, uncompressed, never pickled."""
+    described = {**arrays, SETTINGS: np.array(json.dumps(settings, sort_keys=True))}
+    with atomic(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, allow_pickle=False, **described)
+
+
+def read_npz(path: str | Path, *names: str) -> dict[str, np.ndarray]:
+    """Read the named arrays (all arrays without names) of an artefact.
+
+    Raises UserError if the file is missing, damaged, or lacks one of them.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            wanted = names or [name for name in file.files if name != SETTINGS]
+            return {name: file[name] for name in wanted}
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise damaged(path, error) from error
+    except (zipfile.BadZipFile, zlib.error) as error:
+        raise damaged(path, error) from error
+
+
+def damaged(path: str | Path, error: Exception) -> UserError:
+    """The error for an artefact that cannot be read as what it should be."""
+    return UserError(f"{path}: damaged ({error}); delete it and run again")

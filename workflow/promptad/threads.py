@@ -1,0 +1,36 @@
+"""Keep one job within its thread budget."""
+
+import os
+
+import cv2
+import threadpoolctl
+
+POOL_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
+
+
+def limit_threads(threads: int) -> None:
+    """Limit OpenMP, BLAS and OpenCV to `threads`, loaded already or later.
+
+    Environment variables reach the libraries that are loaded afterwards,
+    threadpoolctl those that are loaded; OpenCV heeds neither.
+    """
+    for variable in POOL_VARIABLES:
+        os.environ[variable] = str(threads)
+    cv2.setNumThreads(threads)
+    threadpoolctl.threadpool_limits(threads)
+
+
+def limit_torch_threads(threads: int) -> None:
+    """Limit torch to `threads` within an operation and one operation at a time."""
+    import torch
+
+    limit_threads(threads)
+    torch.set_num_threads(threads)
+    if torch.get_num_interop_threads() != 1:
+        torch.set_num_interop_threads(1)

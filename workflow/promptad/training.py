@@ -1,0 +1,160 @@
+"""Prompt learning on cached features, evaluated on a schedule."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from promptad import losses, metrics, scores
+from promptad.text import Contexts, Words, anomaly_prompts, encode_prompts
+from promptad.transformer import Tower
+
+CONTEXT_STD = 0.02
+SELECTIONS = ("last", "best")
+PRIMARY = {"cls": "image_auroc", "seg": "pixel_auroc"}
+
+
+class Evaluation(NamedTuple):
+    """The prompts and predictions of one evaluated epoch."""
+
+    epoch: int
+    auroc: float
+    contexts: Contexts
+    prompts: Tensor
+    predictions: np.ndarray
+
+
+class Run(NamedTuple):
+    """A finished training: `last` and `best` evaluation, one row per epoch."""
+
+    last: Evaluation
+    best: Evaluation
+    history: list[dict]
+
+
+def evaluation_epochs(epochs: int, every: int) -> list[int]:
+    """Epochs (from 1) that are evaluated: every `every`-th and the last."""
+    return sorted({*range(every, epochs + 1, every), epochs})
+
+
+def initial_contexts(options: Mapping, width: int, seed: int) -> Contexts:
+    """Contexts drawn from N(0, 0.02^2), the same for every class and shot number."""
+    generator = torch.Generator().manual_seed(seed)
+    shapes = (options["n_pro"], options["n_ctx"]), (options["n_pro_ab"], options["n_ctx_ab"])
+    draws = [torch.randn(*shape, width, generator=generator) for shape in shapes]
+    return Contexts(*(CONTEXT_STD * draw for draw in draws))
+
+
+def temperature(tower: Tower, options: Mapping) -> float:
+    """The factor of all logits: `logit_scale` as stored (as published) or its exp."""
+    stored = tower.config["logit_scale"]
+    return stored if options["temperature"] == "stored" else float(np.exp(stored))
+
+
+def fit(
+    tower: Tower,
+    words: Words,
+    contexts: Contexts,
+    features: Tensor,
+    evaluate: Callable[[Tensor], tuple[np.ndarray, float]],
+    options: Mapping,
+) -> Run:
+    """Learn contexts from normal image features, full batch, one step an epoch.
+
+    features: [k, D] (cls) or [k, P, D] (seg). evaluate: from prompts [2, D] to
+    predictions and AUROC. options: see config/README.md.
+    """
+    contexts = Contexts(*(c.detach().clone().requires_grad_() for c in contexts))
+    optimizer, schedule = _optimizer(contexts, options)
+    due = evaluation_epochs(options["epochs"], options["eval_every"])
+    history, best, last = [], None, None
+    for epoch in tqdm(range(1, options["epochs"] + 1), "train", mininterval=1):
+        row = {"epoch": epoch, "lr": schedule.get_last_lr()[0]}
+        row |= _step(tower, words, contexts, features, optimizer, options)
+        schedule.step()
+        if epoch in due:
+            last = _evaluation(epoch, tower, words, contexts, evaluate)
+            best = last if best is None or last.auroc > best.auroc else best
+            row["auroc"] = last.auroc
+        history.append(row)
+    return Run(last, best, history)
+
+
+def _optimizer(contexts: Contexts, options: Mapping):
+    optimizer = torch.optim.SGD(
+        contexts,
+        lr=options["lr"],
+        momentum=options["momentum"],
+        weight_decay=options["weight_decay"],
+    )
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
+        optimizer, options["epochs"], eta_min=options["min_lr"]
+    )
+    return optimizer, schedule
+
+
+def _step(
+    tower: Tower,
+    words: Words,
+    contexts: Contexts,
+    features: Tensor,
+    optimizer: torch.optim.Optimizer,
+    options: Mapping,
+) -> dict[str, float]:
+    text = encode_prompts(tower, words, contexts)
+    factor = temperature(tower, options)
+    terms = losses.objective(features, text, factor, options["match_weight"])
+    optimizer.zero_grad()
+    terms.total.backward()
+    optimizer.step()
+    return {name: float(term) for name, term in terms._asdict().items()}
+
+
+@torch.no_grad()
+def _evaluation(
+    epoch: int, tower: Tower, words: Words, contexts: Contexts, evaluate: Callable
+) -> Evaluation:
+    prompts = anomaly_prompts(encode_prompts(tower, words, contexts))
+    predictions, auroc = evaluate(prompts)
+    kept = Contexts(*(c.detach().clone() for c in contexts))
+    return Evaluation(epoch, auroc, kept, prompts, predictions)
+
+
+def image_evaluator(
+    features: Tensor, visual: Tensor, labels: np.ndarray, factor: float, resolution: int
+) -> Callable[[Tensor], tuple[np.ndarray, float]]:
+    """Evaluate prompts on images: fused scores [N] and image AUROC.
+
+    features: global [N, D]. visual: maps [N, G, G] of the patch memory. labels: [N].
+    """
+    peaks = scores.peak_scores(visual, resolution)
+
+    def evaluate(prompts: Tensor) -> tuple[np.ndarray, float]:
+        textual = scores.textual_scores(features, prompts, factor)
+        fused = scores.harmonic(peaks, textual).cpu().numpy()
+        return fused, metrics.auroc(labels, fused)
+
+    return evaluate
+
+
+def pixel_evaluator(
+    features: Tensor, visual: Tensor, masks: np.ndarray, factor: float
+) -> Callable[[Tensor], tuple[np.ndarray, float]]:
+    """Evaluate prompts on pixels: fused maps [N, G, G] and pixel AUROC.
+
+    features: patches [N, G*G, D]. visual: maps [N, G, G] of the patch memory.
+    masks: [N, R, R]; the AUROC is that of the maps at their size.
+    """
+    matrix = scores.anomaly_map_matrix(visual.shape[-1], masks.shape[-1])
+    matrix = matrix.to(visual.device)
+
+    def evaluate(prompts: Tensor) -> tuple[np.ndarray, float]:
+        textual = scores.textual_scores(features, prompts, factor).view_as(visual)
+        fused = scores.harmonic(textual, visual)
+        maps = scores.resize_maps(fused, matrix).cpu().numpy()
+        return fused.cpu().numpy(), metrics.auroc(masks, maps)
+
+    return evaluate

@@ -1,0 +1,86 @@
+"""CLIP towers as plain tensors, and the parts of a pre-norm transformer block.
+
+Tensor names are those of open_clip (`transformer.resblocks.0.attn.in_proj_weight`).
+"""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from promptad.storage import atomic, damaged
+
+
+class Tower(NamedTuple):
+    """Weights by name, and the configuration the weights do not tell.
+
+    `config` holds `heads`, `layers`, `activation` (gelu | quick_gelu), `eps`, and
+    for vision `image_size`, `patch_size`, `mean`, `std`, for text `context_length`,
+    `logit_scale`.
+    """
+
+    weights: dict[str, Tensor]
+    config: dict
+
+
+def save_tower(path: str | Path, tower: Tower) -> None:
+    """Write a tower to one safetensors file, atomically."""
+    tensors = {name: t.detach().contiguous() for name, t in tower.weights.items()}
+    with atomic(path) as temporary:
+        save_file(tensors, temporary, {"config": json.dumps(tower.config)})
+
+
+def load_tower(path: str | Path, device: str = "cpu") -> Tower:
+    """Memory-map a tower; UserError if the file is missing or damaged."""
+    try:
+        with safe_open(path, "pt", device=device) as file:
+            weights = {name: file.get_tensor(name) for name in file.keys()}
+            return Tower(weights, json.loads(file.metadata()["config"]))
+    except (OSError, SafetensorError, KeyError, TypeError) as error:
+        raise damaged(path, error) from error
+
+
+def block_weights(tower: Tower, index: int) -> dict[str, Tensor]:
+    """The weights of block `index` under their short names (`ln_1.weight`, ...)."""
+    prefix = f"transformer.resblocks.{index}."
+    weights = tower.weights.items()
+    return {n.removeprefix(prefix): w for n, w in weights if n.startswith(prefix)}
+
+
+def layer_norm(x: Tensor, weights: dict[str, Tensor], name: str, eps: float) -> Tensor:
+    """Layer norm over the last axis."""
+    weight, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
+    return F.layer_norm(x, weight.shape, weight, bias, eps)
+
+
+def split_heads(h: Tensor, weights: dict[str, Tensor], heads: int) -> tuple[Tensor, ...]:
+    """Queries, keys and values [B, heads, T, d] of normalised tokens [B, T, D]."""
+    qkv = F.linear(h, weights["attn.in_proj_weight"], weights["attn.in_proj_bias"])
+    shaped = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in qkv.chunk(3, -1))
+    return tuple(shaped)
+
+
+def attend(
+    q: Tensor, k: Tensor, v: Tensor, weights: dict[str, Tensor], causal: bool = False
+) -> Tensor:
+    """Attention of [B, heads, T, d] with the output projection, [B, T, D]."""
+    mixed = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
+    joined = mixed.transpose(1, 2).flatten(2)  # (B, T, D)
+    return F.linear(joined, weights["attn.out_proj.weight"], weights["attn.out_proj.bias"])
+
+
+def feed_forward(x: Tensor, weights: dict[str, Tensor], config: dict) -> Tensor:
+    """The block's second half without its skip, `mlp(ln_2(x))`."""
+    h = layer_norm(x, weights, "ln_2", config["eps"])
+    h = F.linear(h, weights["mlp.c_fc.weight"], weights["mlp.c_fc.bias"])
+    h = h * torch.sigmoid(1.702 * h) if _is_quick(config) else F.gelu(h)
+    return F.linear(h, weights["mlp.c_proj.weight"], weights["mlp.c_proj.bias"])
+
+
+def _is_quick(config: dict) -> bool:
+    return config["activation"] == "quick_gelu"

@@ -1,0 +1,126 @@
+"""Frozen image features: one pass through CLIP's vision tower per image and variant."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+from promptad.transformer import (
+    Tower,
+    attend,
+    block_weights,
+    feed_forward,
+    layer_norm,
+    split_heads,
+)
+from promptad.variants import Variant
+
+
+def embed_images(
+    tower: Tower, images: np.ndarray, variant: Variant, device: str = "cpu", batch: int = 8
+) -> dict[str, np.ndarray]:
+    """Features of uint8 images [N, S, S, 3]; see `embed` for what comes back."""
+    batches = [
+        embed(tower, normalise_pixels(images[start : start + batch], tower, device), variant)
+        for start in tqdm(range(0, len(images), batch), "embed", mininterval=1)
+    ]
+    names = batches[0]
+    return {name: torch.cat([b[name] for b in batches]).cpu().numpy() for name in names}
+
+
+def normalise_pixels(images: np.ndarray, tower: Tower, device: str) -> Tensor:
+    """uint8 [B, S, S, 3] to float32 [B, 3, S, S] with the backbone's mean and std."""
+    mean = torch.tensor(tower.config["mean"], device=device)
+    std = torch.tensor(tower.config["std"], device=device)
+    pixels = torch.from_numpy(images).to(device).float() / 255
+    return ((pixels - mean) / std).permute(0, 3, 1, 2).contiguous()
+
+
+@torch.inference_mode()
+def embed(tower: Tower, pixels: Tensor, variant: Variant) -> dict[str, Tensor]:
+    """L2-normalised features of normalised pixels [B, 3, S, S].
+
+    Returns `global` [B, D], `patch` [B, G*G, D], `mid1` and `mid2` [B, G*G, Dv].
+
+    Source: PromptAD (Li et al., CVPR 2024) and its public code; in the dual path
+    the memory features hold the attention residual of the block after the one they
+    are named after, because the published code keeps a view that the next block
+    changes in place.
+    """
+    tokens = _tokens(tower, pixels)
+    run = _dual_path if variant.path == "dual" else _single_path
+    summary, dense, mids = run(tower, tokens, variant)
+    features = {
+        "global": _project(tower, summary[:, :1])[:, 0],
+        "patch": _project(tower, dense[:, 1:]),
+        "mid1": mids[0][:, 1:],
+        "mid2": mids[1][:, 1:],
+    }
+    return {name: F.normalize(x, dim=-1) for name, x in features.items()}
+
+
+def memory_blocks(layers: int) -> tuple[int, int]:
+    """The two blocks (0-based) whose patches go to the memory."""
+    first, second = (max(0, round(layers * part / 12) - 1) for part in (3, 8))
+    return first, second
+
+
+def _tokens(tower: Tower, pixels: Tensor) -> Tensor:
+    weights = tower.weights
+    patches = F.conv2d(pixels, weights["conv1.weight"], stride=tower.config["patch_size"])
+    patches = patches.flatten(2).transpose(1, 2)  # (B, G*G, Dv)
+    summary = weights["class_embedding"].expand(len(patches), 1, -1)
+    tokens = torch.cat([summary, patches], 1) + weights["positional_embedding"]
+    return layer_norm(tokens, weights, "ln_pre", tower.config["eps"])
+
+
+def _project(tower: Tower, tokens: Tensor) -> Tensor:
+    normal = layer_norm(tokens, tower.weights, "ln_post", tower.config["eps"])
+    return normal @ tower.weights["proj"]
+
+
+def _dual_path(
+    tower: Tower, tokens: Tensor, variant: Variant
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    config, wanted, mids = tower.config, memory_blocks(tower.config["layers"]), []
+    x = dense = tokens
+    for index in range(config["layers"]):
+        weights = block_weights(tower, index)
+        h = layer_norm(x, weights, "ln_1", config["eps"])
+        q, k, v = split_heads(h, weights, config["heads"])
+        x = x + attend(q, k, v, weights)
+        mids += [x] * wanted.count(index - 1)
+        dense = _dense_step(dense, (q, k, v), weights, config, variant)
+        x = x + feed_forward(x, weights, config)
+    mids += [x] * wanted.count(config["layers"] - 1)
+    return x, dense, mids
+
+
+def _single_path(
+    tower: Tower, tokens: Tensor, variant: Variant
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    config, wanted, mids = tower.config, memory_blocks(tower.config["layers"]), []
+    x = tokens
+    for index in range(config["layers"]):
+        weights = block_weights(tower, index)
+        h = layer_norm(x, weights, "ln_1", config["eps"])
+        x = _dense_step(x, split_heads(h, weights, config["heads"]), weights, config, variant)
+        mids += [x] * wanted.count(index)
+    return x, x, mids
+
+
+def _dense_step(
+    x: Tensor,
+    qkv: tuple[Tensor, ...],
+    weights: dict[str, Tensor],
+    config: dict,
+    variant: Variant,
+) -> Tensor:
+    same = qkv["qkv".index(variant.attention[0])]
+    change = attend(same, same, qkv[2], weights)
+    x = x + change if variant.residual else change
+    if variant.ffn:
+        change = feed_forward(x, weights, config)
+        x = x + change if variant.residual else change
+    return x

@@ -1,0 +1,91 @@
+"""Images, masks and words of each class, prepared once."""
+
+
+def class_source(wildcards):
+    source = config["datasets"][wildcards.dataset]
+    return {"layout": source["layout"], "root": source["root"]}
+
+
+def test_images(wildcards):
+    files = FILES[wildcards.dataset, wildcards.class_name]
+    return [sample.path for sample in files.test]
+
+
+def test_masks(wildcards):
+    return FILES[wildcards.dataset, wildcards.class_name].mask_files
+
+
+def support_images(wildcards):
+    samples = support_samples(**dict(wildcards.items()))
+    return [sample.path for sample in samples]
+
+
+rule preprocess_test:
+    input:
+        test_images,
+    output:
+        f"{CACHE}/test_px{SIZE}.npz",
+    params:
+        source=class_source,
+        size=SIZE,
+        code=code("preprocess_test.py"),
+    log:
+        f"{LOGS}/preprocess_test/{{dataset}}/{{class_name}}.log",
+    conda:
+        "../../envs/promptad.yaml"
+    threads: config["threads"]
+    script:
+        "../scripts/preprocess_test.py"
+
+
+rule preprocess_masks:
+    input:
+        images=test_images,
+        masks=test_masks,
+    output:
+        f"{CACHE}/masks_r{config['resolution']}.npz",
+    params:
+        source=class_source,
+        resolution=config["resolution"],
+        code=code("preprocess_masks.py"),
+    log:
+        f"{LOGS}/preprocess_masks/{{dataset}}/{{class_name}}.log",
+    conda:
+        "../../envs/promptad.yaml"
+    threads: config["threads"]
+    script:
+        "../scripts/preprocess_masks.py"
+
+
+rule preprocess_support:
+    input:
+        support_images,
+    output:
+        f"{CACHE}/support_k{{shots}}_s{{seed}}_px{SIZE}.npz",
+    params:
+        source=class_source,
+        size=SIZE,
+        names=lambda w: class_override(config, w.dataset, w.class_name).get("support"),
+        code=code("preprocess_support.py"),
+    log:
+        f"{LOGS}/preprocess_support/{{dataset}}/{{class_name}}/k{{shots}}_s{{seed}}.log",
+    conda:
+        "../../envs/promptad.yaml"
+    threads: 1
+    script:
+        "../scripts/preprocess_support.py"
+
+
+rule tokenize_prompts:
+    output:
+        f"{CACHE}/prompts.npz",
+    params:
+        prompts=lambda w: class_prompts(config, w.dataset, w.class_name),
+        code=code("tokenize_prompts.py"),
+    log:
+        f"{LOGS}/tokenize_prompts/{{dataset}}/{{class_name}}.log",
+    conda:
+        "../../envs/promptad.yaml"
+    threads: 1
+    script:
+        "../scripts/tokenize_prompts.py"

@@ -1,0 +1,74 @@
+"""Frozen CLIP: its two towers, and what they see in the images, computed once."""
+
+
+def backbone_files(wildcards):
+    """The backbone's files that lie here; a hub tag has none."""
+    names = config["backbone"]["model"], config["backbone"]["pretrained"]
+    return [name for name in names if os.path.isfile(name)]
+
+
+def variant_fields(wildcards):
+    for experiment in config["experiments"].values():
+        variant = parse_variant(experiment["variant"])
+        if variant_name(variant) == wildcards.variant:
+            return variant._asdict()
+    raise WorkflowError(f"no experiment uses the variant {wildcards.variant}")
+
+
+rule backbone:
+    input:
+        backbone_files,
+    output:
+        vision=f"{FEATURES}/vision.safetensors",
+        text=f"{FEATURES}/text.safetensors",
+    params:
+        backbone=config["backbone"],
+        code=code("backbone.py"),
+    log:
+        f"{LOGS}/backbone/{BACKBONE}.log",
+    conda:
+        "../../envs/promptad.yaml"
+    threads: config["threads"]
+    script:
+        "../scripts/backbone.py"
+
+
+rule embed_test:
+    input:
+        tower=rules.backbone.output.vision,
+        images=rules.preprocess_test.output[0],
+    output:
+        f"{CLASS_FEATURES}/test.npz",
+    params:
+        variant=variant_fields,
+        device=config["device"],
+        code=code("embed_test.py"),
+    log:
+        f"{LOGS}/embed_test/{{variant}}/{{dataset}}/{{class_name}}.log",
+    benchmark:
+        f"{BENCHMARKS}/embed_test/{{variant}}/{{dataset}}/{{class_name}}.tsv"
+    conda:
+        "../../envs/promptad.yaml"
+    threads: config["threads"]
+    script:
+        "../scripts/embed_test.py"
+
+
+rule embed_support:
+    input:
+        tower=rules.backbone.output.vision,
+        images=rules.preprocess_support.output[0],
+        test=rules.embed_test.output[0],
+    output:
+        f"{CLASS_FEATURES}/support_k{{shots}}_s{{seed}}.npz",
+    params:
+        variant=variant_fields,
+        device=config["device"],
+        code=code("embed_support.py"),
+    log:
+        f"{LOGS}/embed_support/{{variant}}/{{dataset}}/{{class_name}}/k{{shots}}_s{{seed}}.log",
+    conda:
+        "../../envs/promptad.yaml"
+    threads: config["threads"]
+    script:
+        "../scripts/embed_support.py"

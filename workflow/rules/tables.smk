@@ -1,0 +1,29 @@
+"""From the metrics of all runs to the tables that people read."""
+
+TABLE_NAMES = sorted({(dataset, task) for task, _, dataset, *_ in RUNS})
+WIDE_TABLES = [
+    results(f"tables/{dataset}_{task}.{suffix}")
+    for dataset, task in TABLE_NAMES
+    for suffix in ("csv", "md")
+]
+TABLES = [results("tables/metrics.csv"), *WIDE_TABLES]
+
+
+rule tables:
+    input:
+        run_files(f"{RUN}/{{task}}/metrics.json"),
+    output:
+        TABLES,
+    params:
+        classes={
+            dataset: class_names(source)
+            for dataset, source in config["datasets"].items()
+        },
+        code=code("tables.py"),
+    log:
+        f"{LOGS}/tables.log",
+    conda:
+        "../../envs/promptad.yaml"
+    threads: 1
+    script:
+        "../scripts/tables.py"

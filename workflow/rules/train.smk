@@ -1,0 +1,107 @@
+"""One training per experiment, class, number of shots, seed and task."""
+
+
+def class_features(file):
+    """Path of a feature file, with the variant of the experiment."""
+    return lambda w: f"{CLASS_FEATURES}/{file}".format(
+        variant=VARIANTS[w.experiment], **dict(w.items())
+    )
+
+
+def run_settings(task):
+    """All that identifies a run, and the options it is trained with."""
+
+    def settings(w):
+        keys = w.experiment, w.dataset, w.class_name, task
+        return {
+            "experiment": w.experiment,
+            "dataset": w.dataset,
+            "class": w.class_name,
+            "task": task,
+            "shots": int(w.shots),
+            "seed": int(w.seed),
+            "variant": VARIANTS[w.experiment],
+            "backbone": config["backbone"],
+            "options": {
+                **training_options(config, *keys),
+                "seed": int(w.seed),
+                "resolution": config["resolution"],
+                "device": config["device"],
+            },
+        }
+
+    return settings
+
+
+rule train_cls:
+    input:
+        tower=rules.backbone.output.text,
+        prompts=rules.tokenize_prompts.output[0],
+        test=class_features("test.npz"),
+        support=class_features("support_k{shots}_s{seed}.npz"),
+    output:
+        model=f"{RUN}/cls/model.npz",
+        scores=f"{RUN}/cls/scores.npz",
+        history=f"{RUN}/cls/history.csv",
+        metrics=f"{RUN}/cls/metrics.json",
+    params:
+        settings=run_settings("cls"),
+        code=code("train.py"),
+    log:
+        f"{LOGS}/train_cls/{{experiment}}/{{dataset}}/{{class_name}}/k{{shots}}_s{{seed}}.log",
+    benchmark:
+        f"{BENCHMARKS}/train_cls/{{experiment}}/{{dataset}}/{{class_name}}/k{{shots}}_s{{seed}}.tsv"
+    conda:
+        "../../envs/promptad.yaml"
+    threads: config["threads"]
+    script:
+        "../scripts/train.py"
+
+
+use rule train_cls as train_seg with:
+    input:
+        tower=rules.backbone.output.text,
+        prompts=rules.tokenize_prompts.output[0],
+        test=class_features("test.npz"),
+        support=class_features("support_k{shots}_s{seed}.npz"),
+        masks=rules.preprocess_masks.output[0],
+    output:
+        model=f"{RUN}/seg/model.npz",
+        scores=f"{RUN}/seg/scores.npz",
+        history=f"{RUN}/seg/history.csv",
+        metrics=f"{RUN}/seg/metrics.json",
+    params:
+        settings=run_settings("seg"),
+        code=code("train.py"),
+    log:
+        f"{LOGS}/train_seg/{{experiment}}/{{dataset}}/{{class_name}}/k{{shots}}_s{{seed}}.log",
+    benchmark:
+        f"{BENCHMARKS}/train_seg/{{experiment}}/{{dataset}}/{{class_name}}/k{{shots}}_s{{seed}}.tsv"
+
+
+def panel_masks(wildcards):
+    if not FILES[wildcards.dataset, wildcards.class_name].has_masks:
+        return []
+    return rules.preprocess_masks.output[0].format(**dict(wildcards.items()))
+
+
+rule draw_panels:
+    input:
+        images=rules.preprocess_test.output[0],
+        scores=f"{RUN}/{{task}}/scores.npz",
+        masks=panel_masks,
+    output:
+        directory(f"{RUN}/{{task}}/vis"),
+    params:
+        resolution=config["resolution"],
+        code=code("draw_panels.py"),
+    log:
+        f"{LOGS}/draw_panels/{{experiment}}/{{dataset}}/{{class_name}}/k{{shots}}_s{{seed}}_{{task}}.log",
+    conda:
+        "../../envs/promptad.yaml"
+    threads: 1
+    script:
+        "../scripts/draw_panels.py"
+
+
+PANELS = run_files(f"{RUN}/{{task}}/vis") if config["vis"] else []

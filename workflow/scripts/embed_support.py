@@ -1,0 +1,15 @@
+"""Embed the support images of a class and compare its test images with them."""
+
+from promptad import features, provenance, storage
+from promptad.jobs import job
+from promptad.transformer import load_tower
+from promptad.variants import Variant
+
+with job(snakemake.log[0], snakemake.threads, torch=True):
+    fields, device = snakemake.params.variant, snakemake.params.device
+    tower = load_tower(snakemake.input.tower, device)
+    support = storage.read_npz(snakemake.input.images)
+    test = storage.read_npz(snakemake.input.test, *features.MEMORY)
+    arrays = features.embed_support(tower, support, test, Variant(**fields), device)
+    settings = provenance.settings(**snakemake.wildcards, fields=fields)
+    storage.write_npz(snakemake.output[0], arrays, settings)

@@ -1,0 +1,10 @@
+"""Gather the metrics of all runs into tables."""
+
+from pathlib import Path
+
+from promptad.jobs import job
+from promptad.tables import write_tables
+
+with job(snakemake.log[0], snakemake.threads):
+    folder = Path(snakemake.output[0]).parent
+    write_tables(folder, snakemake.input, snakemake.params.classes)

@@ -1,0 +1,9 @@
+"""Turn the words and abnormal states of a class into token numbers."""
+
+from promptad import prompts, provenance, storage
+from promptad.jobs import job
+
+with job(snakemake.log[0], snakemake.threads):
+    words = snakemake.params.prompts
+    tokens = prompts.tokenize(words["text"], words["states"])
+    storage.write_npz(snakemake.output[0], tokens, provenance.settings(**words))

@@ -1,1 +1,1 @@
-"""Few-shot industrial anomaly detection with CLIP, learned prompts and a patch memory."""
+"""Few-shot anomaly detection with CLIP, learned prompts and a patch memory."""

@@ -53,7 +53,9 @@ def model_config(model: str) -> dict:
 
     Read without importing open_clip, which takes seconds.
     """
-    path = Path(model) if model.endswith(".json") else _builtin_configs() / f"{model}.json"
+    path = (
+        Path(model) if model.endswith(".json") else _builtin_configs() / f"{model}.json"
+    )
     if not path.is_file():
         raise _unknown_model(model)
     try:
@@ -103,12 +105,14 @@ def split_towers(clip, name: str) -> tuple[Tower, Tower]:
     visual = {n: w.detach().float() for n, w in clip.visual.state_dict().items()}
     state = text.state_dict().items()
     words = {n: w.detach().float() for n, w in state if n.startswith(TEXT_WEIGHTS)}
-    return Tower(visual, _vision_config(clip.visual)), Tower(words, _text_config(clip, text))
+    return Tower(visual, _vision_config(clip.visual)), Tower(
+        words, _text_config(clip, text)
+    )
 
 
 def _vision_config(visual) -> dict:
-    from open_clip.model import get_model_preprocess_cfg
     from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
+    from open_clip.model import get_model_preprocess_cfg
 
     preprocess = get_model_preprocess_cfg(visual)
     return _transformer_config(visual.transformer) | {

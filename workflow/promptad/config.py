@@ -12,7 +12,7 @@ from jsonschema.exceptions import best_match
 from promptad import layouts
 from promptad.errors import UserError
 from promptad.prompts import check_state, class_words
-from promptad.variants import parse_variant
+from promptad.variants import parse_variant, variant_name
 
 SCHEMA = Path(__file__).parents[1] / "schemas" / "config.schema.yaml"
 TRAINING_KEYS = ("epochs", "eval_every", "training")
@@ -46,7 +46,9 @@ def read_yaml(path: str | Path) -> dict:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: no valid YAML ({' '.join(str(error).split())})") from None
+        raise UserError(
+            f"{path}: no valid YAML ({' '.join(str(error).split())})"
+        ) from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: must hold options as `name: value`")
     return content
@@ -58,7 +60,9 @@ def class_names(dataset: Mapping) -> list[str]:
         return list(dataset["classes"])
     found = layouts.list_classes(dataset["layout"], dataset["root"])
     if not found:
-        raise UserError(f"{dataset['root']}: holds no CLASS/train/good folder; mend `root`")
+        raise UserError(
+            f"{dataset['root']}: holds no CLASS/train/good folder; mend `root`"
+        )
     return found
 
 
@@ -107,6 +111,32 @@ def class_tasks(config: Mapping, files: layouts.ClassFiles) -> list[str]:
     return [task for task in config["tasks"] if task == "cls" or files.has_masks]
 
 
+def run_settings(
+    config: Mapping,
+    task: str,
+    experiment: str,
+    dataset: str,
+    class_name: str,
+    shots: int,
+    seed: int,
+) -> dict:
+    """All that identifies a run, and under `options` what it is trained with."""
+    options = training_options(config, experiment, dataset, class_name, task)
+    shared = {key: config[key] for key in ("resolution", "device")}
+    variant = parse_variant(config["experiments"][experiment]["variant"])
+    return {
+        "experiment": experiment,
+        "dataset": dataset,
+        "class": class_name,
+        "task": task,
+        "shots": int(shots),
+        "seed": int(seed),
+        "variant": variant_name(variant),
+        "backbone": config["backbone"],
+        "options": options | shared | {"seed": int(seed)},
+    }
+
+
 def _merge(base: Mapping, update: Mapping) -> dict:
     merged = dict(base)
     for key, value in update.items():
@@ -138,11 +168,13 @@ def _check_meaning(config: Mapping) -> None:
     for dataset, classes in config["overrides"].items():
         known = config["datasets"].get(dataset)
         if known is None:
-            raise UserError(f"config: overrides.{dataset}: no such data set in `datasets`")
+            raise UserError(
+                f"config: overrides.{dataset}: no such data set in `datasets`"
+            )
         unknown = set(classes) - set(class_names(known))
         if unknown:
             raise UserError(
-                f"config: overrides.{dataset}.{min(unknown)}: no such class in {dataset}"
+                f"config: overrides.{dataset}.{min(unknown)}: no such class there"
             )
 
 
@@ -151,7 +183,9 @@ def _explained(error: ValidationError) -> str:
     if error.validator == "additionalProperties":
         return _unknown_option(where, error)
     if error.validator == "required":
-        missing = next(key for key in error.validator_value if key not in error.instance)
+        missing = next(
+            key for key in error.validator_value if key not in error.instance
+        )
         return f"{_join(where, missing)}: must be given"
     return f"{where or 'file'}: {error.message}"
 

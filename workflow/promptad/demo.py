@@ -1,10 +1,10 @@
 """A small synthetic data set of industrial parts with defects, generated and ours.
 
 Every image is a photograph of a part in a pose and a light of its own. A defect image
-photographs the part before and after: the mask holds exactly the pixels that changed.
+photographs the part before and after: its mask holds exactly the pixels that changed.
 
-Scenes are float32 [H, W, 3] RGB reflectances, 0 to 1; covers are float32 [H, W], 1
-inside a shape, 0 outside, in between on its edge. Lengths are in pixels.
+Scenes are float [H, W, 3] RGB reflectances, 0 to 1; covers are float [H, W], 1 inside
+a shape, 0 outside, in between on its edge. Lengths and sigmas are in pixels.
 """
 
 from collections.abc import Callable
@@ -14,43 +14,44 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from numpy.random import Generator
+from numpy.random import Generator, default_rng
 from PIL import Image
 
-GOOD = "good"
+from promptad.layouts import GOOD
+from promptad.prompts import class_words
+
 VISIBLE = 8  # of 255: smaller changes are undone, so that masks end where eyes see it
 THREAD = 11.0
 RING, RING_WIDTH, LUG, BOLT = 60.0, 28.0, 18.0, 8.0
 COLUMNS, ROWS, PITCH, POCKET, PILL = 4, 3, 52.0, 23.0, 18.0
-POCKET_COLOUR = (0.3, 0.32, 0.35)
+BLACK, STEEL, FOIL = (0.06, 0.06, 0.07), (0.6, 0.61, 0.63), (0.66, 0.68, 0.7)
+RUBBER, SHADE, BEIGE = (0.16, 0.17, 0.18), (0.3, 0.32, 0.35), (0.66, 0.64, 0.6)
+SLATE, BLUE, GREY = (0.2, 0.24, 0.28), (0.36, 0.5, 0.68), (0.62, 0.68, 0.74)
+CREAM, COFFEE, RUST = (0.9, 0.86, 0.76), (0.3, 0.2, 0.1), (0.42, 0.2, 0.08)
+GREASE, ORANGE = (0.75, 0.62, 0.25), (0.86, 0.62, 0.5)
+
+Colour = tuple[float, float, float]
+Range = tuple[float, float]
 
 
 class Plane(NamedTuple):
-    """The part's own coordinates of every pixel, float32 [H, W], its centre at 0."""
+    """The part's own coordinates of every pixel, float [H, W], 0 at its centre."""
 
     x: np.ndarray
     y: np.ndarray
 
 
-class Exposure(NamedTuple):
-    """What the camera adds: light and noise [H, W, 3], and the sigma of its blur."""
-
-    light: np.ndarray
-    noise: np.ndarray
-    blur: float
-
-
 class Part(NamedTuple):
-    """A class: height and width of its images, largest turn in radians, and painter.
+    """A class: height and width of its images, largest turn in radians, painters.
 
-    A defect has a phrase and a function that marrs a scene.
+    `paint` returns the scene of a sound part. A defect is given that, less the
+    generator, and returns the scene of a marred one.
     """
 
-    text: str
     shape: tuple[int, int]
     turn: float
     paint: Callable[[Plane, Generator], np.ndarray]
-    defects: dict[str, tuple[str, Callable[[np.ndarray, Plane, Generator], np.ndarray]]]
+    defects: dict[str, Callable]
 
 
 def generate(
@@ -67,33 +68,35 @@ def generate(
         counts |= {f"test/{kind}": defect for kind in part.defects}
         for folder, count in counts.items():
             for index in range(count):
-                _write(root / name, folder, f"{index:03}", seed)
+                _write(Path(root, name), folder, f"{index:03}", seed)
 
 
 def render(name: str, kind: str, rng: Generator) -> tuple[np.ndarray, np.ndarray]:
     """Photograph a part of class `name`; `kind` is one of its defects or `good`.
 
-    Returns the image uint8 [H, W, 3] RGB and its mask uint8 [H, W], 0 or 255. Equal
-    generators show the same part in every kind, the same pixels outside the mask.
+    Returns the image uint8 [H, W, 3] RGB and its mask uint8 [H, W], 0 or 255. From
+    equal generators comes the same part in every kind, with the same pixels outside
+    the mask.
     """
     part = PARTS[name]
-    posing, painting, exposing, marring = rng.spawn(4)
-    plane = _pose(part, posing)
-    scene = part.paint(plane, painting)
-    exposure = _expose(part.shape, exposing)
-    image = _photograph(scene, exposure)
+    posing, painting, exposing, marring = rng.integers(2**63, size=4)
+    plane = _pose(part, default_rng(posing))
+
+    def paint(plane: Plane) -> np.ndarray:
+        return part.paint(plane, default_rng(painting))
+
+    image = _photograph(paint(plane), default_rng(exposing))
     if kind == GOOD:
         return image, np.zeros(part.shape, np.uint8)
-    _, mar = part.defects[kind]
-    return _changed(image, _photograph(mar(scene, plane, marring), exposure))
+    marred = part.defects[kind](paint, plane, default_rng(marring))
+    return _changed(image, _photograph(marred, default_rng(exposing)))
 
 
 def _write(root: Path, folder: str, index: str, seed: int) -> None:
-    path = f"{folder}/{index}.png"
     kind = Path(folder).name
-    rng = np.random.default_rng([seed, *f"{root.name}/{path}".encode()])
+    rng = default_rng([seed, *f"{root.name}/{folder}/{index}".encode()])
     image, mask = render(root.name, kind, rng)
-    _save(root / path, image)
+    _save(root / folder / f"{index}.png", image)
     if kind != GOOD:
         _save(root / "ground_truth" / kind / f"{index}_mask.png", mask)
 
@@ -112,54 +115,61 @@ def _pose(part: Part, rng: Generator) -> Plane:
     x += 0.5 - width / 2 + rng.uniform(-4, 4)
     y += 0.5 - height / 2 + rng.uniform(-4, 4)
     scale = rng.uniform(0.96, 1.04)
-    return _turned(x / scale, y / scale, rng.uniform(-part.turn, part.turn))
+    return _turned(Plane(x / scale, y / scale), rng.uniform(-part.turn, part.turn))
 
 
-def _turned(x: np.ndarray, y: np.ndarray, angle: float) -> Plane:
+def _turned(plane: Plane, angle: float) -> Plane:
     cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
-    return Plane(cos * x + sin * y, cos * y - sin * x)
+    return Plane(cos * plane.x + sin * plane.y, cos * plane.y - sin * plane.x)
 
 
-def _expose(shape: tuple[int, int], rng: Generator) -> Exposure:
-    y, x = np.mgrid[-1 : 1 : shape[0] * 1j, -1 : 1 : shape[1] * 1j]
-    slope = rng.uniform(0.1, 0.25) * _turned(x, y, rng.uniform(0, 2 * np.pi)).x
-    falloff = 1 + slope - rng.uniform(0, 0.05) * (x**2 + y**2)
-    tint = rng.uniform(0.55, 1.1) * rng.normal(1, 0.03, 3)
-    noise = rng.uniform(0.01, 0.02) * rng.standard_normal((*shape, 3))
-    return Exposure(falloff[..., None] * tint, noise, rng.uniform(0.4, 0.9))
+def _moved(plane: Plane, x: float | np.ndarray, y: float | np.ndarray) -> Plane:
+    return Plane(plane.x - x, plane.y - y)
 
 
-def _photograph(scene: np.ndarray, exposure: Exposure) -> np.ndarray:
-    image = cv2.GaussianBlur(scene * exposure.light, (0, 0), exposure.blur)
-    return (255 * (image + exposure.noise)).clip(0, 255).round().astype(np.uint8)
+def _photograph(scene: np.ndarray, rng: Generator) -> np.ndarray:
+    """Expose a scene to uneven tinted light, a soft lens and a noisy sensor."""
+    image = cv2.GaussianBlur(scene * _light(scene, rng), (0, 0), rng.uniform(0.4, 0.9))
+    image += rng.uniform(0.01, 0.02) * rng.standard_normal(image.shape)
+    return (255 * image).clip(0, 255).round().astype(np.uint8)
+
+
+def _light(scene: np.ndarray, rng: Generator) -> np.ndarray:
+    height, width, _ = scene.shape
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    slope = _turned(Plane(x, y), rng.uniform(0, 2 * np.pi)).x
+    falloff = 1 + rng.uniform(0.1, 0.25) * slope - 0.05 * (x**2 + y**2)
+    return falloff[..., None] * rng.uniform(0.65, 1.1) * rng.normal(1, 0.03, 3)
 
 
 def _changed(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    change = cv2.absdiff(before, after).max(-1) >= VISIBLE
-    return np.where(change[..., None], after, before), change.astype(np.uint8) * 255
+    change = (cv2.absdiff(before, after).max(-1) >= VISIBLE).astype(np.uint8)
+    change = cv2.morphologyEx(change, cv2.MORPH_OPEN, np.ones((3, 3)))  # no specks
+    return np.where(change[..., None] > 0, after, before), 255 * change
 
 
 # Surfaces and shapes
 
 
-def _smooth(rng: Generator, shape: tuple[int, int], x: float, y: float) -> np.ndarray:
-    """Noise of unit variance, blurred by sigmas `x` and `y`."""
+def _smooth(
+    shape: tuple[int, int], rng: Generator, x: float, y: float = 0
+) -> np.ndarray:
+    """Noise of unit variance, blurred by sigmas `x` and `y` (0 is the same as `x`)."""
     white = rng.standard_normal(shape, np.float32)
     noise = cv2.GaussianBlur(white, (0, 0), sigmaX=x, sigmaY=y)
     return noise / noise.std()
 
 
-def _surface(plane: Plane, colour, grain: float, rng: Generator) -> np.ndarray:
-    """A scene of one colour, unevenly so in fine and in coarse."""
-    fine = _smooth(rng, plane.x.shape, 1, 1)
-    coarse = _smooth(rng, plane.x.shape, 12, 12)
-    return np.float32(colour) * (1 + grain * (fine + coarse))[..., None]
+def _surface(
+    plane: Plane, colour: Colour, contrast: float, sigma: float, rng: Generator
+) -> np.ndarray:
+    """A scene of one colour, mottled."""
+    mottles = contrast * _smooth(plane.x.shape, rng, sigma)
+    return np.float32(colour) * (1 + mottles)[..., None]
 
 
-def _mat(plane: Plane, colour, rng: Generator) -> np.ndarray:
-    """A speckled mat for a part to lie on."""
-    speckles = 0.12 * _smooth(rng, plane.x.shape, 1.2, 1.2)
-    return np.float32(colour) * (1 + speckles)[..., None]
+def _mat(plane: Plane, colour: Colour, rng: Generator) -> np.ndarray:
+    return _surface(plane, colour, 0.05, 1.2, rng)
 
 
 def _shade(scene: np.ndarray, shading: np.ndarray) -> np.ndarray:
@@ -172,14 +182,16 @@ def _relief(height: np.ndarray) -> np.ndarray:
     return down + right
 
 
-def _blend(scene: np.ndarray, cover: np.ndarray, over) -> np.ndarray:
-    """Lay `over`, a colour [3] or another scene, over a scene."""
-    return scene + cover[..., None] * (np.float32(over) - scene)
-
-
 def _shadowed(scene: np.ndarray, cover: np.ndarray) -> np.ndarray:
     shadow = np.roll(cv2.GaussianBlur(cover, (0, 0), 4), (4, 4), (0, 1))
     return _shade(scene, -0.5 * shadow)
+
+
+def _blend(
+    scene: np.ndarray, cover: np.ndarray, over: Colour | np.ndarray
+) -> np.ndarray:
+    """Lay `over`, a colour or another scene, over a scene."""
+    return scene + cover[..., None] * (np.float32(over) - scene)
 
 
 def _cover(distance: np.ndarray) -> np.ndarray:
@@ -187,23 +199,101 @@ def _cover(distance: np.ndarray) -> np.ndarray:
     return (0.5 - distance).clip(0, 1)
 
 
+def _bump(
+    scene: np.ndarray, distance: np.ndarray, over: Colour | np.ndarray, height: float
+) -> np.ndarray:
+    """Lay a shape with a bevelled edge over a scene; `height` below 0 is a hollow."""
+    bevel = _relief((-distance / 5).clip(0, 1))
+    return _shade(_blend(scene, _cover(distance), over), height * bevel)
+
+
 def _blob(plane: Plane, radius: float, rng: Generator) -> np.ndarray:
     """Cover of an uneven disc around 0, somewhat longer than wide."""
-    x, y = _turned(*plane, rng.uniform(0, np.pi))
-    ragged = 0.2 * radius * _smooth(rng, x.shape, radius / 3, radius / 3)
+    x, y = _turned(plane, rng.uniform(0, np.pi))
+    ragged = 0.2 * radius * _smooth(x.shape, rng, radius / 3)
     return _cover(np.hypot(x, y * rng.uniform(1, 1.5)) - radius + ragged)
 
 
 def _stroke(plane: Plane, length: float, width: float, rng: Generator) -> np.ndarray:
     """Cover of a bent line through 0 with round ends."""
-    x, y = _turned(*plane, rng.uniform(0, np.pi))
+    x, y = _turned(plane, rng.uniform(0, np.pi))
     along = x.clip(-length / 2, length / 2)
     bend = rng.uniform(-1, 1) / length
     return _cover(np.hypot(x - along, y - bend * along**2) - width / 2)
 
 
-def _moved(plane: Plane, x: float, y: float) -> Plane:
-    return Plane(plane.x - x, plane.y - y)
+# Painters
+
+
+def _batch(rng: Generator) -> np.ndarray:
+    """What a batch of material does to its colour, [3]."""
+    return rng.uniform(0.7, 1.2) * rng.normal(1, 0.05, 3)
+
+
+def _fabric(plane: Plane, rng: Generator) -> np.ndarray:
+    u, v = (
+        side / THREAD + 0.12 * _smooth(side.shape, rng, 25) + rng.uniform(64, 66)
+        for side in plane
+    )
+    warp_on_top = (u // 1 + v // 1) % 2 == 0
+    dye = _batch(rng)
+    warp, weft = _threads(u, v, BLUE * dye, rng), _threads(v, u, GREY * dye, rng)
+    return np.where(warp_on_top[..., None], warp, weft)
+
+
+def _threads(
+    across: np.ndarray, along: np.ndarray, colour: Colour, rng: Generator
+) -> np.ndarray:
+    tone = rng.normal(1, 0.12, 128)[across.astype(int)]  # one for each thread
+    arch = np.abs(np.sin(np.pi * across)) ** 0.6 * np.abs(np.sin(np.pi * along)) ** 0.3
+    fibre = 0.06 * _smooth(across.shape, rng, 0.8)
+    return (tone * (0.15 + 0.85 * arch) + fibre)[..., None] * np.float32(colour)
+
+
+def _metal(plane: Plane, rng: Generator) -> np.ndarray:
+    streaks = _smooth((400, 400), rng, 60, 0.7) + 0.5 * _smooth((400, 400), rng, 15, 1)
+    streaks = cv2.remap(streaks, plane.x + 200, plane.y + 200, cv2.INTER_LINEAR)
+    return _shade(_surface(plane, STEEL * _batch(rng), 0.03, 12, rng), 0.18 * streaks)
+
+
+def _gasket(plane: Plane, rng: Generator) -> np.ndarray:
+    mat, rubber = _mat(plane, BEIGE, rng), _surface(plane, RUBBER, 0.05, 1, rng)
+    distance = _gasket_distance(plane)
+    return _bump(_shadowed(mat, _cover(distance)), distance, rubber, 1.5)
+
+
+def _gasket_distance(plane: Plane) -> np.ndarray:
+    """Signed distance to a ring with three lugs, each with a hole for a bolt."""
+    distance = np.abs(np.hypot(*plane) - RING) - RING_WIDTH / 2
+    for angle in np.arange(3) * 2 * np.pi / 3:
+        from_bolt = np.hypot(*_moved(_turned(plane, angle), RING + 8, 0))
+        distance = np.maximum(np.minimum(distance, from_bolt - LUG), BOLT - from_bolt)
+    return distance
+
+
+def _blister(plane: Plane, rng: Generator) -> np.ndarray:
+    card = _cover(
+        np.maximum(
+            np.abs(plane.x) - COLUMNS * PITCH / 2, np.abs(plane.y) - ROWS * PITCH / 2
+        )
+    )
+    foil = _surface(plane, FOIL, 0.03, 1, rng)
+    scene = _blend(_shadowed(_mat(plane, SLATE, rng), card), card, foil)
+    cell, number = _cells(plane)
+    scene = _bump(scene, np.hypot(*cell) - POCKET, SHADE, -0.8)
+    pill = _moved(cell, *rng.uniform(-1.5, 1.5, (2, COLUMNS * ROWS))[:, number])
+    return _bump(scene, np.hypot(*pill) - PILL, ORANGE * rng.normal(1, 0.03, 3), 0.8)
+
+
+def _cells(plane: Plane) -> tuple[Plane, np.ndarray]:
+    """Coordinates around the nearest pocket's centre, and its number [H, W]."""
+    column = (plane.x / PITCH + (COLUMNS - 1) / 2).round().clip(0, COLUMNS - 1)
+    row = (plane.y / PITCH + (ROWS - 1) / 2).round().clip(0, ROWS - 1)
+    x, y = (column - (COLUMNS - 1) / 2) * PITCH, (row - (ROWS - 1) / 2) * PITCH
+    return _moved(plane, x, y), (row * COLUMNS + column).astype(int)
+
+
+# Defects
 
 
 def _anywhere(plane: Plane, rng: Generator) -> Plane:
@@ -217,169 +307,129 @@ def _on_ring(plane: Plane, rng: Generator) -> Plane:
     return _moved(plane, RING * np.cos(angle), RING * np.sin(angle))
 
 
-# Defects
-
-
-def _spot(scene, plane, rng, radius, colour, opacity=0.9, soak=0.0, place=_anywhere):
-    """A blob of a colour; `soak` is how much of the scene's own pattern stays."""
+def _spot(
+    paint: Callable,
+    plane: Plane,
+    rng: Generator,
+    radius: Range,
+    colour: Colour,
+    soaked: bool = False,
+    place: Callable = _anywhere,
+) -> np.ndarray:
+    """A blob of a colour, `soaked` if the pattern below shows through."""
+    scene = paint(plane)
     blob = _blob(place(plane, rng), rng.uniform(*radius), rng)
-    matter = (1 - soak) + soak * scene.mean(-1, keepdims=True) / scene.mean()
-    matter = _shade(matter * np.float32(colour), 0.1 * _smooth(rng, blob.shape, 2, 2))
-    return _blend(scene, opacity * blob, matter)
+    matter = _surface(plane, colour, 0.1, 2, rng)
+    if soaked:
+        matter = matter * scene.mean(-1, keepdims=True) / scene.mean()
+    return _blend(scene, rng.uniform(0.85, 1) * blob, matter)
 
 
-def _line(scene, plane, rng, length, width, colour, raised):
-    """A thread laid on a scene (`raised` above 0) or a groove cut into it (below)."""
-    line = _stroke(
-        _anywhere(plane, rng), rng.uniform(*length), rng.uniform(*width), rng
-    )
-    drawn = _blend(_shadowed(scene, line) if raised > 0 else scene, line, colour)
-    return _shade(drawn, raised * _relief(line))
+def _line(
+    paint: Callable,
+    plane: Plane,
+    rng: Generator,
+    length: Range,
+    width: Range,
+    colour: Colour,
+    height: float,
+) -> np.ndarray:
+    """A line that lies on the part, or a groove if `height` is below 0."""
+    scene, centred = paint(plane), _anywhere(plane, rng)
+    line = _stroke(centred, rng.uniform(*length), rng.uniform(*width), rng)
+    if height > 0:
+        scene = _shadowed(scene, line)
+    return _shade(_blend(scene, line, colour), height * _relief(line))
 
 
-def _dent(scene, plane, rng):
+def _dent(paint: Callable, plane: Plane, rng: Generator) -> np.ndarray:
     blob = _blob(_anywhere(plane, rng), rng.uniform(13, 20), rng)
-    return _shade(scene, -rng.uniform(3, 5) * _relief(cv2.GaussianBlur(blob, (0, 0), 3)))
+    dent = cv2.GaussianBlur(blob, (0, 0), 3)
+    return _shade(paint(plane), -rng.uniform(4, 5) * _relief(dent))
 
 
-def _cut(scene, plane, rng):
-    ray = _turned(*plane, rng.uniform(0, 2 * np.pi))
+def _cut(paint: Callable, plane: Plane, rng: Generator) -> np.ndarray:
+    ray = _turned(plane, rng.uniform(0, 2 * np.pi))
     edge = rng.uniform(6, 9) + rng.uniform(-0.2, 0.2) * (ray.x - RING)
     gap = _cover(np.abs(ray.y) - edge) * _cover(_gasket_distance(plane) - 1)
-    return _blend(scene, gap * (ray.x > 0), (0.6, 0.58, 0.54))
+    return _blend(paint(plane), gap * (ray.x > 0), _mat(plane, BEIGE, rng))
 
 
-def _bent(scene, plane, rng):
+def _bend(paint: Callable, plane: Plane, rng: Generator) -> np.ndarray:
     spot = _on_ring(plane, rng)
     pull = rng.choice([-1, 1]) * rng.uniform(16, 20)
-    pull *= np.exp(-(spot.x**2 + spot.y**2) / (2 * 14**2))
-    outward = np.gradient(np.hypot(*plane))
-    y, x = np.indices(pull.shape) + pull * outward
-    return cv2.remap(
-        scene, np.float32(x), np.float32(y), cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
+    pull = pull * np.exp(-(spot.x**2 + spot.y**2) / (2 * 9**2))
+    stretch = 1 + pull / np.hypot(*plane).clip(1)
+    return paint(Plane(plane.x * stretch, plane.y * stretch))
 
 
-def _broken(scene, plane, rng, kept):
-    """A pill of which only the part beyond the line at `kept` is left."""
+def _broken_pill(
+    paint: Callable, plane: Plane, rng: Generator, edge: Range
+) -> np.ndarray:
+    """One pill lacks what lies before a ragged line, `edge` from its centre."""
     cell, number = _cells(plane)
-    half = _turned(*cell, rng.uniform(0, 2 * np.pi)).x - rng.uniform(*kept)
-    lost = _cover(np.hypot(*cell) - PILL - 2) * _cover(
-        half + 1.5 * _smooth(rng, half.shape, 2, 2)
-    )
-    return _blend(scene, lost * (number == rng.integers(COLUMNS * ROWS)), POCKET_COLOUR)
-
-
-# Painters
-
-
-def _fabric(plane: Plane, rng: Generator) -> np.ndarray:
-    u, v = (
-        side / THREAD + 0.12 * _smooth(rng, side.shape, 25, 25) + rng.uniform(64, 66)
-        for side in plane
-    )
-    warp = _threads(u, v, (0.36, 0.50, 0.68), rng)
-    weft = _threads(v, u, (0.62, 0.68, 0.74), rng)
-    return np.where(((u // 1 + v // 1) % 2 == 0)[..., None], warp, weft)
-
-
-def _threads(across: np.ndarray, along: np.ndarray, colour, rng: Generator):
-    tone = rng.normal(1, 0.07, 128)[across.astype(int)]
-    arch = np.abs(np.sin(np.pi * across)) ** 0.6 * np.abs(np.sin(np.pi * along)) ** 0.3
-    fibre = 0.06 * _smooth(rng, across.shape, 0.8, 0.8)
-    return (tone * (0.3 + 0.7 * arch) + fibre)[..., None] * np.float32(colour)
-
-
-def _metal(plane: Plane, rng: Generator) -> np.ndarray:
-    streaks = _smooth(rng, (400, 400), 60, 0.7) + 0.5 * _smooth(rng, (400, 400), 15, 1)
-    streaks = cv2.remap(streaks, plane.x + 200, plane.y + 200, cv2.INTER_LINEAR)
-    return _shade(_surface(plane, (0.6, 0.61, 0.63), 0.02, rng), 0.11 * streaks)
-
-
-def _gasket(plane: Plane, rng: Generator) -> np.ndarray:
-    table = _mat(plane, (0.66, 0.64, 0.6), rng)
-    rubber = _surface(plane, (0.16, 0.17, 0.18), 0.05, rng)
-    distance = _gasket_distance(plane)
-    rubber = _shade(rubber, 1.5 * _relief((-distance / 5).clip(0, 1)))
-    return _blend(_shadowed(table, _cover(distance)), _cover(distance), rubber)
-
-
-def _gasket_distance(plane: Plane) -> np.ndarray:
-    """Signed distance to a ring with three lugs, each with a hole for a bolt."""
-    distance = np.abs(np.hypot(*plane) - RING) - RING_WIDTH / 2
-    for angle in np.arange(3) * 2 * np.pi / 3:
-        lug = _turned(*plane, angle)
-        from_bolt = np.hypot(lug.x - RING - 8, lug.y)
-        distance = np.maximum(np.minimum(distance, from_bolt - LUG), BOLT - from_bolt)
-    return distance
-
-
-def _blister(plane: Plane, rng: Generator) -> np.ndarray:
-    table = _mat(plane, (0.2, 0.24, 0.28), rng)
-    foil = _surface(plane, (0.66, 0.68, 0.7), 0.03, rng)
-    cell, number = _cells(plane)
-    card = _cover(np.maximum(np.abs(plane.x) - COLUMNS * PITCH / 2, np.abs(plane.y) - ROWS * PITCH / 2))
-    scene = _blend(_shadowed(table, card), card, foil)
-    scene = _bump(scene, np.hypot(*cell) - POCKET, POCKET_COLOUR, -0.8)
-    x, y = cell + rng.uniform(-1.5, 1.5, (2, COLUMNS * ROWS))[:, number]
-    colour = np.float32((0.86, 0.62, 0.5)) * rng.normal(1, 0.03, (3))
-    return _bump(scene, np.hypot(x, y) - PILL, colour, 0.8)
-
-
-def _bump(scene, distance, colour, height):
-    """A round elevation of a colour, or a hollow where `height` is below 0."""
-    bump = _blend(scene, _cover(distance), colour)
-    return _shade(bump, height * _relief((-distance / 5).clip(0, 1)))
-
-
-def _cells(plane: Plane) -> tuple[Plane, np.ndarray]:
-    """Coordinates around the nearest pill's place, and its number [H, W]."""
-    last = COLUMNS - 1, ROWS - 1
-    column, row = (
-        (side / PITCH + end / 2).round().clip(0, end)
-        for side, end in zip(plane, last, strict=True)
-    )
-    x, y = (column - last[0] / 2) * PITCH, (row - last[1] / 2) * PITCH
-    return _moved(plane, x, y), (row * COLUMNS + column).astype(int)
+    beyond = _turned(cell, rng.uniform(0, 2 * np.pi)).x - rng.uniform(*edge)
+    beyond = beyond + 1.5 * _smooth(beyond.shape, rng, 2)
+    lost = _cover(np.hypot(*cell) - PILL - 2) * _cover(beyond)
+    lost *= number == rng.integers(COLUMNS * ROWS)
+    return _blend(paint(plane), lost, SHADE)
 
 
 PARTS = {
     "woven_fabric": Part(
-        "woven fabric", (192, 192), 0.15, _fabric,
+        (192, 192),
+        0.15,
+        _fabric,
         {
-            "hole": ("{} with a hole", partial(_spot, radius=(13, 20), colour=(0.05, 0.05, 0.06), opacity=1)),
-            "stain": ("{} with a stain", partial(_spot, radius=(16, 26), colour=(0.3, 0.2, 0.1), soak=1)),
-            "thread": ("{} with a loose thread", partial(_line, length=(80, 120), width=(4, 6), colour=(0.9, 0.86, 0.76), raised=0.5)),
+            "hole": partial(_spot, radius=(13, 20), colour=BLACK),
+            "stain": partial(_spot, radius=(16, 26), colour=COFFEE, soaked=True),
+            "loose_thread": partial(
+                _line, length=(80, 120), width=(4, 6), colour=CREAM, height=0.5
+            ),
         },
     ),
     "brushed_metal": Part(
-        "brushed metal", (192, 192), 0.15, _metal,
+        (192, 192),
+        0.15,
+        _metal,
         {
-            "scratch": ("{} with a scratch", partial(_line, length=(70, 120), width=(3.5, 5), colour=(0.25, 0.25, 0.25), raised=-1)),
-            "dent": ("{} with a dent", _dent),
-            "rust": ("{} with rust", partial(_spot, radius=(13, 22), colour=(0.42, 0.2, 0.08))),
+            "scratch": partial(
+                _line, length=(70, 120), width=(3.5, 5), colour=SLATE, height=-1
+            ),
+            "dent": _dent,
+            "rust_spot": partial(_spot, radius=(13, 22), colour=RUST),
         },
     ),
     "rubber_gasket": Part(
-        "rubber gasket", (192, 192), 0.25, _gasket,
+        (192, 192),
+        0.15,
+        _gasket,
         {
-            "cut": ("{} with a cut", _cut),
-            "bent": ("{} that is bent", _bent),
-            "contamination": ("{} with contamination", partial(_spot, radius=(10, 16), colour=(0.75, 0.62, 0.25), place=_on_ring)),
+            "cut": _cut,
+            "bend": _bend,
+            "grease_spot": partial(
+                _spot, radius=(10, 16), colour=GREASE, place=_on_ring
+            ),
         },
     ),
     "blister_pack": Part(
-        "blister pack", (184, 240), 0.07, _blister,
+        (184, 240),
+        0.1,
+        _blister,
         {
-            "missing_pill": ("{} with a missing pill", partial(_broken, kept=(30, 30))),
-            "broken_pill": ("{} with a broken pill", partial(_broken, kept=(3, 9))),
-            "tear": ("{} with a tear", partial(_line, length=(50, 80), width=(6, 9), colour=(0.12, 0.12, 0.13), raised=-1)),
+            "missing_pill": partial(_broken_pill, edge=(40, 40)),
+            "broken_pill": partial(_broken_pill, edge=(3, 9)),
+            "tear": partial(
+                _line, length=(50, 80), width=(6, 9), colour=BLACK, height=-1
+            ),
         },
     ),
 }
 CLASSES = tuple(PARTS)
 PROMPTS = {
-    name: {"text": part.text, "states": [state for state, _ in part.defects.values()]}
+    name: {
+        "text": class_words(name),
+        "states": [f"{{}} with a {class_words(kind)}" for kind in part.defects],
+    }
     for name, part in PARTS.items()
 }

@@ -1,30 +1,34 @@
-"""Detection metrics from one sort, ties exact; all in percent.
+"""Detection metrics in percent, each from one sort of all scores, ties exact.
 
-Labels are 0 good, 1 defect; a higher score means more anomalous.
+Labels are 0 good, 1 defect; a higher score means more anomalous. Where a metric is
+undefined (only one kind of label) it is nan.
 """
 
 import cv2
 import numpy as np
 
 FPR_LIMIT = 0.3
+TAG_BITS = 32
 
 
 def auroc(labels: np.ndarray, scores: np.ndarray) -> float:
     """Area under the ROC curve: how often a defect outscores a good one.
 
-    labels and scores have any one shape; equal scores count half. nan without
-    both kinds.
+    labels and scores have any one shape; equal scores count half.
     """
-    labels, scores = labels.ravel().astype(bool), scores.ravel()
-    defect, good = scores[labels], scores[~labels]
-    if not len(defect) or not len(good):
-        return float("nan")
-    few, many = sorted((defect, good), key=len)
-    few = np.sort(few)
-    below = few.searchsorted(many, "left").sum(dtype=np.int64)
-    up_to = few.searchsorted(many, "right").sum(dtype=np.int64)
-    won_by_many = (below + up_to) / 2 / (len(few) * len(many))
-    return 100 * float(won_by_many if many is defect else 1 - won_by_many)
+    ordered, labels = _ordered(scores), labels.ravel() != 0
+    won, won_or_tied = (_wins(labels, ordered, first) for first in (True, False))
+    defects = int(np.count_nonzero(labels))
+    pairs = defects * (labels.size - defects)
+    return 50 * (won + won_or_tied) / pairs if pairs else float("nan")
+
+
+def _wins(labels: np.ndarray, ordered: np.ndarray, defects_first: bool) -> int:
+    """Pairs sorted with the defect last, where `defects_first` is said of ties."""
+    keys = ordered << 1 | (labels ^ defects_first)
+    keys.sort()
+    places = np.flatnonzero((keys & 1) ^ defects_first)
+    return int(places.sum()) - len(places) * (len(places) - 1) // 2
 
 
 def image_metrics(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
@@ -50,15 +54,13 @@ def pixel_metrics(masks: np.ndarray, maps: np.ndarray) -> dict[str, float]:
 
 def precision_recall(labels: np.ndarray, scores: np.ndarray) -> tuple[float, float]:
     """Average precision, and the best F1 over all thresholds."""
-    labels, scores = labels.ravel().astype(bool), scores.ravel()
-    if not labels.any():
+    labels, ends = _descending(labels != 0, scores)
+    hits = np.cumsum(labels)[ends]
+    if not hits[-1]:
         return float("nan"), float("nan")
-    order = np.argsort(-scores, kind="stable")
-    last = _last_of_ties(scores[order])
-    hits = np.cumsum(labels[order])[last]
-    precision, recall = hits / (last + 1), hits / hits[-1]
+    precision, recall = hits / (ends + 1), hits / hits[-1]
     average = np.sum(precision * np.diff(recall, prepend=0))
-    f1 = 2 * hits / (last + 1 + hits[-1])
+    f1 = 2 * hits / (ends + 1 + hits[-1])
     return 100 * float(average), 100 * float(f1.max())
 
 
@@ -68,34 +70,53 @@ def aupro(masks: np.ndarray, maps: np.ndarray, limit: float = FPR_LIMIT) -> floa
     Every 8-connected defect region counts the same, whatever its area (Bergmann et
     al., IJCV 2021). Scaled so that a perfect map gives 100.
     """
-    overlap, false = _region_weights(masks), (masks == 0).ravel()
-    if not overlap.any() or not false.any():
+    regions = label_regions(masks)
+    areas = np.bincount(regions.ravel())
+    if len(areas) == 1 or not areas[0]:
         return float("nan")
-    scores = maps.ravel()
-    order = np.argsort(-scores, kind="stable")
-    last = _last_of_ties(scores[order])
-    fpr = np.cumsum(false[order])[last] / false.sum()
-    pro = np.cumsum(overlap.ravel()[order])[last]
-    return 100 * _area_up_to(np.r_[0, fpr], np.r_[0, pro], limit) / limit
+    regions, ends = _descending(regions, maps)
+    share = np.r_[0, 1 / areas[1:]] / (len(areas) - 1)
+    overlap = np.cumsum(share[regions])[ends]
+    false_rate = np.cumsum(regions == 0)[ends] / areas[0]
+    return 100 * _area_up_to(np.r_[0, false_rate], np.r_[0, overlap], limit) / limit
 
 
-def _region_weights(masks: np.ndarray) -> np.ndarray:
-    """Weights [N, R, R] that sum to 1, shared evenly by regions, then by pixels."""
-    weights = np.zeros(masks.shape)
-    for mask, weight in zip(masks.astype(np.uint8), weights, strict=True):
-        _, regions = cv2.connectedComponents(mask, connectivity=8)
-        areas = np.bincount(regions.ravel())
-        weight[mask > 0] = 1 / areas[regions[mask > 0]]
-    total = weights.sum()
-    return weights / total if total else weights
+def label_regions(masks: np.ndarray) -> np.ndarray:
+    """Number the 8-connected regions of masks [N, R, R] from 1 on, int32; 0 is good."""
+    numbered, count = np.zeros(masks.shape, np.int32), 0
+    for mask, out in zip(masks, numbered, strict=True):
+        found, regions = cv2.connectedComponents((mask != 0).astype(np.uint8))
+        out[:] = np.where(regions, regions + count, 0)
+        count += found - 1
+    return numbered
+
+
+def _descending(tags: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Tags (int >= 0) by falling score, and the index that ends each run of ties."""
+    keys = _ordered(scores).astype(np.uint64) << np.uint64(TAG_BITS)
+    keys |= tags.ravel().astype(np.uint64)
+    keys.sort()
+    keys = keys[::-1]
+    ends = np.flatnonzero(np.diff(keys >> np.uint64(TAG_BITS)))
+    return (keys & np.uint64(2**TAG_BITS - 1)).astype(np.int64), np.r_[
+        ends, len(keys) - 1
+    ]
+
+
+def _ordered(scores: np.ndarray) -> np.ndarray:
+    """uint32 below 2**31 in the order of the scores, ties kept.
+
+    The bits of non-negative float32 are in order already; anything else is ranked.
+    """
+    scores = scores.ravel()
+    if np.isnan(scores).any():
+        raise ValueError("scores hold nan")
+    if scores.dtype == np.float32 and scores.min(initial=0) >= 0:
+        return (scores + 0.0).view(np.uint32)  # -0.0 becomes 0.0
+    return np.unique(scores, return_inverse=True)[1].astype(np.uint32)
 
 
 def _area_up_to(x: np.ndarray, y: np.ndarray, limit: float) -> float:
     inside = x <= limit
     end = np.interp(limit, x, y)
     return float(np.trapezoid(np.r_[y[inside], end], np.r_[x[inside], limit]))
-
-
-def _last_of_ties(ordered: np.ndarray) -> np.ndarray:
-    """Indices of the last of each run of equal values."""
-    return np.r_[np.flatnonzero(np.diff(ordered)), len(ordered) - 1]

@@ -19,41 +19,47 @@ def panels_from_files(
     scores: str,
     masks: str | None = None,
 ) -> None:
-    """Draw the panels of a run from its cached files; see `write_panels`.
-
-    A seg run shows its fused maps after the last epoch, a cls run the visual maps.
-    """
-    test, run = read_npz(images), read_npz(scores)
-    grids = run["visual"] if "visual" in run else run["last"]
+    """Draw the panels of a run from its cached files; see `write_panels`."""
     mask = read_npz(masks)["masks"] if masks else None
-    write_panels(folder, test["images"], test["names"], grids, mask, resolution)
+    write_panels(folder, read_npz(images), run_grids(scores), mask, resolution)
+
+
+def run_grids(scores: str | Path) -> np.ndarray:
+    """The maps [N, G, G] of a run's scores.npz that its panels show.
+
+    Those of a seg run after the last epoch; of a cls run, which has but one score
+    for an image, the visual maps.
+    """
+    run = read_npz(scores)
+    return run["visual"] if "visual" in run else run["last"]
 
 
 def write_panels(
     folder: str | Path,
-    images: np.ndarray,
-    names: np.ndarray,
+    test: dict[str, np.ndarray],
     grids: np.ndarray,
     masks: np.ndarray | None,
     resolution: int,
 ) -> None:
     """Write one PNG per test image into `folder`, named `DEFECT_NAME.png`.
 
-    images: uint8 [N, S, S, 3] RGB. grids: maps [N, G, G]. masks: [N, R, R] or None.
-    All panels of a class share one colour scale.
+    test: `images` uint8 [N, S, S, 3] RGB and `names`. grids: maps [N, G, G]. masks:
+    [N, R, R] or None. All panels of a class share one colour scale.
     """
     maps = full_maps(grids, resolution)
     low, high = np.percentile(maps, PERCENTILES)
     heat = np.clip((maps - low) / max(high - low, 1e-12), 0, 1)
-    for index, name in enumerate(names):
+    for index, name in enumerate(test["names"]):
         mask = None if masks is None else masks[index]
-        panel = draw_panel(images[index], heat[index], mask)
+        panel = draw_panel(test["images"][index], heat[index], mask)
         with atomic(Path(folder, _file_name(name))) as temporary:
             _, encoded = cv2.imencode(".png", cv2.cvtColor(panel, cv2.COLOR_RGB2BGR))
             temporary.write_bytes(encoded)
 
 
-def draw_panel(image: np.ndarray, heat: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+def draw_panel(
+    image: np.ndarray, heat: np.ndarray, mask: np.ndarray | None
+) -> np.ndarray:
     """Image, mask if there is one, and heat over image: uint8 [R, 2R or 3R, 3] RGB.
 
     image: uint8 [S, S, 3] RGB. heat: [R, R] in 0..1. mask: [R, R], 1 is defect.

@@ -16,7 +16,6 @@ from torch import Tensor
 from promptad import (
     backbone,
     losses,
-    metrics,
     prompts,
     scores,
     storage,
@@ -48,7 +47,9 @@ def _scale(name: str, shape: tuple[int, ...]) -> float:
         return 0.02
     if name in ("visual.proj", "text_projection"):
         return shape[0] ** -0.5
-    return float(np.prod(shape[1:] if name == "visual.conv1.weight" else shape[1])) ** -0.5
+    return (
+        float(np.prod(shape[1:] if name == "visual.conv1.weight" else shape[1])) ** -0.5
+    )
 
 
 def formula_towers(config: dict, seed: int) -> tuple[Tower, Tower]:

@@ -118,7 +118,10 @@ def write_run(
     storage.write_npz(folder / "scores.npz", predictions, settings)
     storage.write_text(folder / "history.csv", _history(task, run))
     results = {
-        selection: {"epoch": evaluation.epoch, **_metrics(task, evaluation, test, masks)}
+        selection: {
+            "epoch": evaluation.epoch,
+            **_metrics(task, evaluation, test, masks),
+        }
         for selection, evaluation in _selected(run).items()
     }
     storage.write_json(folder / "metrics.json", results | {"settings": settings})
@@ -154,7 +157,9 @@ def _metrics(
 ) -> dict[str, float]:
     if task == "cls":
         return metrics.image_metrics(test["labels"], evaluation.predictions)
-    return metrics.pixel_metrics(masks, full_maps(evaluation.predictions, masks.shape[-1]))
+    return metrics.pixel_metrics(
+        masks, full_maps(evaluation.predictions, masks.shape[-1])
+    )
 
 
 def full_maps(grids: np.ndarray, resolution: int) -> np.ndarray:

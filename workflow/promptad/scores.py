@@ -23,7 +23,9 @@ def visual_maps(
     `test` and `memory` hold normalised `mid1` and `mid2`, [N, P, Dv] and [k, P, Dv];
     the map is the mean of (1 - cosine) / 2 over both.
     """
-    distances = [_nearest(test[m], memory[m].flatten(0, 1), batch) for m in ("mid1", "mid2")]
+    distances = [
+        _nearest(test[m], memory[m].flatten(0, 1), batch) for m in ("mid1", "mid2")
+    ]
     grid = round(distances[0].shape[1] ** 0.5)
     return (sum(distances) / 2).unflatten(1, (grid, grid))
 

@@ -44,7 +44,9 @@ def write_tables(
         wide = wide_table(part, classes[dataset])
         title = f"{dataset}, {task}"
         write_text(folder / f"{dataset}_{task}.csv", to_csv(wide))
-        write_text(folder / f"{dataset}_{task}.md", to_markdown(wide, title, notes(runs)))
+        write_text(
+            folder / f"{dataset}_{task}.md", to_markdown(wide, title, notes(runs))
+        )
 
 
 def read_run(path: str | Path) -> dict:
@@ -93,7 +95,9 @@ def _rows_in_order(table: pd.DataFrame, classes: Iterable[str]) -> pd.MultiIndex
     order = keys["metric"].map(metrics.index), keys["selection"].map(SELECTIONS.index)
     keys = keys.assign(m=order[0], s=order[1]).sort_values(["experiment", "m", "s"])
     rows = [
-        (*key, name) for key in keys[KEYS].itertuples(index=False) for name in (*classes, MEAN)
+        (*key, name)
+        for key in keys[KEYS].itertuples(index=False)
+        for name in (*classes, MEAN)
     ]
     return pd.MultiIndex.from_tuples(rows, names=[*KEYS, "class"])
 
@@ -101,8 +105,12 @@ def _rows_in_order(table: pd.DataFrame, classes: Iterable[str]) -> pd.MultiIndex
 def to_csv(wide: pd.DataFrame) -> str:
     """The wide table with columns `k1`, `k1_std`, ...; empty where nothing ran."""
     flat = wide.copy()
-    flat.columns = [f"k{k}" if part == "mean" else f"k{k}_std" for k, part in wide.columns]
-    return flat.reset_index().to_csv(index=False, float_format="%.4f", lineterminator="\n")
+    flat.columns = [
+        f"k{k}" if part == "mean" else f"k{k}_std" for k, part in wide.columns
+    ]
+    return flat.reset_index().to_csv(
+        index=False, float_format="%.4f", lineterminator="\n"
+    )
 
 
 def to_markdown(wide: pd.DataFrame, title: str, notes: Iterable[str]) -> str:
@@ -110,7 +118,10 @@ def to_markdown(wide: pd.DataFrame, title: str, notes: Iterable[str]) -> str:
     parts = [f"# {title}", *notes]
     for key, rows in wide.groupby(level=KEYS, sort=False):
         experiment, selection, metric = key
-        parts += [f"## {experiment}: {metric}, {selection}", _section(rows.droplevel(KEYS))]
+        parts += [
+            f"## {experiment}: {metric}, {selection}",
+            _section(rows.droplevel(KEYS)),
+        ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -141,5 +152,7 @@ def notes(runs: Iterable[Mapping]) -> list[str]:
     ]
     backbones = {run["settings"]["backbone"]["pretrained"] for run in runs}
     if RANDOM in backbones:
-        lines.append("**Warning: the backbone has RANDOM weights; use no number of this.**")
+        lines.append(
+            "**Warning: the backbone has RANDOM weights; use no number of this.**"
+        )
     return lines

@@ -28,9 +28,9 @@ def limit_threads(threads: int) -> None:
 
 def limit_torch_threads(threads: int) -> None:
     """Limit torch to `threads` within an operation and one operation at a time."""
+    limit_threads(threads)
     import torch
 
-    limit_threads(threads)
     torch.set_num_threads(threads)
     if torch.get_num_interop_threads() != 1:
         torch.set_num_interop_threads(1)

@@ -43,7 +43,10 @@ def evaluation_epochs(epochs: int, every: int) -> list[int]:
 def initial_contexts(options: Mapping, width: int, seed: int) -> Contexts:
     """Contexts drawn from N(0, 0.02^2), the same for every class and shot number."""
     generator = torch.Generator().manual_seed(seed)
-    shapes = (options["n_pro"], options["n_ctx"]), (options["n_pro_ab"], options["n_ctx_ab"])
+    shapes = (
+        (options["n_pro"], options["n_ctx"]),
+        (options["n_pro_ab"], options["n_ctx_ab"]),
+    )
     draws = [torch.randn(*shape, width, generator=generator) for shape in shapes]
     return Contexts(*(CONTEXT_STD * draw for draw in draws))
 

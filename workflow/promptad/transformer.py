@@ -39,7 +39,7 @@ def load_tower(path: str | Path, device: str = "cpu") -> Tower:
     """Memory-map a tower; UserError if the file is missing or damaged."""
     try:
         with safe_open(path, "pt", device=device) as file:
-            weights = {name: file.get_tensor(name) for name in file.keys()}
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             return Tower(weights, json.loads(file.metadata()["config"]))
     except (OSError, SafetensorError, KeyError, TypeError) as error:
         raise damaged(path, error) from error
@@ -58,10 +58,14 @@ def layer_norm(x: Tensor, weights: dict[str, Tensor], name: str, eps: float) -> 
     return F.layer_norm(x, weight.shape, weight, bias, eps)
 
 
-def split_heads(h: Tensor, weights: dict[str, Tensor], heads: int) -> tuple[Tensor, ...]:
+def split_heads(
+    h: Tensor, weights: dict[str, Tensor], heads: int
+) -> tuple[Tensor, ...]:
     """Queries, keys and values [B, heads, T, d] of normalised tokens [B, T, D]."""
     qkv = F.linear(h, weights["attn.in_proj_weight"], weights["attn.in_proj_bias"])
-    shaped = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in qkv.chunk(3, -1))
+    shaped = (
+        part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in qkv.chunk(3, -1)
+    )
     return tuple(shaped)
 
 
@@ -71,7 +75,9 @@ def attend(
     """Attention of [B, heads, T, d] with the output projection, [B, T, D]."""
     mixed = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
     joined = mixed.transpose(1, 2).flatten(2)  # (B, T, D)
-    return F.linear(joined, weights["attn.out_proj.weight"], weights["attn.out_proj.bias"])
+    return F.linear(
+        joined, weights["attn.out_proj.weight"], weights["attn.out_proj.bias"]
+    )
 
 
 def feed_forward(x: Tensor, weights: dict[str, Tensor], config: dict) -> Tensor:

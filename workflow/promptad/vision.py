@@ -18,11 +18,19 @@ from promptad.variants import Variant
 
 
 def embed_images(
-    tower: Tower, images: np.ndarray, variant: Variant, device: str = "cpu", batch: int = 8
+    tower: Tower,
+    images: np.ndarray,
+    variant: Variant,
+    device: str = "cpu",
+    batch: int = 8,
 ) -> dict[str, np.ndarray]:
     """Features of uint8 images [N, S, S, 3]; see `embed` for what comes back."""
     batches = [
-        embed(tower, normalise_pixels(images[start : start + batch], tower, device), variant)
+        embed(
+            tower,
+            normalise_pixels(images[start : start + batch], tower, device),
+            variant,
+        )
         for start in tqdm(range(0, len(images), batch), "embed", mininterval=1)
     ]
     names = batches[0]
@@ -68,7 +76,9 @@ def memory_blocks(layers: int) -> tuple[int, int]:
 
 def _tokens(tower: Tower, pixels: Tensor) -> Tensor:
     weights = tower.weights
-    patches = F.conv2d(pixels, weights["conv1.weight"], stride=tower.config["patch_size"])
+    patches = F.conv2d(
+        pixels, weights["conv1.weight"], stride=tower.config["patch_size"]
+    )
     patches = patches.flatten(2).transpose(1, 2)  # (B, G*G, Dv)
     summary = weights["class_embedding"].expand(len(patches), 1, -1)
     tokens = torch.cat([summary, patches], 1) + weights["positional_embedding"]
@@ -105,7 +115,9 @@ def _single_path(
     for index in range(config["layers"]):
         weights = block_weights(tower, index)
         h = layer_norm(x, weights, "ln_1", config["eps"])
-        x = _dense_step(x, split_heads(h, weights, config["heads"]), weights, config, variant)
+        x = _dense_step(
+            x, split_heads(h, weights, config["heads"]), weights, config, variant
+        )
         mids += [x] * wanted.count(index)
     return x, x, mids
 

@@ -11,7 +11,7 @@ from promptad.config import (
     class_prompts,
     class_tasks,
     complete,
-    training_options,
+    run_settings,
 )
 from promptad.errors import UserError
 from promptad.sources import code_digest

@@ -25,15 +25,15 @@ rule preprocess_test:
         test_images,
     output:
         f"{CACHE}/test_px{SIZE}.npz",
-    params:
-        source=class_source,
-        size=SIZE,
-        code=code("preprocess_test.py"),
     log:
         f"{LOGS}/preprocess_test/{{dataset}}/{{class_name}}.log",
     conda:
         "../../envs/promptad.yaml"
     threads: config["threads"]
+    params:
+        source=class_source,
+        size=SIZE,
+        code=code("preprocess_test.py"),
     script:
         "../scripts/preprocess_test.py"
 
@@ -44,15 +44,15 @@ rule preprocess_masks:
         masks=test_masks,
     output:
         f"{CACHE}/masks_r{config['resolution']}.npz",
-    params:
-        source=class_source,
-        resolution=config["resolution"],
-        code=code("preprocess_masks.py"),
     log:
         f"{LOGS}/preprocess_masks/{{dataset}}/{{class_name}}.log",
     conda:
         "../../envs/promptad.yaml"
     threads: config["threads"]
+    params:
+        source=class_source,
+        resolution=config["resolution"],
+        code=code("preprocess_masks.py"),
     script:
         "../scripts/preprocess_masks.py"
 
@@ -62,16 +62,16 @@ rule preprocess_support:
         support_images,
     output:
         f"{CACHE}/support_k{{shots}}_s{{seed}}_px{SIZE}.npz",
-    params:
-        source=class_source,
-        size=SIZE,
-        names=lambda w: class_override(config, w.dataset, w.class_name).get("support"),
-        code=code("preprocess_support.py"),
     log:
         f"{LOGS}/preprocess_support/{{dataset}}/{{class_name}}/k{{shots}}_s{{seed}}.log",
     conda:
         "../../envs/promptad.yaml"
     threads: 1
+    params:
+        source=class_source,
+        size=SIZE,
+        names=lambda w: class_override(config, w.dataset, w.class_name).get("support"),
+        code=code("preprocess_support.py"),
     script:
         "../scripts/preprocess_support.py"
 
@@ -79,13 +79,13 @@ rule preprocess_support:
 rule tokenize_prompts:
     output:
         f"{CACHE}/prompts.npz",
-    params:
-        prompts=lambda w: class_prompts(config, w.dataset, w.class_name),
-        code=code("tokenize_prompts.py"),
     log:
         f"{LOGS}/tokenize_prompts/{{dataset}}/{{class_name}}.log",
     conda:
         "../../envs/promptad.yaml"
     threads: 1
+    params:
+        prompts=lambda w: class_prompts(config, w.dataset, w.class_name),
+        code=code("tokenize_prompts.py"),
     script:
         "../scripts/tokenize_prompts.py"

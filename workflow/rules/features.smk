@@ -21,14 +21,14 @@ rule backbone:
     output:
         vision=f"{FEATURES}/vision.safetensors",
         text=f"{FEATURES}/text.safetensors",
-    params:
-        backbone=config["backbone"],
-        code=code("backbone.py"),
     log:
         f"{LOGS}/backbone/{BACKBONE}.log",
     conda:
         "../../envs/promptad.yaml"
     threads: config["threads"]
+    params:
+        backbone=config["backbone"],
+        code=code("backbone.py"),
     script:
         "../scripts/backbone.py"
 
@@ -39,10 +39,6 @@ rule embed_test:
         images=rules.preprocess_test.output[0],
     output:
         f"{CLASS_FEATURES}/test.npz",
-    params:
-        variant=variant_fields,
-        device=config["device"],
-        code=code("embed_test.py"),
     log:
         f"{LOGS}/embed_test/{{variant}}/{{dataset}}/{{class_name}}.log",
     benchmark:
@@ -50,6 +46,10 @@ rule embed_test:
     conda:
         "../../envs/promptad.yaml"
     threads: config["threads"]
+    params:
+        variant=variant_fields,
+        device=config["device"],
+        code=code("embed_test.py"),
     script:
         "../scripts/embed_test.py"
 
@@ -61,14 +61,14 @@ rule embed_support:
         test=rules.embed_test.output[0],
     output:
         f"{CLASS_FEATURES}/support_k{{shots}}_s{{seed}}.npz",
-    params:
-        variant=variant_fields,
-        device=config["device"],
-        code=code("embed_support.py"),
     log:
         f"{LOGS}/embed_support/{{variant}}/{{dataset}}/{{class_name}}/k{{shots}}_s{{seed}}.log",
     conda:
         "../../envs/promptad.yaml"
     threads: config["threads"]
+    params:
+        variant=variant_fields,
+        device=config["device"],
+        code=code("embed_support.py"),
     script:
         "../scripts/embed_support.py"

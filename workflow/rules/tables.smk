@@ -14,16 +14,16 @@ rule tables:
         run_files(f"{RUN}/{{task}}/metrics.json"),
     output:
         TABLES,
+    log:
+        f"{LOGS}/tables.log",
+    conda:
+        "../../envs/promptad.yaml"
+    threads: 1
     params:
         classes={
             dataset: class_names(source)
             for dataset, source in config["datasets"].items()
         },
         code=code("tables.py"),
-    log:
-        f"{LOGS}/tables.log",
-    conda:
-        "../../envs/promptad.yaml"
-    threads: 1
     script:
         "../scripts/tables.py"

@@ -8,29 +8,9 @@ def class_features(file):
     )
 
 
-def run_settings(task):
-    """All that identifies a run, and the options it is trained with."""
-
-    def settings(w):
-        keys = w.experiment, w.dataset, w.class_name, task
-        return {
-            "experiment": w.experiment,
-            "dataset": w.dataset,
-            "class": w.class_name,
-            "task": task,
-            "shots": int(w.shots),
-            "seed": int(w.seed),
-            "variant": VARIANTS[w.experiment],
-            "backbone": config["backbone"],
-            "options": {
-                **training_options(config, *keys),
-                "seed": int(w.seed),
-                "resolution": config["resolution"],
-                "device": config["device"],
-            },
-        }
-
-    return settings
+def settings_of(task):
+    """All that identifies a run of `task`, and the options it is trained with."""
+    return lambda w: run_settings(config, task, **dict(w.items()))
 
 
 rule train_cls:
@@ -44,9 +24,6 @@ rule train_cls:
         scores=f"{RUN}/cls/scores.npz",
         history=f"{RUN}/cls/history.csv",
         metrics=f"{RUN}/cls/metrics.json",
-    params:
-        settings=run_settings("cls"),
-        code=code("train.py"),
     log:
         f"{LOGS}/train_cls/{{experiment}}/{{dataset}}/{{class_name}}/k{{shots}}_s{{seed}}.log",
     benchmark:
@@ -54,6 +31,9 @@ rule train_cls:
     conda:
         "../../envs/promptad.yaml"
     threads: config["threads"]
+    params:
+        settings=settings_of("cls"),
+        code=code("train.py"),
     script:
         "../scripts/train.py"
 
@@ -70,13 +50,13 @@ use rule train_cls as train_seg with:
         scores=f"{RUN}/seg/scores.npz",
         history=f"{RUN}/seg/history.csv",
         metrics=f"{RUN}/seg/metrics.json",
-    params:
-        settings=run_settings("seg"),
-        code=code("train.py"),
     log:
         f"{LOGS}/train_seg/{{experiment}}/{{dataset}}/{{class_name}}/k{{shots}}_s{{seed}}.log",
     benchmark:
         f"{BENCHMARKS}/train_seg/{{experiment}}/{{dataset}}/{{class_name}}/k{{shots}}_s{{seed}}.tsv"
+    params:
+        settings=settings_of("seg"),
+        code=code("train.py"),
 
 
 def panel_masks(wildcards):
@@ -92,14 +72,14 @@ rule draw_panels:
         masks=panel_masks,
     output:
         directory(f"{RUN}/{{task}}/vis"),
-    params:
-        resolution=config["resolution"],
-        code=code("draw_panels.py"),
     log:
         f"{LOGS}/draw_panels/{{experiment}}/{{dataset}}/{{class_name}}/k{{shots}}_s{{seed}}_{{task}}.log",
     conda:
         "../../envs/promptad.yaml"
     threads: 1
+    params:
+        resolution=config["resolution"],
+        code=code("draw_panels.py"),
     script:
         "../scripts/draw_panels.py"
 

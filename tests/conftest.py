@@ -1,0 +1,79 @@
+"""What several tests share: a tiny CLIP and tiny data sets, made on the spot."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from PIL import Image
+
+from promptad.backbone import split_towers
+
+TINY = {
+    "embed_dim": 24,
+    "vision_cfg": {
+        "image_size": 32,
+        "layers": 4,
+        "width": 32,
+        "head_width": 16,
+        "patch_size": 8,
+    },
+    "text_cfg": {
+        "context_length": 77,
+        "vocab_size": 49408,
+        "width": 16,
+        "heads": 2,
+        "layers": 2,
+    },
+}
+
+
+@pytest.fixture(scope="session")
+def clip():
+    """A tiny open_clip model with fixed random weights."""
+    torch.manual_seed(0)
+    return open_clip.CLIP(**TINY).eval()
+
+
+@pytest.fixture(scope="session")
+def towers(clip):
+    """Vision and text tower of `clip`."""
+    return split_towers(clip, "tiny")
+
+
+def write_class(
+    root: Path, name: str, train=4, good=3, defects=("scratch", "hole"), each=2, size=40
+) -> Path:
+    """Write a class in the mvtec layout: grey noise, defects as bright squares."""
+    generator = np.random.default_rng(len(name))
+    folder = root / name
+    for index in range(train):
+        _write(folder / "train/good" / f"{index:03}.png", generator, size)
+    for index in range(good):
+        _write(folder / "test/good" / f"{index:03}.png", generator, size)
+    for kind in defects:
+        for index in range(each):
+            mask = np.zeros((size, size), np.uint8)
+            mask[index + 5 : index + 15, 8:20] = 255
+            _write(folder / "test" / kind / f"{index:03}.png", generator, size, mask)
+            path = folder / "ground_truth" / kind / f"{index:03}_mask.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(mask).save(path)
+    return folder
+
+
+def _write(path: Path, generator, size: int, mask=None) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = generator.integers(90, 130, (size, size, 3), dtype=np.uint8)
+    if mask is not None:
+        image[mask > 0] = 240
+    Image.fromarray(image).save(path)
+
+
+def folder_from_environment(variable: str, what: str) -> Path:
+    """The folder that an environment variable names; skips the test without it."""
+    if variable not in os.environ:
+        pytest.skip(f"{variable} does not name the folder of {what}")
+    return Path(os.environ[variable]).resolve()

@@ -1,0 +1,90 @@
+"""One training outside the pipeline: the pipeline's steps, one after the other."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from promptad import features, images, panels, prompts, runs
+from promptad.backbone import check_backbone, image_size, load_backbone
+from promptad.config import (
+    class_files,
+    class_override,
+    class_prompts,
+    class_tasks,
+    run_settings,
+)
+from promptad.errors import UserError
+from promptad.support import draw_support
+from promptad.variants import parse_variant
+
+
+def train_by_hand(
+    config: Mapping,
+    keys: Mapping,
+    changed: Mapping,
+    root: str | None,
+    out: Path,
+    vis: bool,
+) -> None:
+    """Train one class and write its run, and with `vis` its panels, into `out`.
+
+    keys: task, experiment, dataset, class_name, shots and seed. changed: options of
+    the training that replace the configured ones. root: folder of the data set, if
+    not the configured one. Raises UserError before anything is written.
+    """
+    _check_names(config, keys)
+    _check_free(out)
+    check_backbone(config["backbone"])
+    if root:
+        config["datasets"][keys["dataset"]]["root"] = root
+    settings = run_settings(config, **keys)
+    settings["options"] |= changed
+    arrays = _load(config, keys, vis)
+    tower, *cached = _prepare(config, keys, arrays)
+    runs.run_from_arrays(out, settings, tower, *cached, arrays["masks"])
+    if vis:
+        grids = panels.run_grids(out / "scores.npz")
+        test, masks = arrays["test"], arrays["masks"]
+        panels.write_panels(out / "vis", test, grids, masks, config["resolution"])
+
+
+def _load(config: Mapping, keys: Mapping, vis: bool) -> dict:
+    """The images `test` and `support`, and `masks` where they are needed."""
+    place = keys["dataset"], keys["class_name"]
+    files = class_files(config, *place)
+    if keys["task"] not in class_tasks(config | {"tasks": ["cls", "seg"]}, files):
+        raise UserError(f"{'/'.join(place)}: no masks, seg cannot be trained")
+    chosen = class_override(config, *place).get("support")
+    drawn = draw_support(files.train, place[1], keys["shots"], keys["seed"], chosen)
+    threads, resolution = config["threads"], config["resolution"]
+    size = image_size(config["backbone"])
+    arrays = {"test": images.load_images(files.test, size, threads), "masks": None}
+    arrays["support"] = images.load_images(drawn, size, threads)
+    if keys["task"] == "seg" or (vis and files.has_masks):
+        arrays["masks"] = images.load_masks(files.test, resolution, threads)["masks"]
+    return arrays
+
+
+def _prepare(config: Mapping, keys: Mapping, arrays: Mapping) -> tuple:
+    """Text tower, prompt tokens, and features of test and support images."""
+    words = class_prompts(config, keys["dataset"], keys["class_name"])
+    tokens = prompts.tokenize(words["text"], words["states"])
+    vision, text = load_backbone(config["backbone"])
+    variant = parse_variant(config["experiments"][keys["experiment"]]["variant"])
+    device = config["device"]
+    test = features.embed_test(vision, arrays["test"], variant, device)
+    support = features.embed_support(vision, arrays["support"], test, variant, device)
+    return text, tokens, test, support
+
+
+def _check_names(config: Mapping, keys: Mapping) -> None:
+    for option, known in (("experiment", "experiments"), ("dataset", "datasets")):
+        if keys[option] not in config[known]:
+            names = ", ".join(config[known])
+            raise UserError(
+                f"--{option}: {keys[option]!r} is not in the config ({names})"
+            )
+
+
+def _check_free(out: Path) -> None:
+    if (out / "metrics.json").exists():
+        raise UserError(f"--out: {out} holds a run already; name another folder")

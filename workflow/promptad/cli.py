@@ -1,0 +1,89 @@
+"""The command line: promptad COMMAND, see promptad --help."""
+
+import argparse
+from pathlib import Path
+
+from promptad.config import load_config
+from promptad.jobs import one_line_errors
+from promptad.threads import limit_torch_threads
+
+
+def main() -> None:
+    """Run the command that the arguments name."""
+    arguments = _parser().parse_args()
+    with one_line_errors():
+        arguments.run(arguments)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("promptad", description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_train(commands)
+    _add_demo_data(commands)
+    return parser
+
+
+def _add_train(commands) -> None:
+    train = commands.add_parser("train", help="train one class, as the pipeline does")
+    train.set_defaults(run=_train)
+    train.add_argument("task", choices=["cls", "seg"], help="image or pixel level")
+    train.add_argument("--dataset", required=True, help="a data set of the config")
+    train.add_argument("--class", required=True, dest="class_name", metavar="CLASS")
+    train.add_argument("--out", required=True, type=Path, help="folder of the run")
+    train.add_argument("--config", type=Path, default="config/config.yaml")
+    train.add_argument("--experiment", help="default: the first of the config")
+    train.add_argument("--root", help="folder of the data set, instead of the config's")
+    train.add_argument(
+        "--shots", type=_positive, help="default: the first of the config"
+    )
+    train.add_argument("--seed", type=int, help="default: the first of the config")
+    for option in ("epochs", "eval-every", "resolution", "threads"):
+        train.add_argument(
+            f"--{option}", type=_positive, help="instead of the config's"
+        )
+    train.add_argument("--device", help="cpu, cuda or cuda:N, instead of the config's")
+    train.add_argument("--vis", action="store_true", help="also draw panels in OUT/vis")
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    config = load_config(arguments.config)
+    for option in ("resolution", "threads", "device"):
+        config[option] = getattr(arguments, option) or config[option]
+    limit_torch_threads(config["threads"])
+    from promptad.byhand import train_by_hand
+
+    keys = {
+        "task": arguments.task,
+        "experiment": arguments.experiment or next(iter(config["experiments"])),
+        "dataset": arguments.dataset,
+        "class_name": arguments.class_name,
+        "shots": arguments.shots or config["shots"][0],
+        "seed": config["seeds"][0] if arguments.seed is None else arguments.seed,
+    }
+    changed = {key: getattr(arguments, key) for key in ("epochs", "eval_every")}
+    changed = {key: value for key, value in changed.items() if value is not None}
+    train_by_hand(config, keys, changed, arguments.root, arguments.out, arguments.vis)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 1")
+    return int(text)
+
+
+def _add_demo_data(commands) -> None:
+    data = commands.add_parser("demo-data", help="generate the demo data set")
+    data.set_defaults(run=_demo_data)
+    data.add_argument("folder", type=Path)
+    data.add_argument("--seed", type=int, default=0)
+
+
+def _demo_data(arguments: argparse.Namespace) -> None:
+    from promptad.demo import generate_once
+
+    limit_torch_threads(1)
+    generate_once(arguments.folder, arguments.seed)
+
+
+if __name__ == "__main__":
+    main()

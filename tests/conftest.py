@@ -8,7 +8,6 @@ import open_clip
 import pytest
 import torch
 from PIL import Image
-
 from promptad.backbone import split_towers
 
 TINY = {

@@ -1,18 +1,13 @@
 """CLIP from open_clip: found, checked, and taken apart into two plain towers."""
 
-import difflib
-import hashlib
-import importlib.util
-import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
 
+from promptad.backbone_config import RANDOM, model_config
 from promptad.errors import UserError
 from promptad.transformer import Tower
 
-RANDOM = "random"
-DIGEST_LENGTH = 12
 BLOCK_TYPE = "ResidualAttentionBlock"
 TEXT_WEIGHTS = (
     "positional_embedding",
@@ -21,51 +16,6 @@ TEXT_WEIGHTS = (
     "transformer.",
     "ln_final.",
 )
-
-
-def backbone_name(backbone: Mapping) -> str:
-    """Folder name of a backbone: model, and pretrained tag or digest of its file."""
-    model, pretrained = backbone["model"], backbone["pretrained"]
-    if _is_file(model, ".json"):
-        model = f"{Path(model).stem}-{_digest(model)}"
-    if pretrained == RANDOM:
-        return f"{model}_random{backbone['random_seed']}"
-    if Path(pretrained).is_file():
-        pretrained = f"sha256-{_digest(pretrained)}"
-    return f"{model}_{pretrained}"
-
-
-def check_backbone(backbone: Mapping) -> None:
-    """Raise UserError if the model or its checkpoint file is not to be found."""
-    model_config(backbone["model"])
-    pretrained = backbone["pretrained"]
-    if "/" in pretrained and not Path(pretrained).is_file():
-        raise UserError(f"backbone.pretrained: no checkpoint file {pretrained}")
-
-
-def image_size(backbone: Mapping) -> int:
-    """Side in pixels of the square images the backbone takes."""
-    return model_config(backbone["model"])["vision_cfg"]["image_size"]
-
-
-def model_config(model: str) -> dict:
-    """The open_clip model configuration by name or from a .json file.
-
-    Read without importing open_clip, which takes seconds.
-    """
-    path = (
-        Path(model) if model.endswith(".json") else _builtin_configs() / f"{model}.json"
-    )
-    if not path.is_file():
-        raise _unknown_model(model)
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        config["vision_cfg"]["image_size"], config["text_cfg"]["width"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"backbone.model: {path} is no open_clip ViT configuration ({error})"
-        ) from error
-    return config
 
 
 def load_backbone(backbone: Mapping) -> tuple[Tower, Tower]:
@@ -210,25 +160,3 @@ def _no_weights(backbone: Mapping, config: dict, error: Exception) -> UserError:
         f"machine and could not be downloaded ({reason}); run once with a network, "
         "or name a local checkpoint file"
     )
-
-
-def _unknown_model(model: str) -> UserError:
-    known = sorted(path.stem for path in _builtin_configs().glob("*.json"))
-    close = difflib.get_close_matches(model, known, cutoff=0.4)
-    return UserError(
-        f"backbone.model: {model!r} is neither an open_clip model nor a .json file; "
-        f"close to it: {', '.join(close) or 'none'}"
-    )
-
-
-def _builtin_configs() -> Path:
-    return Path(importlib.util.find_spec("open_clip").origin).parent / "model_configs"
-
-
-def _is_file(name: str, suffix: str) -> bool:
-    return name.endswith(suffix) and Path(name).is_file()
-
-
-def _digest(path: str) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:DIGEST_LENGTH]

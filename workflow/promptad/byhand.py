@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from promptad import features, images, panels, prompts, runs
-from promptad.backbone import check_backbone, image_size, load_backbone
+from promptad.backbone import load_backbone
+from promptad.backbone_config import check_backbone, image_size
 from promptad.config import (
     class_files,
     class_override,

@@ -1,11 +1,18 @@
 """The command line: promptad COMMAND, see promptad --help."""
 
 import argparse
+import json
+import shutil
 from pathlib import Path
 
+import yaml
+
 from promptad.config import load_config
+from promptad.errors import UserError
 from promptad.jobs import one_line_errors
-from promptad.threads import limit_torch_threads
+from promptad.sources import code_digest
+from promptad.storage import write_json, write_text
+from promptad.threads import limit_threads, limit_torch_threads
 
 
 def main() -> None:
@@ -79,10 +86,19 @@ def _add_demo_data(commands) -> None:
 
 
 def _demo_data(arguments: argparse.Namespace) -> None:
-    from promptad.demo import generate_once
+    from promptad import demo
 
-    limit_torch_threads(1)
-    generate_once(arguments.folder, arguments.seed)
+    limit_threads(1)
+    made_by = {"seed": arguments.seed, "code": code_digest(demo.__file__)}
+    stamp = arguments.folder / "made_by.json"
+    if stamp.exists() and json.loads(stamp.read_text()) == made_by:
+        return
+    if not stamp.exists() and arguments.folder.exists():
+        raise UserError(f"{arguments.folder}: exists and is no demo data; name another")
+    shutil.rmtree(arguments.folder, ignore_errors=True)
+    demo.generate(arguments.folder, arguments.seed)
+    write_text(arguments.folder / "prompts.yaml", yaml.safe_dump(demo.PROMPTS))
+    write_json(stamp, made_by)
 
 
 if __name__ == "__main__":

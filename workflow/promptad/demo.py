@@ -30,28 +30,23 @@ SLATE, BLUE, GREY = (0.2, 0.24, 0.28), (0.36, 0.5, 0.68), (0.62, 0.68, 0.74)
 CREAM, COFFEE, RUST = (0.9, 0.86, 0.76), (0.3, 0.2, 0.1), (0.42, 0.2, 0.08)
 GREASE, ORANGE = (0.75, 0.62, 0.25), (0.86, 0.62, 0.5)
 
+Array = np.ndarray
 Colour = tuple[float, float, float]
-Range = tuple[float, float]
 
 
 class Plane(NamedTuple):
     """The part's own coordinates of every pixel, float [H, W], 0 at its centre."""
 
-    x: np.ndarray
-    y: np.ndarray
+    x: Array
+    y: Array
 
 
 class Part(NamedTuple):
-    """A class: height and width of its images, largest turn in radians, painters.
-
-    `paint` returns the scene of a sound part. A defect is given that, less the
-    generator, and returns the scene of a marred one.
-    """
+    """A class: height and width of its images, largest turn in radians, painter."""
 
     shape: tuple[int, int]
     turn: float
-    paint: Callable[[Plane, Generator], np.ndarray]
-    defects: dict[str, Callable]
+    paint: Callable[[Plane, Generator], Array]
 
 
 def generate(
@@ -63,32 +58,31 @@ def generate(
     images of each type of defect: uint8 RGB, masks 0 or 255 in one channel. An image
     depends on `seed` and its own path alone, whatever the counts.
     """
-    for name, part in PARTS.items():
+    for name in CLASSES:
         counts = {f"train/{GOOD}": train, f"test/{GOOD}": good}
-        counts |= {f"test/{kind}": defect for kind in part.defects}
+        counts |= {f"test/{kind}": defect for kind in DEFECTS[name]}
         for folder, count in counts.items():
             for index in range(count):
                 _write(Path(root, name), folder, f"{index:03}", seed)
 
 
-def render(name: str, kind: str, rng: Generator) -> tuple[np.ndarray, np.ndarray]:
+def render(name: str, kind: str, rng: Generator) -> tuple[Array, Array]:
     """Photograph a part of class `name`; `kind` is one of its defects or `good`.
 
     Returns the image uint8 [H, W, 3] RGB and its mask uint8 [H, W], 0 or 255. From
-    equal generators comes the same part in every kind, with the same pixels outside
-    the mask.
+    equal generators comes the same part in every kind, the same outside the mask.
     """
-    part = PARTS[name]
+    shape, turn, painter = PARTS[name]
     posing, painting, exposing, marring = rng.integers(2**63, size=4)
-    plane = _pose(part, default_rng(posing))
+    plane = _pose(shape, turn, default_rng(posing))
 
-    def paint(plane: Plane) -> np.ndarray:
-        return part.paint(plane, default_rng(painting))
+    def paint(plane: Plane) -> Array:
+        return painter(plane, default_rng(painting))
 
     image = _photograph(paint(plane), default_rng(exposing))
     if kind == GOOD:
-        return image, np.zeros(part.shape, np.uint8)
-    marred = part.defects[kind](paint, plane, default_rng(marring))
+        return image, np.zeros(shape, np.uint8)
+    marred = DEFECTS[name][kind](paint, plane, default_rng(marring))
     return _changed(image, _photograph(marred, default_rng(exposing)))
 
 
@@ -101,7 +95,7 @@ def _write(root: Path, folder: str, index: str, seed: int) -> None:
         _save(root / "ground_truth" / kind / f"{index}_mask.png", mask)
 
 
-def _save(path: Path, pixels: np.ndarray) -> None:
+def _save(path: Path, pixels: Array) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path)
 
@@ -109,13 +103,12 @@ def _save(path: Path, pixels: np.ndarray) -> None:
 # Camera
 
 
-def _pose(part: Part, rng: Generator) -> Plane:
-    height, width = part.shape
-    y, x = np.mgrid[:height, :width].astype(np.float32)
-    x += 0.5 - width / 2 + rng.uniform(-4, 4)
-    y += 0.5 - height / 2 + rng.uniform(-4, 4)
+def _pose(shape: tuple[int, int], turn: float, rng: Generator) -> Plane:
+    y, x = np.indices(shape, np.float32)
+    x += 0.5 - shape[1] / 2 + rng.uniform(-4, 4)
+    y += 0.5 - shape[0] / 2 + rng.uniform(-4, 4)
     scale = rng.uniform(0.96, 1.04)
-    return _turned(Plane(x / scale, y / scale), rng.uniform(-part.turn, part.turn))
+    return _turned(Plane(x / scale, y / scale), rng.uniform(-turn, turn))
 
 
 def _turned(plane: Plane, angle: float) -> Plane:
@@ -123,18 +116,18 @@ def _turned(plane: Plane, angle: float) -> Plane:
     return Plane(cos * plane.x + sin * plane.y, cos * plane.y - sin * plane.x)
 
 
-def _moved(plane: Plane, x: float | np.ndarray, y: float | np.ndarray) -> Plane:
+def _moved(plane: Plane, x: float | Array, y: float | Array) -> Plane:
     return Plane(plane.x - x, plane.y - y)
 
 
-def _photograph(scene: np.ndarray, rng: Generator) -> np.ndarray:
+def _photograph(scene: Array, rng: Generator) -> Array:
     """Expose a scene to uneven tinted light, a soft lens and a noisy sensor."""
     image = cv2.GaussianBlur(scene * _light(scene, rng), (0, 0), rng.uniform(0.4, 0.9))
     image += rng.uniform(0.01, 0.02) * rng.standard_normal(image.shape)
     return (255 * image).clip(0, 255).round().astype(np.uint8)
 
 
-def _light(scene: np.ndarray, rng: Generator) -> np.ndarray:
+def _light(scene: Array, rng: Generator) -> Array:
     height, width, _ = scene.shape
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     slope = _turned(Plane(x, y), rng.uniform(0, 2 * np.pi)).x
@@ -142,18 +135,17 @@ def _light(scene: np.ndarray, rng: Generator) -> np.ndarray:
     return falloff[..., None] * rng.uniform(0.65, 1.1) * rng.normal(1, 0.03, 3)
 
 
-def _changed(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _changed(before: Array, after: Array) -> tuple[Array, Array]:
     change = (cv2.absdiff(before, after).max(-1) >= VISIBLE).astype(np.uint8)
-    change = cv2.morphologyEx(change, cv2.MORPH_OPEN, np.ones((3, 3)))  # no specks
+    # A speck would count as a region of its own in per-region overlap.
+    change = cv2.morphologyEx(change, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
     return np.where(change[..., None] > 0, after, before), 255 * change
 
 
 # Surfaces and shapes
 
 
-def _smooth(
-    shape: tuple[int, int], rng: Generator, x: float, y: float = 0
-) -> np.ndarray:
+def _smooth(shape: tuple[int, int], rng: Generator, x: float, y: float = 0) -> Array:
     """Noise of unit variance, blurred by sigmas `x` and `y` (0 is the same as `x`)."""
     white = rng.standard_normal(shape, np.float32)
     noise = cv2.GaussianBlur(white, (0, 0), sigmaX=x, sigmaY=y)
@@ -161,62 +153,60 @@ def _smooth(
 
 
 def _surface(
-    plane: Plane, colour: Colour, contrast: float, sigma: float, rng: Generator
-) -> np.ndarray:
-    """A scene of one colour, mottled."""
+    plane: Plane, colour: Colour | Array, contrast: float, sigma: float, rng: Generator
+) -> Array:
+    """A mottled scene of one colour."""
     mottles = contrast * _smooth(plane.x.shape, rng, sigma)
     return np.float32(colour) * (1 + mottles)[..., None]
 
 
-def _mat(plane: Plane, colour: Colour, rng: Generator) -> np.ndarray:
-    return _surface(plane, colour, 0.05, 1.2, rng)
+def _mat(plane: Plane, colour: Colour, rng: Generator) -> Array:
+    return _surface(plane, colour, 0.08, 1.2, rng)
 
 
-def _shade(scene: np.ndarray, shading: np.ndarray) -> np.ndarray:
+def _shade(scene: Array, shading: Array) -> Array:
     return scene * (1 + shading[..., None])
 
 
-def _relief(height: np.ndarray) -> np.ndarray:
+def _shadowed(scene: Array, cover: Array) -> Array:
+    shadow = np.roll(cv2.GaussianBlur(cover, (0, 0), 4), (4, 4), (0, 1))
+    return _shade(scene, -0.5 * shadow)
+
+
+def _relief(height: Array) -> Array:
     """Shading of a height map by light from the upper left."""
     down, right = np.gradient(height)
     return down + right
 
 
-def _shadowed(scene: np.ndarray, cover: np.ndarray) -> np.ndarray:
-    shadow = np.roll(cv2.GaussianBlur(cover, (0, 0), 4), (4, 4), (0, 1))
-    return _shade(scene, -0.5 * shadow)
-
-
-def _blend(
-    scene: np.ndarray, cover: np.ndarray, over: Colour | np.ndarray
-) -> np.ndarray:
+def _blend(scene: Array, cover: Array, over: Colour | Array) -> Array:
     """Lay `over`, a colour or another scene, over a scene."""
     return scene + cover[..., None] * (np.float32(over) - scene)
 
 
-def _cover(distance: np.ndarray) -> np.ndarray:
-    """Cover of the shape whose signed distance, negative inside, is given."""
-    return (0.5 - distance).clip(0, 1)
-
-
-def _bump(
-    scene: np.ndarray, distance: np.ndarray, over: Colour | np.ndarray, height: float
-) -> np.ndarray:
+def _bump(scene: Array, distance: Array, over: Colour | Array, height: float) -> Array:
     """Lay a shape with a bevelled edge over a scene; `height` below 0 is a hollow."""
     bevel = _relief((-distance / 5).clip(0, 1))
     return _shade(_blend(scene, _cover(distance), over), height * bevel)
 
 
-def _blob(plane: Plane, radius: float, rng: Generator) -> np.ndarray:
+def _cover(distance: Array) -> Array:
+    """Cover of the shape whose signed distance, negative inside, is given."""
+    return (0.5 - distance).clip(0, 1)
+
+
+def _blob(plane: Plane, radius: float, rng: Generator) -> Array:
     """Cover of an uneven disc around 0, somewhat longer than wide."""
     x, y = _turned(plane, rng.uniform(0, np.pi))
+    radius = rng.uniform(0.8, 1.2) * radius
     ragged = 0.2 * radius * _smooth(x.shape, rng, radius / 3)
     return _cover(np.hypot(x, y * rng.uniform(1, 1.5)) - radius + ragged)
 
 
-def _stroke(plane: Plane, length: float, width: float, rng: Generator) -> np.ndarray:
+def _stroke(plane: Plane, length: float, width: float, rng: Generator) -> Array:
     """Cover of a bent line through 0 with round ends."""
     x, y = _turned(plane, rng.uniform(0, np.pi))
+    length, width = rng.uniform(0.8, 1.2, 2) * (length, width)
     along = x.clip(-length / 2, length / 2)
     bend = rng.uniform(-1, 1) / length
     return _cover(np.hypot(x - along, y - bend * along**2) - width / 2)
@@ -225,44 +215,42 @@ def _stroke(plane: Plane, length: float, width: float, rng: Generator) -> np.nda
 # Painters
 
 
-def _batch(rng: Generator) -> np.ndarray:
-    """What a batch of material does to its colour, [3]."""
+def _batch(rng: Generator) -> Array:
+    """What its batch does to the colour of a material, [3]."""
     return rng.uniform(0.7, 1.2) * rng.normal(1, 0.05, 3)
 
 
-def _fabric(plane: Plane, rng: Generator) -> np.ndarray:
+def _fabric(plane: Plane, rng: Generator) -> Array:
     u, v = (
         side / THREAD + 0.12 * _smooth(side.shape, rng, 25) + rng.uniform(64, 66)
         for side in plane
     )
     warp_on_top = (u // 1 + v // 1) % 2 == 0
-    dye = _batch(rng)
-    warp, weft = _threads(u, v, BLUE * dye, rng), _threads(v, u, GREY * dye, rng)
-    return np.where(warp_on_top[..., None], warp, weft)
+    warp, weft = _threads(u, v, BLUE, rng), _threads(v, u, GREY, rng)
+    return np.where(warp_on_top[..., None], warp, weft) * _batch(rng)
 
 
-def _threads(
-    across: np.ndarray, along: np.ndarray, colour: Colour, rng: Generator
-) -> np.ndarray:
+def _threads(across: Array, along: Array, colour: Colour, rng: Generator) -> Array:
     tone = rng.normal(1, 0.12, 128)[across.astype(int)]  # one for each thread
     arch = np.abs(np.sin(np.pi * across)) ** 0.6 * np.abs(np.sin(np.pi * along)) ** 0.3
     fibre = 0.06 * _smooth(across.shape, rng, 0.8)
     return (tone * (0.15 + 0.85 * arch) + fibre)[..., None] * np.float32(colour)
 
 
-def _metal(plane: Plane, rng: Generator) -> np.ndarray:
+def _metal(plane: Plane, rng: Generator) -> Array:
     streaks = _smooth((400, 400), rng, 60, 0.7) + 0.5 * _smooth((400, 400), rng, 15, 1)
     streaks = cv2.remap(streaks, plane.x + 200, plane.y + 200, cv2.INTER_LINEAR)
-    return _shade(_surface(plane, STEEL * _batch(rng), 0.03, 12, rng), 0.18 * streaks)
+    steel = _surface(plane, STEEL * _batch(rng), 0.03, 12, rng)
+    return _shade(steel, 0.18 * streaks)
 
 
-def _gasket(plane: Plane, rng: Generator) -> np.ndarray:
+def _gasket(plane: Plane, rng: Generator) -> Array:
     mat, rubber = _mat(plane, BEIGE, rng), _surface(plane, RUBBER, 0.05, 1, rng)
     distance = _gasket_distance(plane)
     return _bump(_shadowed(mat, _cover(distance)), distance, rubber, 1.5)
 
 
-def _gasket_distance(plane: Plane) -> np.ndarray:
+def _gasket_distance(plane: Plane) -> Array:
     """Signed distance to a ring with three lugs, each with a hole for a bolt."""
     distance = np.abs(np.hypot(*plane) - RING) - RING_WIDTH / 2
     for angle in np.arange(3) * 2 * np.pi / 3:
@@ -271,12 +259,9 @@ def _gasket_distance(plane: Plane) -> np.ndarray:
     return distance
 
 
-def _blister(plane: Plane, rng: Generator) -> np.ndarray:
-    card = _cover(
-        np.maximum(
-            np.abs(plane.x) - COLUMNS * PITCH / 2, np.abs(plane.y) - ROWS * PITCH / 2
-        )
-    )
+def _blister(plane: Plane, rng: Generator) -> Array:
+    x, y = np.abs(plane)
+    card = _cover(np.maximum(x - COLUMNS * PITCH / 2, y - ROWS * PITCH / 2))
     foil = _surface(plane, FOIL, 0.03, 1, rng)
     scene = _blend(_shadowed(_mat(plane, SLATE, rng), card), card, foil)
     cell, number = _cells(plane)
@@ -285,15 +270,17 @@ def _blister(plane: Plane, rng: Generator) -> np.ndarray:
     return _bump(scene, np.hypot(*pill) - PILL, ORANGE * rng.normal(1, 0.03, 3), 0.8)
 
 
-def _cells(plane: Plane) -> tuple[Plane, np.ndarray]:
+def _cells(plane: Plane) -> tuple[Plane, Array]:
     """Coordinates around the nearest pocket's centre, and its number [H, W]."""
-    column = (plane.x / PITCH + (COLUMNS - 1) / 2).round().clip(0, COLUMNS - 1)
-    row = (plane.y / PITCH + (ROWS - 1) / 2).round().clip(0, ROWS - 1)
-    x, y = (column - (COLUMNS - 1) / 2) * PITCH, (row - (ROWS - 1) / 2) * PITCH
-    return _moved(plane, x, y), (row * COLUMNS + column).astype(int)
+    right, bottom = (COLUMNS - 1) / 2, (ROWS - 1) / 2
+    column = (plane.x / PITCH + right).round().clip(0, 2 * right)
+    row = (plane.y / PITCH + bottom).round().clip(0, 2 * bottom)
+    cell = _moved(plane, (column - right) * PITCH, (row - bottom) * PITCH)
+    return cell, (row * COLUMNS + column).astype(int)
 
 
-# Defects
+# Defects: each is given how to paint the part on a plane, the plane and a generator,
+# and returns the marred scene.
 
 
 def _anywhere(plane: Plane, rng: Generator) -> Plane:
@@ -307,129 +294,87 @@ def _on_ring(plane: Plane, rng: Generator) -> Plane:
     return _moved(plane, RING * np.cos(angle), RING * np.sin(angle))
 
 
-def _spot(
-    paint: Callable,
-    plane: Plane,
-    rng: Generator,
-    radius: Range,
-    colour: Colour,
-    soaked: bool = False,
-    place: Callable = _anywhere,
-) -> np.ndarray:
+def _spot(paint, plane, rng, radius, colour, soaked=False, place=_anywhere):
     """A blob of a colour, `soaked` if the pattern below shows through."""
-    scene = paint(plane)
-    blob = _blob(place(plane, rng), rng.uniform(*radius), rng)
+    scene, blob = paint(plane), _blob(place(plane, rng), radius, rng)
     matter = _surface(plane, colour, 0.1, 2, rng)
     if soaked:
-        matter = matter * scene.mean(-1, keepdims=True) / scene.mean()
+        matter *= scene.mean(-1, keepdims=True) / scene.mean()
     return _blend(scene, rng.uniform(0.85, 1) * blob, matter)
 
 
-def _line(
-    paint: Callable,
-    plane: Plane,
-    rng: Generator,
-    length: Range,
-    width: Range,
-    colour: Colour,
-    height: float,
-) -> np.ndarray:
+def _line(paint, plane, rng, length, width, colour, height):
     """A line that lies on the part, or a groove if `height` is below 0."""
-    scene, centred = paint(plane), _anywhere(plane, rng)
-    line = _stroke(centred, rng.uniform(*length), rng.uniform(*width), rng)
+    scene, line = paint(plane), _stroke(_anywhere(plane, rng), length, width, rng)
     if height > 0:
         scene = _shadowed(scene, line)
     return _shade(_blend(scene, line, colour), height * _relief(line))
 
 
-def _dent(paint: Callable, plane: Plane, rng: Generator) -> np.ndarray:
-    blob = _blob(_anywhere(plane, rng), rng.uniform(13, 20), rng)
-    dent = cv2.GaussianBlur(blob, (0, 0), 3)
+def _dent(paint, plane, rng):
+    dent = cv2.GaussianBlur(_blob(_anywhere(plane, rng), 16, rng), (0, 0), 3)
     return _shade(paint(plane), -rng.uniform(4, 5) * _relief(dent))
 
 
-def _cut(paint: Callable, plane: Plane, rng: Generator) -> np.ndarray:
+def _cut(paint, plane, rng):
     ray = _turned(plane, rng.uniform(0, 2 * np.pi))
     edge = rng.uniform(6, 9) + rng.uniform(-0.2, 0.2) * (ray.x - RING)
     gap = _cover(np.abs(ray.y) - edge) * _cover(_gasket_distance(plane) - 1)
     return _blend(paint(plane), gap * (ray.x > 0), _mat(plane, BEIGE, rng))
 
 
-def _bend(paint: Callable, plane: Plane, rng: Generator) -> np.ndarray:
+def _bend(paint, plane, rng):
     spot = _on_ring(plane, rng)
-    pull = rng.choice([-1, 1]) * rng.uniform(16, 20)
-    pull = pull * np.exp(-(spot.x**2 + spot.y**2) / (2 * 9**2))
+    pull = rng.choice([-1, 1]) * rng.uniform(24, 30)
+    pull = pull * np.exp(-(spot.x**2 + spot.y**2) / (2 * 14**2))
     stretch = 1 + pull / np.hypot(*plane).clip(1)
     return paint(Plane(plane.x * stretch, plane.y * stretch))
 
 
-def _broken_pill(
-    paint: Callable, plane: Plane, rng: Generator, edge: Range
-) -> np.ndarray:
+def _lost_pill(paint, plane, rng, edge):
     """One pill lacks what lies before a ragged line, `edge` from its centre."""
     cell, number = _cells(plane)
-    beyond = _turned(cell, rng.uniform(0, 2 * np.pi)).x - rng.uniform(*edge)
-    beyond = beyond + 1.5 * _smooth(beyond.shape, rng, 2)
-    lost = _cover(np.hypot(*cell) - PILL - 2) * _cover(beyond)
-    lost *= number == rng.integers(COLUMNS * ROWS)
+    beyond = _turned(cell, rng.uniform(0, 2 * np.pi)).x - edge - rng.uniform(-3, 3)
+    lost = _cover(beyond + 1.5 * _smooth(beyond.shape, rng, 2))
+    lost *= _cover(np.hypot(*cell) - PILL - 2) * (
+        number == rng.integers(COLUMNS * ROWS)
+    )
     return _blend(paint(plane), lost, SHADE)
 
 
 PARTS = {
-    "woven_fabric": Part(
-        (192, 192),
-        0.15,
-        _fabric,
-        {
-            "hole": partial(_spot, radius=(13, 20), colour=BLACK),
-            "stain": partial(_spot, radius=(16, 26), colour=COFFEE, soaked=True),
-            "loose_thread": partial(
-                _line, length=(80, 120), width=(4, 6), colour=CREAM, height=0.5
-            ),
-        },
-    ),
-    "brushed_metal": Part(
-        (192, 192),
-        0.15,
-        _metal,
-        {
-            "scratch": partial(
-                _line, length=(70, 120), width=(3.5, 5), colour=SLATE, height=-1
-            ),
-            "dent": _dent,
-            "rust_spot": partial(_spot, radius=(13, 22), colour=RUST),
-        },
-    ),
-    "rubber_gasket": Part(
-        (192, 192),
-        0.15,
-        _gasket,
-        {
-            "cut": _cut,
-            "bend": _bend,
-            "grease_spot": partial(
-                _spot, radius=(10, 16), colour=GREASE, place=_on_ring
-            ),
-        },
-    ),
-    "blister_pack": Part(
-        (184, 240),
-        0.1,
-        _blister,
-        {
-            "missing_pill": partial(_broken_pill, edge=(40, 40)),
-            "broken_pill": partial(_broken_pill, edge=(3, 9)),
-            "tear": partial(
-                _line, length=(50, 80), width=(6, 9), colour=BLACK, height=-1
-            ),
-        },
-    ),
+    "woven_fabric": Part((192, 192), 0.15, _fabric),
+    "brushed_metal": Part((192, 192), 0.15, _metal),
+    "rubber_gasket": Part((192, 192), 0.15, _gasket),
+    "blister_pack": Part((184, 240), 0.1, _blister),
+}
+DEFECTS = {
+    "woven_fabric": {
+        "hole": partial(_spot, radius=16, colour=BLACK),
+        "stain": partial(_spot, radius=20, colour=COFFEE, soaked=True),
+        "loose_thread": partial(_line, length=100, width=5, colour=CREAM, height=0.5),
+    },
+    "brushed_metal": {
+        "scratch": partial(_line, length=95, width=4, colour=SLATE, height=-1),
+        "dent": _dent,
+        "rust_spot": partial(_spot, radius=18, colour=RUST),
+    },
+    "rubber_gasket": {
+        "cut": _cut,
+        "bend": _bend,
+        "grease_spot": partial(_spot, radius=13, colour=GREASE, place=_on_ring),
+    },
+    "blister_pack": {
+        "missing_pill": partial(_lost_pill, edge=40),
+        "broken_pill": partial(_lost_pill, edge=6),
+        "tear": partial(_line, length=65, width=7, colour=BLACK, height=-1),
+    },
 }
 CLASSES = tuple(PARTS)
 PROMPTS = {
     name: {
         "text": class_words(name),
-        "states": [f"{{}} with a {class_words(kind)}" for kind in part.defects],
+        "states": [f"{{}} with a {class_words(kind)}" for kind in kinds],
     }
-    for name, part in PARTS.items()
+    for name, kinds in DEFECTS.items()
 }

@@ -7,6 +7,11 @@ undefined (only one kind of label) it is nan.
 import cv2
 import numpy as np
 
+METRICS = {
+    "cls": ("image_auroc", "image_aupr", "image_f1max"),
+    "seg": ("pixel_auroc", "pixel_aupr", "pixel_f1max", "aupro"),
+}
+SELECTIONS = ("last", "best")
 FPR_LIMIT = 0.3
 TAG_BITS = 32
 
@@ -33,23 +38,14 @@ def _wins(labels: np.ndarray, ordered: np.ndarray, defects_first: bool) -> int:
 
 def image_metrics(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
     """Image-level metrics of labels [N] and scores [N]."""
-    aupr, f1max = precision_recall(labels, scores)
-    return {
-        "image_auroc": auroc(labels, scores),
-        "image_aupr": aupr,
-        "image_f1max": f1max,
-    }
+    values = auroc(labels, scores), *precision_recall(labels, scores)
+    return dict(zip(METRICS["cls"], values, strict=True))
 
 
 def pixel_metrics(masks: np.ndarray, maps: np.ndarray) -> dict[str, float]:
     """Pixel-level metrics of masks and anomaly maps, both [N, R, R]."""
-    aupr, f1max = precision_recall(masks, maps)
-    return {
-        "pixel_auroc": auroc(masks, maps),
-        "pixel_aupr": aupr,
-        "pixel_f1max": f1max,
-        "aupro": aupro(masks, maps),
-    }
+    values = auroc(masks, maps), *precision_recall(masks, maps), aupro(masks, maps)
+    return dict(zip(METRICS["seg"], values, strict=True))
 
 
 def precision_recall(labels: np.ndarray, scores: np.ndarray) -> tuple[float, float]:

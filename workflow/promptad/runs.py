@@ -10,7 +10,7 @@ import torch
 
 from promptad import metrics, provenance, scores, storage, training
 from promptad.text import embed_words
-from promptad.training import PRIMARY, SELECTIONS, Run
+from promptad.training import Run
 from promptad.transformer import Tower, load_tower
 
 TRAINED_ON = {"cls": "global", "seg": "patch"}
@@ -128,7 +128,7 @@ def write_run(
 
 
 def _selected(run: Run) -> dict[str, training.Evaluation]:
-    return {selection: getattr(run, selection) for selection in SELECTIONS}
+    return {selection: getattr(run, selection) for selection in metrics.SELECTIONS}
 
 
 def _model(run: Run) -> dict[str, np.ndarray]:
@@ -169,7 +169,9 @@ def full_maps(grids: np.ndarray, resolution: int) -> np.ndarray:
 
 
 def _history(task: str, run: Run) -> str:
-    table = pd.DataFrame(run.history).rename(columns={"auroc": PRIMARY[task]})
+    table = pd.DataFrame(run.history).rename(
+        columns={"auroc": metrics.METRICS[task][0]}
+    )
     buffer = io.StringIO()
     table.to_csv(buffer, index=False, lineterminator="\n")
     return buffer.getvalue()

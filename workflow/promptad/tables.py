@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from promptad.backbone import RANDOM
+from promptad.backbone_config import RANDOM
+from promptad.metrics import METRICS, SELECTIONS
 from promptad.storage import damaged, write_text
-from promptad.training import SELECTIONS
 
 COLUMNS = (
     "experiment",
@@ -22,10 +22,6 @@ COLUMNS = (
     "value",
 )
 KEYS = ["experiment", "selection", "metric"]
-METRICS = {
-    "cls": ("image_auroc", "image_aupr", "image_f1max"),
-    "seg": ("pixel_auroc", "pixel_aupr", "pixel_f1max", "aupro"),
-}
 MEAN = "mean"
 ABSENT = "–"
 

@@ -13,8 +13,6 @@ from promptad.text import Contexts, Words, anomaly_prompts, encode_prompts
 from promptad.transformer import Tower
 
 CONTEXT_STD = 0.02
-SELECTIONS = ("last", "best")
-PRIMARY = {"cls": "image_auroc", "seg": "pixel_auroc"}
 
 
 class Evaluation(NamedTuple):

@@ -1,9 +1,9 @@
 """The configuration, the runs it asks for, and where their files lie."""
 
-import sys
 import os
+import sys
 
-from promptad.backbone import backbone_name, check_backbone, image_size
+from promptad.backbone_config import backbone_name, check_backbone, image_size
 from promptad.config import (
     class_files,
     class_names,
@@ -70,10 +70,12 @@ except UserError as error:
 
 RUNS = planned_runs()
 VARIANTS = {
-    name: variant_name(parse_variant(experiment["variant"]))
+    name: parse_variant(experiment["variant"])
     for name, experiment in config["experiments"].items()
 }
+VARIANT_FIELDS = {variant_name(v): v._asdict() for v in VARIANTS.values()}
 CACHE = results("cache/{dataset}/{class_name}")
+MASKS = f"{CACHE}/masks_r{config['resolution']}.npz"
 FEATURES = results(f"features/{BACKBONE}")
 CLASS_FEATURES = f"{FEATURES}/{{variant}}/{{dataset}}/{{class_name}}"
 RUN = results("runs/{experiment}/{dataset}/{class_name}/k{shots}/s{seed}")
@@ -90,11 +92,53 @@ wildcard_constraints:
     seed="[0-9]+",
 
 
-def run_files(pattern, tasks=("cls", "seg")):
-    """Paths made from `pattern` for all runs of `tasks`."""
+def class_source(wildcards):
+    source = config["datasets"][wildcards.dataset]
+    return {"layout": source["layout"], "root": source["root"]}
+
+
+def test_images(wildcards):
+    files = FILES[wildcards.dataset, wildcards.class_name]
+    return [sample.path for sample in files.test]
+
+
+def test_masks(wildcards):
+    return FILES[wildcards.dataset, wildcards.class_name].mask_files
+
+
+def support_images(wildcards):
+    samples = support_samples(**dict(wildcards.items()))
+    return [sample.path for sample in samples]
+
+
+def backbone_files(wildcards):
+    """The backbone's files that lie here; a hub tag has none."""
+    names = config["backbone"]["model"], config["backbone"]["pretrained"]
+    return [name for name in names if os.path.isfile(name)]
+
+
+def class_features(file):
+    """Path of a feature file, with the variant of the experiment."""
+    return lambda w: f"{CLASS_FEATURES}/{file}".format(
+        variant=variant_name(VARIANTS[w.experiment]), **dict(w.items())
+    )
+
+
+def settings_of(task):
+    """All that identifies a run of `task`, and the options it is trained with."""
+    return lambda w: run_settings(config, task, **dict(w.items()))
+
+
+def panel_masks(wildcards):
+    if not FILES[wildcards.dataset, wildcards.class_name].has_masks:
+        return []
+    return MASKS.format(**dict(wildcards.items()))
+
+
+def run_files(pattern):
+    """Paths made from `pattern` for all runs."""
     keys = "task", "experiment", "dataset", "class_name", "shots", "seed"
     return [
         pattern.format(**dict(zip(keys, run, strict=True)))
         for run in RUNS
-        if run[0] in tasks
     ]

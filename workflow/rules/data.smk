@@ -1,25 +1,6 @@
 """Images, masks and words of each class, prepared once."""
 
 
-def class_source(wildcards):
-    source = config["datasets"][wildcards.dataset]
-    return {"layout": source["layout"], "root": source["root"]}
-
-
-def test_images(wildcards):
-    files = FILES[wildcards.dataset, wildcards.class_name]
-    return [sample.path for sample in files.test]
-
-
-def test_masks(wildcards):
-    return FILES[wildcards.dataset, wildcards.class_name].mask_files
-
-
-def support_images(wildcards):
-    samples = support_samples(**dict(wildcards.items()))
-    return [sample.path for sample in samples]
-
-
 rule preprocess_test:
     input:
         test_images,
@@ -43,7 +24,7 @@ rule preprocess_masks:
         images=test_images,
         masks=test_masks,
     output:
-        f"{CACHE}/masks_r{config['resolution']}.npz",
+        MASKS,
     log:
         f"{LOGS}/preprocess_masks/{{dataset}}/{{class_name}}.log",
     conda:

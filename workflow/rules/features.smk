@@ -1,20 +1,6 @@
 """Frozen CLIP: its two towers, and what they see in the images, computed once."""
 
 
-def backbone_files(wildcards):
-    """The backbone's files that lie here; a hub tag has none."""
-    names = config["backbone"]["model"], config["backbone"]["pretrained"]
-    return [name for name in names if os.path.isfile(name)]
-
-
-def variant_fields(wildcards):
-    for experiment in config["experiments"].values():
-        variant = parse_variant(experiment["variant"])
-        if variant_name(variant) == wildcards.variant:
-            return variant._asdict()
-    raise WorkflowError(f"no experiment uses the variant {wildcards.variant}")
-
-
 rule backbone:
     input:
         backbone_files,
@@ -47,7 +33,7 @@ rule embed_test:
         "../../envs/promptad.yaml"
     threads: config["threads"]
     params:
-        variant=variant_fields,
+        variant=lambda w: VARIANT_FIELDS[w.variant],
         device=config["device"],
         code=code("embed_test.py"),
     script:
@@ -67,7 +53,7 @@ rule embed_support:
         "../../envs/promptad.yaml"
     threads: config["threads"]
     params:
-        variant=variant_fields,
+        variant=lambda w: VARIANT_FIELDS[w.variant],
         device=config["device"],
         code=code("embed_support.py"),
     script:

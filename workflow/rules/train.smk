@@ -1,18 +1,6 @@
 """One training per experiment, class, number of shots, seed and task."""
 
 
-def class_features(file):
-    """Path of a feature file, with the variant of the experiment."""
-    return lambda w: f"{CLASS_FEATURES}/{file}".format(
-        variant=VARIANTS[w.experiment], **dict(w.items())
-    )
-
-
-def settings_of(task):
-    """All that identifies a run of `task`, and the options it is trained with."""
-    return lambda w: run_settings(config, task, **dict(w.items()))
-
-
 rule train_cls:
     input:
         tower=rules.backbone.output.text,
@@ -44,7 +32,7 @@ use rule train_cls as train_seg with:
         prompts=rules.tokenize_prompts.output[0],
         test=class_features("test.npz"),
         support=class_features("support_k{shots}_s{seed}.npz"),
-        masks=rules.preprocess_masks.output[0],
+        masks=MASKS,
     output:
         model=f"{RUN}/seg/model.npz",
         scores=f"{RUN}/seg/scores.npz",
@@ -57,12 +45,6 @@ use rule train_cls as train_seg with:
     params:
         settings=settings_of("seg"),
         code=code("train.py"),
-
-
-def panel_masks(wildcards):
-    if not FILES[wildcards.dataset, wildcards.class_name].has_masks:
-        return []
-    return rules.preprocess_masks.output[0].format(**dict(wildcards.items()))
 
 
 rule draw_panels:

@@ -1,0 +1,44 @@
+# make env    the environment, .venv
+# make demo   the pipeline on generated data, to tables
+# make real   the pipeline on real photographs, PROMPTAD_REAL_DATA names their folder
+# make test   all tests
+# make lint   formatters and linters
+
+PYTHON ?= python3
+CORES ?= all
+BIN := .venv/bin
+READY := .venv/ready
+DEMO_DATA := results/demo/data
+SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
+
+.PHONY: env demo real test lint
+
+env: $(READY)
+
+$(READY): envs/requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: $(PYTHON) is older than Python 3.11; name one with PYTHON=" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --requirement envs/requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+demo: $(READY)
+	$(BIN)/promptad demo-data $(DEMO_DATA)
+	$(SNAKEMAKE) --configfile config/demo.yaml
+	@echo "tables: results/demo/tables"
+
+real: $(READY)
+	@test -d "$(PROMPTAD_REAL_DATA)" || \
+		{ echo "error: PROMPTAD_REAL_DATA names no folder of real images" >&2; exit 1; }
+	$(SNAKEMAKE) --configfile config/real.yaml --config \
+		"datasets={mvtec: {root: '$(PROMPTAD_REAL_DATA)/mvtec'}, folder: {root: '$(PROMPTAD_REAL_DATA)/folder'}}"
+
+test: $(READY) lint
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/snakemake --lint --configfile tests/workflow/lint.yaml

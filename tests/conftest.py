@@ -3,11 +3,13 @@
 import os
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import open_clip
 import pytest
 import torch
 from PIL import Image
+from promptad import prompts
 from promptad.backbone import split_towers
 
 TINY = {
@@ -29,6 +31,29 @@ TINY = {
 }
 
 
+OPTIONS = {
+    "epochs": 4,
+    "eval_every": 2,
+    "lr": 0.002,
+    "momentum": 0.9,
+    "weight_decay": 0.0005,
+    "min_lr": 0.00001,
+    "match_weight": 0.001,
+    "temperature": "stored",
+    "n_ctx": 2,
+    "n_ctx_ab": 1,
+    "n_pro": 2,
+    "n_pro_ab": 3,
+    "resolution": 16,
+    "seed": 1,
+    "device": "cpu",
+}
+hypothesis.settings.register_profile(
+    "tests", deadline=None, max_examples=60, database=None, derandomize=True
+)
+hypothesis.settings.load_profile("tests")
+
+
 @pytest.fixture(scope="session")
 def clip():
     """A tiny open_clip model with fixed random weights."""
@@ -40,6 +65,31 @@ def clip():
 def towers(clip):
     """Vision and text tower of `clip`."""
     return split_towers(clip, "tiny")
+
+
+@pytest.fixture(scope="session")
+def tokens():
+    """The tokenized words of a class with two abnormal states."""
+    return prompts.tokenize("metal nut", ["damaged {}", "{} with flaw"])
+
+
+@pytest.fixture(scope="session")
+def pixels():
+    """Three small random images, uint8 [3, 32, 32, 3]."""
+    return np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
+
+
+@pytest.fixture
+def options():
+    """The options of a short training on a tiny CLIP."""
+    return dict(OPTIONS)
+
+
+def relative_error(value, expected) -> float:
+    """Norm of the difference over the norm of what is expected."""
+    value, expected = (np.asarray(x, np.float64) for x in (value, expected))
+    assert value.shape == expected.shape
+    return np.linalg.norm(value - expected) / np.linalg.norm(expected)
 
 
 def write_class(

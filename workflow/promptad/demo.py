@@ -3,14 +3,13 @@
 Every image is a photograph of a part in a pose and a light of its own. A defect image
 photographs the part before and after: its mask holds exactly the pixels that changed.
 
-Scenes are float [H, W, 3] RGB reflectances, 0 to 1; covers are float [H, W], 1 inside
-a shape, 0 outside, in between on its edge. Lengths and sigmas are in pixels.
+Scenes are float [H, W, 3] RGB reflectances, 0 to 1; planes are float [2, H, W], every
+pixel's x and y from the centre of the part; covers are float [H, W], 1 inside a shape,
+0 outside, in between on its edge. Lengths and sigmas are in pixels.
 """
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -21,6 +20,7 @@ from promptad.layouts import GOOD
 from promptad.prompts import class_words
 
 VISIBLE = 8  # of 255: smaller changes are undone, so that masks end where eyes see it
+SPECKLES = 0.08, 1.2  # contrast and size of those of the mat below an object
 THREAD = 11.0
 RING, RING_WIDTH, LUG, BOLT = 60.0, 28.0, 18.0, 8.0
 COLUMNS, ROWS, PITCH, POCKET, PILL = 4, 3, 52.0, 23.0, 18.0
@@ -31,22 +31,7 @@ CREAM, COFFEE, RUST = (0.9, 0.86, 0.76), (0.3, 0.2, 0.1), (0.42, 0.2, 0.08)
 GREASE, ORANGE = (0.75, 0.62, 0.25), (0.86, 0.62, 0.5)
 
 Array = np.ndarray
-Colour = tuple[float, float, float]
-
-
-class Plane(NamedTuple):
-    """The part's own coordinates of every pixel, float [H, W], 0 at its centre."""
-
-    x: Array
-    y: Array
-
-
-class Part(NamedTuple):
-    """A class: height and width of its images, largest turn in radians, painter."""
-
-    shape: tuple[int, int]
-    turn: float
-    paint: Callable[[Plane, Generator], Array]
+Colour = tuple[float, float, float] | Array
 
 
 def generate(
@@ -76,7 +61,7 @@ def render(name: str, kind: str, rng: Generator) -> tuple[Array, Array]:
     posing, painting, exposing, marring = rng.integers(2**63, size=4)
     plane = _pose(shape, turn, default_rng(posing))
 
-    def paint(plane: Plane) -> Array:
+    def paint(plane: Array) -> Array:
         return painter(plane, default_rng(painting))
 
     image = _photograph(paint(plane), default_rng(exposing))
@@ -100,37 +85,33 @@ def _save(path: Path, pixels: Array) -> None:
     Image.fromarray(pixels).save(path)
 
 
-# Camera
+def _pose(shape: tuple[int, int], turn: float, rng: Generator) -> Array:
+    x, y = np.indices(shape, np.float32)[::-1]
+    middle = np.array([shape[1] - 1, shape[0] - 1]) / 2 + rng.uniform(-4, 4, 2)
+    plane = _moved((x, y), *middle) / rng.uniform(0.96, 1.04)
+    return _turned(plane, rng.uniform(-turn, turn))
 
 
-def _pose(shape: tuple[int, int], turn: float, rng: Generator) -> Plane:
-    y, x = np.indices(shape, np.float32)
-    x += 0.5 - shape[1] / 2 + rng.uniform(-4, 4)
-    y += 0.5 - shape[0] / 2 + rng.uniform(-4, 4)
-    scale = rng.uniform(0.96, 1.04)
-    return _turned(Plane(x / scale, y / scale), rng.uniform(-turn, turn))
+def _turned(plane: Array, angle: float) -> Array:
+    (x, y), cos, sin = plane, np.cos(angle), np.sin(angle)
+    return np.float32([cos * x + sin * y, cos * y - sin * x])
 
 
-def _turned(plane: Plane, angle: float) -> Plane:
-    cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
-    return Plane(cos * plane.x + sin * plane.y, cos * plane.y - sin * plane.x)
-
-
-def _moved(plane: Plane, x: float | Array, y: float | Array) -> Plane:
-    return Plane(plane.x - x, plane.y - y)
+def _moved(plane: Array, x: float | Array, y: float | Array) -> Array:
+    return np.float32([plane[0] - x, plane[1] - y])
 
 
 def _photograph(scene: Array, rng: Generator) -> Array:
     """Expose a scene to uneven tinted light, a soft lens and a noisy sensor."""
     image = cv2.GaussianBlur(scene * _light(scene, rng), (0, 0), rng.uniform(0.4, 0.9))
-    image += rng.uniform(0.01, 0.02) * rng.standard_normal(image.shape)
+    image += rng.uniform(0.01, 0.02) * rng.standard_normal(image.shape, np.float32)
     return (255 * image).clip(0, 255).round().astype(np.uint8)
 
 
 def _light(scene: Array, rng: Generator) -> Array:
     height, width, _ = scene.shape
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
-    slope = _turned(Plane(x, y), rng.uniform(0, 2 * np.pi)).x
+    slope, _ = _turned((x, y), rng.uniform(0, 2 * np.pi))
     falloff = 1 + rng.uniform(0.1, 0.25) * slope - 0.05 * (x**2 + y**2)
     return falloff[..., None] * rng.uniform(0.65, 1.1) * rng.normal(1, 0.03, 3)
 
@@ -142,9 +123,6 @@ def _changed(before: Array, after: Array) -> tuple[Array, Array]:
     return np.where(change[..., None] > 0, after, before), 255 * change
 
 
-# Surfaces and shapes
-
-
 def _smooth(shape: tuple[int, int], rng: Generator, x: float, y: float = 0) -> Array:
     """Noise of unit variance, blurred by sigmas `x` and `y` (0 is the same as `x`)."""
     white = rng.standard_normal(shape, np.float32)
@@ -153,15 +131,11 @@ def _smooth(shape: tuple[int, int], rng: Generator, x: float, y: float = 0) -> A
 
 
 def _surface(
-    plane: Plane, colour: Colour | Array, contrast: float, sigma: float, rng: Generator
+    plane: Array, colour: Colour, rng: Generator, contrast: float, sigma: float
 ) -> Array:
-    """A mottled scene of one colour."""
-    mottles = contrast * _smooth(plane.x.shape, rng, sigma)
+    """A scene of one colour, mottled."""
+    mottles = contrast * _smooth(plane.shape[1:], rng, sigma)
     return np.float32(colour) * (1 + mottles)[..., None]
-
-
-def _mat(plane: Plane, colour: Colour, rng: Generator) -> Array:
-    return _surface(plane, colour, 0.08, 1.2, rng)
 
 
 def _shade(scene: Array, shading: Array) -> Array:
@@ -169,7 +143,7 @@ def _shade(scene: Array, shading: Array) -> Array:
 
 
 def _shadowed(scene: Array, cover: Array) -> Array:
-    shadow = np.roll(cv2.GaussianBlur(cover, (0, 0), 4), (4, 4), (0, 1))
+    shadow = np.pad(cv2.GaussianBlur(cover, (0, 0), 4), ((4, 0), (4, 0)))[:-4, :-4]
     return _shade(scene, -0.5 * shadow)
 
 
@@ -179,12 +153,12 @@ def _relief(height: Array) -> Array:
     return down + right
 
 
-def _blend(scene: Array, cover: Array, over: Colour | Array) -> Array:
+def _blend(scene: Array, cover: Array, over: Colour) -> Array:
     """Lay `over`, a colour or another scene, over a scene."""
     return scene + cover[..., None] * (np.float32(over) - scene)
 
 
-def _bump(scene: Array, distance: Array, over: Colour | Array, height: float) -> Array:
+def _bump(scene: Array, distance: Array, over: Colour, height: float) -> Array:
     """Lay a shape with a bevelled edge over a scene; `height` below 0 is a hollow."""
     bevel = _relief((-distance / 5).clip(0, 1))
     return _shade(_blend(scene, _cover(distance), over), height * bevel)
@@ -195,7 +169,7 @@ def _cover(distance: Array) -> Array:
     return (0.5 - distance).clip(0, 1)
 
 
-def _blob(plane: Plane, radius: float, rng: Generator) -> Array:
+def _blob(plane: Array, radius: float, rng: Generator) -> Array:
     """Cover of an uneven disc around 0, somewhat longer than wide."""
     x, y = _turned(plane, rng.uniform(0, np.pi))
     radius = rng.uniform(0.8, 1.2) * radius
@@ -203,7 +177,7 @@ def _blob(plane: Plane, radius: float, rng: Generator) -> Array:
     return _cover(np.hypot(x, y * rng.uniform(1, 1.5)) - radius + ragged)
 
 
-def _stroke(plane: Plane, length: float, width: float, rng: Generator) -> Array:
+def _stroke(plane: Array, length: float, width: float, rng: Generator) -> Array:
     """Cover of a bent line through 0 with round ends."""
     x, y = _turned(plane, rng.uniform(0, np.pi))
     length, width = rng.uniform(0.8, 1.2, 2) * (length, width)
@@ -212,19 +186,15 @@ def _stroke(plane: Plane, length: float, width: float, rng: Generator) -> Array:
     return _cover(np.hypot(x - along, y - bend * along**2) - width / 2)
 
 
-# Painters
-
-
 def _batch(rng: Generator) -> Array:
     """What its batch does to the colour of a material, [3]."""
     return rng.uniform(0.7, 1.2) * rng.normal(1, 0.05, 3)
 
 
-def _fabric(plane: Plane, rng: Generator) -> Array:
-    u, v = (
-        side / THREAD + 0.12 * _smooth(side.shape, rng, 25) + rng.uniform(64, 66)
-        for side in plane
-    )
+def _fabric(plane: Array, rng: Generator) -> Array:
+    # The weave repeats after two threads; 64 more keep their numbers above 0.
+    drift = [0.12 * _smooth(side.shape, rng, 25) for side in plane]
+    u, v = plane / THREAD + drift + rng.uniform(64, 66, (2, 1, 1))
     warp_on_top = (u // 1 + v // 1) % 2 == 0
     warp, weft = _threads(u, v, BLUE, rng), _threads(v, u, GREY, rng)
     return np.where(warp_on_top[..., None], warp, weft) * _batch(rng)
@@ -237,20 +207,21 @@ def _threads(across: Array, along: Array, colour: Colour, rng: Generator) -> Arr
     return (tone * (0.15 + 0.85 * arch) + fibre)[..., None] * np.float32(colour)
 
 
-def _metal(plane: Plane, rng: Generator) -> Array:
+def _metal(plane: Array, rng: Generator) -> Array:
     streaks = _smooth((400, 400), rng, 60, 0.7) + 0.5 * _smooth((400, 400), rng, 15, 1)
-    streaks = cv2.remap(streaks, plane.x + 200, plane.y + 200, cv2.INTER_LINEAR)
-    steel = _surface(plane, STEEL * _batch(rng), 0.03, 12, rng)
+    streaks = cv2.remap(streaks, *(plane + 200), cv2.INTER_LINEAR)
+    steel = _surface(plane, STEEL * _batch(rng), rng, 0.03, 12)
     return _shade(steel, 0.18 * streaks)
 
 
-def _gasket(plane: Plane, rng: Generator) -> Array:
-    mat, rubber = _mat(plane, BEIGE, rng), _surface(plane, RUBBER, 0.05, 1, rng)
+def _gasket(plane: Array, rng: Generator) -> Array:
+    mat = _surface(plane, BEIGE, rng, *SPECKLES)
+    rubber = _surface(plane, RUBBER, rng, 0.05, 1)
     distance = _gasket_distance(plane)
     return _bump(_shadowed(mat, _cover(distance)), distance, rubber, 1.5)
 
 
-def _gasket_distance(plane: Plane) -> Array:
+def _gasket_distance(plane: Array) -> Array:
     """Signed distance to a ring with three lugs, each with a hole for a bolt."""
     distance = np.abs(np.hypot(*plane) - RING) - RING_WIDTH / 2
     for angle in np.arange(3) * 2 * np.pi / 3:
@@ -259,37 +230,38 @@ def _gasket_distance(plane: Plane) -> Array:
     return distance
 
 
-def _blister(plane: Plane, rng: Generator) -> Array:
+def _blister(plane: Array, rng: Generator) -> Array:
     x, y = np.abs(plane)
     card = _cover(np.maximum(x - COLUMNS * PITCH / 2, y - ROWS * PITCH / 2))
-    foil = _surface(plane, FOIL, 0.03, 1, rng)
-    scene = _blend(_shadowed(_mat(plane, SLATE, rng), card), card, foil)
+    foil = _surface(plane, FOIL, rng, 0.03, 1)
+    mat = _surface(plane, SLATE, rng, *SPECKLES)
+    scene = _blend(_shadowed(mat, card), card, foil)
     cell, number = _cells(plane)
     scene = _bump(scene, np.hypot(*cell) - POCKET, SHADE, -0.8)
     pill = _moved(cell, *rng.uniform(-1.5, 1.5, (2, COLUMNS * ROWS))[:, number])
     return _bump(scene, np.hypot(*pill) - PILL, ORANGE * rng.normal(1, 0.03, 3), 0.8)
 
 
-def _cells(plane: Plane) -> tuple[Plane, Array]:
+def _cells(plane: Array) -> tuple[Array, Array]:
     """Coordinates around the nearest pocket's centre, and its number [H, W]."""
     right, bottom = (COLUMNS - 1) / 2, (ROWS - 1) / 2
-    column = (plane.x / PITCH + right).round().clip(0, 2 * right)
-    row = (plane.y / PITCH + bottom).round().clip(0, 2 * bottom)
+    column = (plane[0] / PITCH + right).round().clip(0, 2 * right)
+    row = (plane[1] / PITCH + bottom).round().clip(0, 2 * bottom)
     cell = _moved(plane, (column - right) * PITCH, (row - bottom) * PITCH)
     return cell, (row * COLUMNS + column).astype(int)
 
 
-# Defects: each is given how to paint the part on a plane, the plane and a generator,
-# and returns the marred scene.
+# Defects. Each is given a function that paints the part on a plane, the plane, and a
+# generator, and returns the marred scene.
 
 
-def _anywhere(plane: Plane, rng: Generator) -> Plane:
+def _anywhere(plane: Array, rng: Generator) -> Array:
     """Coordinates around a random pixel clear of the image's border."""
-    row, column = (int(rng.uniform(0.25, 0.75) * side) for side in plane.x.shape)
-    return _moved(plane, plane.x[row, column], plane.y[row, column])
+    row, column = (int(rng.uniform(0.25, 0.75) * n) for n in plane.shape[1:])
+    return _moved(plane, *plane[:, row, column])
 
 
-def _on_ring(plane: Plane, rng: Generator) -> Plane:
+def _on_ring(plane: Array, rng: Generator) -> Array:
     angle = rng.uniform(0, 2 * np.pi)
     return _moved(plane, RING * np.cos(angle), RING * np.sin(angle))
 
@@ -297,7 +269,7 @@ def _on_ring(plane: Plane, rng: Generator) -> Plane:
 def _spot(paint, plane, rng, radius, colour, soaked=False, place=_anywhere):
     """A blob of a colour, `soaked` if the pattern below shows through."""
     scene, blob = paint(plane), _blob(place(plane, rng), radius, rng)
-    matter = _surface(plane, colour, 0.1, 2, rng)
+    matter = _surface(plane, colour, rng, 0.1, 2)
     if soaked:
         matter *= scene.mean(-1, keepdims=True) / scene.mean()
     return _blend(scene, rng.uniform(0.85, 1) * blob, matter)
@@ -317,36 +289,32 @@ def _dent(paint, plane, rng):
 
 
 def _cut(paint, plane, rng):
-    ray = _turned(plane, rng.uniform(0, 2 * np.pi))
-    edge = rng.uniform(6, 9) + rng.uniform(-0.2, 0.2) * (ray.x - RING)
-    gap = _cover(np.abs(ray.y) - edge) * _cover(_gasket_distance(plane) - 1)
-    return _blend(paint(plane), gap * (ray.x > 0), _mat(plane, BEIGE, rng))
+    x, y = _turned(plane, rng.uniform(0, 2 * np.pi))
+    edge = rng.uniform(6, 9) + rng.uniform(-0.2, 0.2) * (x - RING)
+    gap = _cover(np.abs(y) - edge) * _cover(_gasket_distance(plane) - 1)
+    return _blend(paint(plane), gap * (x > 0), _surface(plane, BEIGE, rng, *SPECKLES))
 
 
 def _bend(paint, plane, rng):
-    spot = _on_ring(plane, rng)
-    pull = rng.choice([-1, 1]) * rng.uniform(24, 30)
-    pull = pull * np.exp(-(spot.x**2 + spot.y**2) / (2 * 14**2))
-    stretch = 1 + pull / np.hypot(*plane).clip(1)
-    return paint(Plane(plane.x * stretch, plane.y * stretch))
+    reach = np.exp(-(_on_ring(plane, rng) ** 2).sum(0) / (2 * 14**2))
+    pull = rng.choice([-1, 1]) * rng.uniform(24, 30) * reach
+    return paint(plane * (1 + pull / np.hypot(*plane).clip(1)))
 
 
 def _lost_pill(paint, plane, rng, edge):
     """One pill lacks what lies before a ragged line, `edge` from its centre."""
     cell, number = _cells(plane)
-    beyond = _turned(cell, rng.uniform(0, 2 * np.pi)).x - edge - rng.uniform(-3, 3)
+    beyond = _turned(cell, rng.uniform(0, 2 * np.pi))[0] - edge - rng.uniform(-3, 3)
     lost = _cover(beyond + 1.5 * _smooth(beyond.shape, rng, 2))
-    lost *= _cover(np.hypot(*cell) - PILL - 2) * (
-        number == rng.integers(COLUMNS * ROWS)
-    )
-    return _blend(paint(plane), lost, SHADE)
+    lost *= number == rng.integers(COLUMNS * ROWS)
+    return _blend(paint(plane), lost * _cover(np.hypot(*cell) - PILL - 2), SHADE)
 
 
-PARTS = {
-    "woven_fabric": Part((192, 192), 0.15, _fabric),
-    "brushed_metal": Part((192, 192), 0.15, _metal),
-    "rubber_gasket": Part((192, 192), 0.15, _gasket),
-    "blister_pack": Part((184, 240), 0.1, _blister),
+PARTS = {  # height and width of the images, largest turn in radians, painter
+    "woven_fabric": ((192, 192), 0.15, _fabric),
+    "brushed_metal": ((192, 192), 0.15, _metal),
+    "rubber_gasket": ((192, 192), 0.15, _gasket),
+    "blister_pack": ((184, 240), 0.1, _blister),
 }
 DEFECTS = {
     "woven_fabric": {

@@ -1,6 +1,5 @@
 """One training of one class: from cached features to the files of its run."""
 
-import io
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -169,9 +168,6 @@ def full_maps(grids: np.ndarray, resolution: int) -> np.ndarray:
 
 
 def _history(task: str, run: Run) -> str:
-    table = pd.DataFrame(run.history).rename(
-        columns={"auroc": metrics.METRICS[task][0]}
-    )
-    buffer = io.StringIO()
-    table.to_csv(buffer, index=False, lineterminator="\n")
-    return buffer.getvalue()
+    table = pd.DataFrame(run.history)
+    table = table.rename(columns={"auroc": metrics.METRICS[task][0]})
+    return table.to_csv(index=False, lineterminator="\n")

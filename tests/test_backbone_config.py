@@ -1,0 +1,79 @@
+import json
+
+import pytest
+from conftest import TINY
+from promptad.backbone_config import backbone_name, check_backbone, image_size
+from promptad.errors import UserError
+
+
+def backbone(model="ViT-B-16-plus-240", pretrained="laion400m_e32"):
+    return {"model": str(model), "pretrained": str(pretrained), "random_seed": 5}
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A model configuration and a checkpoint."""
+    (tmp_path / "tiny.json").write_text(json.dumps(TINY))
+    (tmp_path / "weights.pt").write_bytes(b"weights")
+    return tmp_path / "tiny.json", tmp_path / "weights.pt"
+
+
+def test_the_name_carries_the_tag():
+    assert backbone_name(backbone()) == "ViT-B-16-plus-240_laion400m_e32"
+
+
+def test_the_name_carries_the_seed_of_random_weights():
+    assert backbone_name(backbone("ViT-B-16", "random")) == "ViT-B-16_random5"
+
+
+@pytest.mark.parametrize("changed", [0, 1], ids=["model", "checkpoint"])
+def test_the_name_carries_the_digest_of_files(files, changed):
+    before = backbone_name(backbone(*files))
+    assert before == backbone_name(backbone(*files))
+    files[changed].write_bytes(files[changed].read_bytes() + b" ")
+    assert backbone_name(backbone(*files)) != before
+
+
+def test_the_name_carries_no_path(files):
+    name = backbone_name(backbone(*files))
+    assert name.startswith("tiny-")
+    assert "_sha256-" in name
+    assert "/" not in name
+
+
+def test_the_same_content_elsewhere_has_the_same_name(files, tmp_path):
+    moved = tmp_path / "moved.bin"
+    moved.write_bytes(files[1].read_bytes())
+    expected = backbone_name(backbone(files[0], moved))
+    assert backbone_name(backbone(*files)) == expected
+
+
+@pytest.mark.parametrize("model", ["ViT-B-16-plus-240", "ViT-B-16"])
+def test_the_image_size_of_a_known_model(model):
+    assert image_size(backbone(model)) == {"ViT-B-16": 224}.get(model, 240)
+
+
+def test_the_image_size_of_a_local_model(files):
+    assert image_size(backbone(files[0])) == 32
+
+
+def test_an_unknown_model_is_told_with_close_ones():
+    with pytest.raises(UserError, match=r"'ViT-B-16-plus-241'.*ViT-B-16-plus-240"):
+        check_backbone(backbone("ViT-B-16-plus-241"))
+
+
+def test_a_missing_model_file_is_told(tmp_path):
+    with pytest.raises(UserError, match=str(tmp_path / "tiny.json")):
+        check_backbone(backbone(tmp_path / "tiny.json"))
+
+
+@pytest.mark.parametrize("content", ["no json", "[]", "{}", '{"vision_cfg": {}}'])
+def test_a_model_file_without_a_vit_is_told(tmp_path, content):
+    (tmp_path / "tiny.json").write_text(content)
+    with pytest.raises(UserError, match=r"tiny\.json is no open_clip ViT"):
+        check_backbone(backbone(tmp_path / "tiny.json"))
+
+
+def test_a_missing_checkpoint_is_told(tmp_path):
+    with pytest.raises(UserError, match=f"no checkpoint file {tmp_path}/weights.pt"):
+        check_backbone(backbone(pretrained=tmp_path / "weights.pt"))

@@ -23,8 +23,11 @@ $(READY): envs/requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-demo: $(READY)
-	$(BIN)/promptad demo-data $(DEMO_DATA)
+$(DEMO_DATA): $(READY) workflow/promptad/demo.py
+	$(BIN)/promptad demo-data $@
+	touch $@
+
+demo: $(DEMO_DATA)
 	$(SNAKEMAKE) --configfile config/demo.yaml
 	@echo "tables: results/demo/tables"
 
@@ -37,8 +40,8 @@ real: $(READY)
 test: $(READY) lint
 	$(BIN)/python -m pytest
 
-lint: $(READY)
+lint: $(DEMO_DATA)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow
-	$(BIN)/snakemake --lint --configfile tests/workflow/lint.yaml
+	$(BIN)/snakemake --lint --configfile config/demo.yaml

@@ -94,7 +94,10 @@ def test_towers_carry_what_the_weights_do_not_tell(clip):
         changed("text_cfg", pool_type="last"),
         changed("text_cfg", proj_bias=True),
         changed("text_cfg", proj_type="none", width=24),
-        changed("text_cfg", embed_cls=True),
+        pytest.param(
+            changed("text_cfg", embed_cls=True),
+            marks=pytest.mark.xfail(strict=True, reason="text read at [CLS] passes"),
+        ),
         changed("text_cfg", act_kwargs={"approximate": "tanh"}),
         changed("text_cfg", vocab_size=1000),
     ],

@@ -48,9 +48,11 @@ def test_the_same_content_elsewhere_has_the_same_name(files, tmp_path):
     assert backbone_name(backbone(*files)) == expected
 
 
-@pytest.mark.parametrize("model", ["ViT-B-16-plus-240", "ViT-B-16"])
-def test_the_image_size_of_a_known_model(model):
-    assert image_size(backbone(model)) == {"ViT-B-16": 224}.get(model, 240)
+@pytest.mark.parametrize(
+    ("model", "size"), [("ViT-B-16-plus-240", 240), ("ViT-B-16", 224)]
+)
+def test_the_image_size_of_a_known_model(model, size):
+    assert image_size(backbone(model)) == size
 
 
 def test_the_image_size_of_a_local_model(files):

@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import folder_from_environment
+from helpers import folder_from_environment
 from promptad import metrics
 
 CASES = ("bottle_cls_k2", "metal_nut_seg_k1")

@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from promptad.runs import full_maps
+from promptad.maps import full_maps
 from promptad.storage import atomic, read_npz
 
 PERCENTILES = (1, 99.5)

@@ -16,6 +16,7 @@ from torch import Tensor
 from promptad import (
     backbone,
     losses,
+    maps,
     prompts,
     scores,
     storage,
@@ -122,14 +123,12 @@ def _predict(tower, test, support, text_features, case, meta) -> dict:
     pixels = training.pixel_evaluator(test["patch"], visual, case["masks"], factor)
     cls_scores, image_auroc = images(text_features)
     fused, pixel_auroc = pixels(text_features)
-    grid = visual.shape[-1]
-    matrix = scores.anomaly_map_matrix(grid, resolution)
-    plain = scores.bilinear_matrix(grid, resolution).float()
+    plain = torch.from_numpy(maps.bilinear_matrix(visual.shape[-1], resolution))
     return {
         "cls_scores": cls_scores,
-        "cls_maps": scores.resize_maps(visual, plain),
+        "cls_maps": scores.resize_maps(visual, plain.float()),
         "cls_text_scores": scores.textual_scores(test["global"], text_features, factor),
-        "seg_maps": scores.resize_maps(torch.from_numpy(fused), matrix),
+        "seg_maps": maps.full_maps(fused, resolution),
         "i_roc": image_auroc,
         "p_roc": pixel_auroc,
     }

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from promptad import metrics, provenance, scores, storage, training
+from promptad import metrics, provenance, storage, training
+from promptad.maps import full_maps
 from promptad.text import embed_words
 from promptad.training import Run
 from promptad.transformer import Tower, load_tower
@@ -159,12 +160,6 @@ def _metrics(
     return metrics.pixel_metrics(
         masks, full_maps(evaluation.predictions, masks.shape[-1])
     )
-
-
-def full_maps(grids: np.ndarray, resolution: int) -> np.ndarray:
-    """Maps [N, G, G] interpolated and smoothed to their final size [N, R, R]."""
-    matrix = scores.anomaly_map_matrix(grids.shape[-1], resolution)
-    return scores.resize_maps(torch.from_numpy(grids), matrix).numpy()
 
 
 def _history(task: str, run: Run) -> str:

@@ -1,12 +1,9 @@
 """Anomaly scores and maps from image features, text features and the patch memory."""
 
-import numpy as np
-import scipy.ndimage
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-SIGMA = 4.0
+from promptad.maps import bilinear_matrix
 
 
 def textual_scores(features: Tensor, prompts: Tensor, temperature: float) -> Tensor:
@@ -40,33 +37,12 @@ def harmonic(first: Tensor, second: Tensor) -> Tensor:
     return 1 / (1 / first + 1 / second)
 
 
-def bilinear_matrix(grid: int, resolution: int) -> Tensor:
-    """Matrix [resolution, grid] of bilinear interpolation, corners not aligned."""
-    identity = torch.eye(grid, dtype=torch.float64)[None]  # each column a unit signal
-    size = {"size": resolution, "mode": "linear", "align_corners": False}
-    return F.interpolate(identity, **size)[0].T.contiguous()
-
-
-def smoothing_matrix(resolution: int, sigma: float = SIGMA) -> Tensor:
-    """Matrix [resolution, resolution] of SciPy's Gaussian filter with its defaults."""
-    smoothed = scipy.ndimage.gaussian_filter1d(np.eye(resolution), sigma, axis=0)
-    return torch.from_numpy(smoothed)
-
-
-def anomaly_map_matrix(grid: int, resolution: int) -> Tensor:
-    """float32 matrix M [resolution, grid] such that M @ map @ M.T is the final map.
-
-    Interpolation and smoothing are linear and separable, so one matrix does both.
-    """
-    return (smoothing_matrix(resolution) @ bilinear_matrix(grid, resolution)).float()
-
-
 def resize_maps(maps: Tensor, matrix: Tensor) -> Tensor:
-    """Maps [N, G, G] at their final size, [N, R, R]."""
+    """Maps [N, G, G] at their final size, [N, R, R]; matrix [R, G]."""
     return matrix @ maps @ matrix.T
 
 
 def peak_scores(maps: Tensor, resolution: int) -> Tensor:
     """Maximum of each map [N, G, G] after bilinear interpolation, [N]."""
-    matrix = bilinear_matrix(maps.shape[-1], resolution).to(maps)
+    matrix = torch.from_numpy(bilinear_matrix(maps.shape[-1], resolution)).to(maps)
     return resize_maps(maps, matrix).amax((1, 2))

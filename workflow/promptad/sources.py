@@ -13,7 +13,7 @@ def code_digest(script: str | Path) -> str:
     It changes with the code alone: not with comments, file times or places.
     """
     digest = hashlib.sha256()
-    for path in sorted(_reached(Path(script)), key=lambda path: path.name):
+    for path in sorted(_reached(Path(script)), key=lambda path: path.parts[-2:]):
         digest.update(ast.dump(_parsed(path)).encode())
     return digest.hexdigest()[:16]
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from promptad import losses, metrics, scores
+from promptad.maps import anomaly_map_matrix
 from promptad.text import Contexts, Words, anomaly_prompts, encode_prompts
 from promptad.transformer import Tower
 
@@ -149,8 +150,8 @@ def pixel_evaluator(
     features: patches [N, G*G, D]. visual: maps [N, G, G] of the patch memory.
     masks: [N, R, R]; the AUROC is that of the maps at their size.
     """
-    matrix = scores.anomaly_map_matrix(visual.shape[-1], masks.shape[-1])
-    matrix = matrix.to(visual.device)
+    matrix = anomaly_map_matrix(visual.shape[-1], masks.shape[-1])
+    matrix = torch.from_numpy(matrix).to(visual.device)
 
     def evaluate(prompts: Tensor) -> tuple[np.ndarray, float]:
         textual = scores.textual_scores(features, prompts, factor).view_as(visual)

@@ -1,0 +1,88 @@
+"""What several tests share that is no fixture."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+TINY = {
+    "embed_dim": 24,
+    "vision_cfg": {
+        "image_size": 32,
+        "layers": 4,
+        "width": 32,
+        "head_width": 16,
+        "patch_size": 8,
+    },
+    "text_cfg": {
+        "context_length": 77,
+        "vocab_size": 49408,
+        "width": 16,
+        "heads": 2,
+        "layers": 2,
+    },
+}
+
+
+OPTIONS = {
+    "epochs": 4,
+    "eval_every": 2,
+    "lr": 0.002,
+    "momentum": 0.9,
+    "weight_decay": 0.0005,
+    "min_lr": 0.00001,
+    "match_weight": 0.001,
+    "temperature": "stored",
+    "n_ctx": 2,
+    "n_ctx_ab": 1,
+    "n_pro": 2,
+    "n_pro_ab": 3,
+    "resolution": 16,
+    "seed": 1,
+    "device": "cpu",
+}
+
+
+def relative_error(value, expected) -> float:
+    """Norm of the difference over the norm of what is expected."""
+    value, expected = (np.asarray(x, np.float64) for x in (value, expected))
+    assert value.shape == expected.shape
+    return np.linalg.norm(value - expected) / np.linalg.norm(expected)
+
+
+def write_class(
+    root: Path, name: str, train=4, good=3, defects=("scratch", "hole"), each=2, size=40
+) -> Path:
+    """Write a class in the mvtec layout: grey noise, defects as bright squares."""
+    generator = np.random.default_rng(len(name))
+    folder = root / name
+    for index in range(train):
+        _write(folder / "train/good" / f"{index:03}.png", generator, size)
+    for index in range(good):
+        _write(folder / "test/good" / f"{index:03}.png", generator, size)
+    for kind in defects:
+        for index in range(each):
+            mask = np.zeros((size, size), np.uint8)
+            mask[index + 5 : index + 15, 8:20] = 255
+            _write(folder / "test" / kind / f"{index:03}.png", generator, size, mask)
+            path = folder / "ground_truth" / kind / f"{index:03}_mask.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(mask).save(path)
+    return folder
+
+
+def _write(path: Path, generator, size: int, mask=None) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = generator.integers(90, 130, (size, size, 3), dtype=np.uint8)
+    if mask is not None:
+        image[mask > 0] = 240
+    Image.fromarray(image).save(path)
+
+
+def folder_from_environment(variable: str, what: str) -> Path:
+    """The folder that an environment variable names; skips the test without it."""
+    if variable not in os.environ:
+        pytest.skip(f"{variable} does not name the folder of {what}")
+    return Path(os.environ[variable]).resolve()

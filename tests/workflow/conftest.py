@@ -1,0 +1,84 @@
+"""A micro configuration of the real Snakefile, run once for all tests."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from helpers import TINY, write_class
+
+REPOSITORY = Path(__file__).parents[2]
+CLASSES = ("bolt", "metal_nut")
+
+
+class Project:
+    """A working directory with data, configuration and results of its own."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.config = folder / "config.yaml"
+
+    def write(self) -> "Project":
+        """Write data and configuration."""
+        for name in CLASSES:
+            write_class(self.folder / "data", name)
+        (self.folder / "tiny.json").write_text(json.dumps(TINY))
+        self.configure()
+        return self
+
+    def configure(self, **changes) -> None:
+        """Write the micro configuration, with top-level changes."""
+        micro = {
+            "datasets": {"own": {"layout": "folder", "root": "data"}},
+            "backbone": {"model": "tiny.json", "pretrained": "random"},
+            "shots": [1, 2],
+            "epochs": 4,
+            "eval_every": 3,
+            "resolution": 32,
+            "threads": 1,
+        }
+        self.config.write_text(yaml.safe_dump(micro | changes))
+
+    def snakemake(self, *arguments, check=True) -> subprocess.CompletedProcess:
+        """Run the repository's Snakefile here."""
+        command = [sys.executable, "-m", "snakemake", "--snakefile"]
+        command += [REPOSITORY / "Snakefile", "--directory", self.folder]
+        command += ["--configfile", self.config, "--cores", "2", *arguments]
+        return self._run(command, check)
+
+    def promptad(self, *arguments, check=True) -> subprocess.CompletedProcess:
+        """Run the command line here."""
+        command = [sys.executable, "-m", "promptad.cli", *arguments]
+        return self._run(command, check)
+
+    def _run(self, command, check) -> subprocess.CompletedProcess:
+        environment = os.environ | {"HF_HUB_OFFLINE": "1"}
+        run = subprocess.run(
+            command, cwd=self.folder, capture_output=True, text=True, env=environment
+        )
+        assert not check or run.returncode == 0, run.stdout + run.stderr
+        return run
+
+    def planned(self, *arguments) -> dict[str, int]:
+        """Jobs by rule of a dry run."""
+        run = self.snakemake("--dry-run", *arguments)
+        _, _, statistics = run.stdout.partition("Job stats:")
+        words = [line.split() for line in statistics.splitlines()]
+        return {w[0]: int(w[1]) for w in words if len(w) == 2 and w[1].isdigit()}
+
+
+@pytest.fixture
+def project(tmp_path) -> Project:
+    """A fresh micro project, nothing run yet."""
+    return Project(tmp_path).write()
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Project:
+    """A micro project whose pipeline has run; tests leave it as it is."""
+    project = Project(tmp_path_factory.mktemp("finished")).write()
+    project.snakemake()
+    return project

@@ -1,0 +1,36 @@
+"""Anomaly maps at their final size, made at once from the patch grid."""
+
+import numpy as np
+import scipy.ndimage
+
+SIGMA = 4.0
+
+
+def bilinear_matrix(grid: int, resolution: int) -> np.ndarray:
+    """Bilinear interpolation as a matrix float64 [resolution, grid].
+
+    Corners are not aligned: pixel centres lie at half coordinates.
+    """
+    centres = (np.arange(resolution) + 0.5) * grid / resolution - 0.5
+    distances = np.abs(centres.clip(0, grid - 1)[:, None] - np.arange(grid))
+    return (1 - distances).clip(min=0)
+
+
+def smoothing_matrix(resolution: int, sigma: float = SIGMA) -> np.ndarray:
+    """Matrix float64 [resolution]*2 of SciPy's Gaussian filter with its defaults."""
+    return scipy.ndimage.gaussian_filter1d(np.eye(resolution), sigma, axis=0)
+
+
+def anomaly_map_matrix(grid: int, resolution: int) -> np.ndarray:
+    """Matrix float32 M [resolution, grid]: M @ map @ M.T is the final anomaly map.
+
+    Interpolation and smoothing are linear and separable, so one matrix does both.
+    """
+    matrix = smoothing_matrix(resolution) @ bilinear_matrix(grid, resolution)
+    return matrix.astype(np.float32)
+
+
+def full_maps(grids: np.ndarray, resolution: int) -> np.ndarray:
+    """Maps float32 [N, G, G] interpolated and smoothed, [N, resolution, resolution]."""
+    matrix = anomaly_map_matrix(grids.shape[-1], resolution)
+    return matrix @ grids @ matrix.T

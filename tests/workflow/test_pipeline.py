@@ -92,7 +92,7 @@ def test_panels_show_image_mask_and_map(project):
     project.configure(vis=True, shots=[1], tasks=["seg"])
     folder = "results/runs/original/own/bolt/k1/s111/seg/vis"
     project.snakemake(folder)
-    pictures = sorted(path.name for path in (project.folder / folder).iterdir())
+    pictures = sorted(path.name for path in (project.folder / folder).glob("*.png"))
     assert pictures[:3] == ["good_000.png", "good_001.png", "good_002.png"]
     assert len(pictures) == 3 + 2 * 2
     picture = np.asarray(Image.open(project.folder / folder / "hole_000.png"))

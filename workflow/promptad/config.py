@@ -3,6 +3,9 @@
 import copy
 import difflib
 from collections.abc import Mapping
+from contextlib import suppress
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 
 import yaml
@@ -29,10 +32,12 @@ def complete(config: Mapping) -> dict:
     Raises UserError naming a wrong or unknown option.
     """
     schema = read_yaml(SCHEMA)
-    error = best_match(Draft202012Validator(schema).iter_errors(config))
+    validator = Draft202012Validator(schema)
+    typed = _with_numbers(validator, config)
+    error = best_match(validator.iter_errors(typed))
     if error is not None:
         raise UserError(f"config: {_explained(error)}")
-    completed = _with_defaults(schema, config)
+    completed = _with_defaults(schema, typed)
     general = schema["properties"]["training"]["default"]
     completed["training"] = _merge(general, completed["training"])
     _check_meaning(completed)
@@ -143,6 +148,28 @@ def _merge(base: Mapping, update: Mapping) -> dict:
         both = isinstance(value, Mapping) and isinstance(base.get(key), Mapping)
         merged[key] = _merge(base[key], value) if both else value
     return merged
+
+
+def _with_numbers(validator: Draft202012Validator, config: Mapping) -> dict:
+    """`config` with the strings made numbers and booleans that must be such.
+
+    Snakemake passes all that is nested in --config as strings, and YAML reads
+    `5e-4` as one.
+    """
+    typed = copy.deepcopy(dict(config))
+    for error in list(validator.iter_errors(typed)):
+        if error.validator == "type" and isinstance(error.instance, str):
+            *parents, last = error.absolute_path
+            holder = reduce(getitem, parents, typed)
+            holder[last] = _number(error.instance)
+    return typed
+
+
+def _number(text: str) -> object:
+    for parse in (int, float):
+        with suppress(ValueError):
+            return parse(text)
+    return {"true": True, "false": False}.get(text.lower(), text)
 
 
 def _with_defaults(schema: Mapping | bool | None, value: Mapping) -> dict:

@@ -1,0 +1,172 @@
+import csv
+import json
+import math
+
+import numpy as np
+import pytest
+from promptad import features, metrics, runs, storage
+from promptad.maps import full_maps
+from promptad.transformer import save_tower
+from promptad.variants import VARIANTS
+
+FILES = ("model.npz", "scores.npz", "history.csv", "metrics.json")
+TASKS = ("cls", "seg")
+
+
+@pytest.fixture(scope="module")
+def cached(towers, tokens):
+    """What a training reads, made from random images: (tokens, test, support, masks)."""
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, (6, 32, 32, 3), np.uint8)
+    masks = np.zeros((4, 16, 16), np.uint8)
+    masks[2, 3:8, 4:9] = masks[3, 10:, 10:] = 1
+    labels, names = np.array([0, 0, 1, 1], np.uint8), np.array(["g0", "g1", "d0", "d1"])
+    arrays = {"images": images[:4], "labels": labels, "names": names}
+    chosen = {"images": images[4:], "names": np.array(["s0", "s1"])}
+    variant = VARIANTS["original"]
+    test = features.embed_test(towers[0], arrays, variant, "cpu")
+    support = features.embed_support(towers[0], chosen, test, variant, "cpu")
+    return tokens, test, support, masks
+
+
+def settings(task, options):
+    return {"task": task, "seed": options["seed"], "options": options}
+
+
+def write(folder, task, towers, cached, options):
+    *arrays, masks = cached
+    masks = masks if task == "seg" else None
+    runs.run_from_arrays(
+        folder, settings(task, options), towers[1], *arrays, masks=masks
+    )
+    return folder
+
+
+@pytest.fixture(params=TASKS)
+def task(request):
+    return request.param
+
+
+@pytest.fixture
+def folder(tmp_path, task, towers, cached, options):
+    return write(tmp_path / "run", task, towers, cached, options)
+
+
+def results(folder):
+    return json.loads((folder / "metrics.json").read_text())
+
+
+def test_a_run_is_four_files(folder):
+    assert {path.name for path in folder.iterdir()} == set(FILES)
+
+
+def test_a_run_twice_gives_the_same_bytes(
+    folder, tmp_path, task, towers, cached, options
+):
+    again = write(tmp_path / "again", task, towers, cached, options)
+    for name in FILES:
+        assert (folder / name).read_bytes() == (again / name).read_bytes()
+
+
+def test_a_run_from_files_gives_the_same_bytes(
+    folder, tmp_path, task, towers, cached, options
+):
+    save_tower(tmp_path / "text.safetensors", towers[1])
+    for name, arrays in zip(("prompts", "test", "support"), cached, strict=False):
+        storage.write_npz(tmp_path / f"{name}.npz", arrays, {})
+    storage.write_npz(tmp_path / "masks.npz", {"masks": cached[-1]}, {})
+    names = ["prompts", "test", "support"] + ["masks"] * (task == "seg")
+    inputs = {name: tmp_path / f"{name}.npz" for name in names}
+    tower = tmp_path / "text.safetensors"
+    runs.run_from_files(
+        tmp_path / "again", settings(task, options), tower=tower, **inputs
+    )
+    for name in FILES:
+        assert (folder / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+
+
+def test_another_seed_gives_another_run(
+    folder, tmp_path, task, towers, cached, options
+):
+    other = write(tmp_path / "other", task, towers, cached, options | {"seed": 2})
+    ours, theirs = (storage.read_npz(f / "model.npz") for f in (folder, other))
+    assert not np.array_equal(ours["last_normal"], theirs["last_normal"])
+
+
+def test_the_model_holds_contexts_and_prompts_of_last_and_best(folder):
+    model = storage.read_npz(folder / "model.npz")
+    shapes = {"normal": (2, 2, 16), "abnormal": (3, 1, 16), "prompts": (2, 24)}
+    assert {name: array.shape for name, array in model.items()} == {
+        f"{selection}_{name}": shape
+        for selection in ("last", "best")
+        for name, shape in shapes.items()
+    }
+
+
+def test_scores_hold_the_predictions(folder, task, cached):
+    scores = storage.read_npz(folder / "scores.npz")
+    shape = {"cls": (4,), "seg": (4, 4, 4)}[task]
+    assert scores["names"].tolist() == ["g0", "g1", "d0", "d1"]
+    assert scores["labels"].tolist() == [0, 0, 1, 1]
+    assert scores["last"].shape == scores["best"].shape == shape
+    assert ("visual" in scores) == (task == "cls")
+
+
+def test_a_cls_run_keeps_the_visual_maps(tmp_path, towers, cached, options):
+    folder = write(tmp_path, "cls", towers, cached, options)
+    visual = storage.read_npz(folder / "scores.npz")["visual"]
+    assert np.array_equal(visual, cached[2]["visual"])
+
+
+def test_metrics_are_those_of_the_stored_scores(folder, task, cached):
+    scores = storage.read_npz(folder / "scores.npz")
+    for selection in metrics.SELECTIONS:
+        if task == "cls":
+            expected = metrics.image_metrics(scores["labels"], scores[selection])
+        else:
+            maps = full_maps(scores[selection], 16)
+            expected = metrics.pixel_metrics(cached[3], maps)
+        found = results(folder)[selection]
+        assert {name: found[name] for name in expected} == expected
+        assert found.keys() == expected.keys() | {"epoch"}
+
+
+def test_the_epochs_of_last_and_best_are_told(folder, options):
+    assert results(folder)["last"]["epoch"] == options["epochs"]
+    assert results(folder)["best"]["epoch"] in (2, 4)
+
+
+def test_history_has_a_row_for_every_epoch(folder, task):
+    with open(folder / "history.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    auroc = metrics.METRICS[task][0]
+    losses = ["cross_entropy", "triplet", "match", "total"]
+    assert list(rows[0]) == ["epoch", "lr", *losses, auroc]
+    assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
+    assert [row[auroc] != "" for row in rows] == [False, True, False, True]
+    assert all(math.isfinite(float(row[name])) for row in rows for name in losses)
+
+
+def test_the_last_auroc_of_the_history_is_the_reported_one(folder, task):
+    last = (folder / "history.csv").read_text().splitlines()[-1].split(",")[-1]
+    expected = results(folder)["last"][metrics.METRICS[task][0]]
+    assert float(last) == pytest.approx(expected, abs=1e-3)
+
+
+def test_settings_and_versions_are_stored(folder, task, options):
+    stored = results(folder)["settings"]
+    assert stored["task"] == task
+    assert stored["options"] == options
+    assert "torch" in stored["provenance"]["versions"]
+    for name in ("model.npz", "scores.npz"):
+        text = storage.read_npz(folder / name, "settings")["settings"]
+        assert json.loads(str(text)) == stored
+
+
+def test_without_all_files_there_are_no_metrics(
+    tmp_path, towers, cached, options, monkeypatch
+):
+    monkeypatch.setattr(runs, "_history", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        write(tmp_path / "run", "cls", towers, cached, options)
+    assert not (tmp_path / "run/metrics.json").exists()

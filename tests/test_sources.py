@@ -1,0 +1,75 @@
+import shutil
+
+import pytest
+from promptad import sources
+
+SCRIPT = "from promptad import losses\nfrom promptad.jobs import job\n\nprint(1)\n"
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A copy of the package whose modules a test may change."""
+    folder = tmp_path / "promptad"
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(sources.PACKAGE, folder, ignore=ignored)
+    monkeypatch.setattr(sources, "PACKAGE", folder)
+    return folder
+
+
+@pytest.fixture
+def script(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    return tmp_path / "script.py"
+
+
+def append(path, text):
+    path.write_text(path.read_text() + text)
+
+
+@pytest.mark.parametrize(
+    "module", ["losses", "jobs", "text", "transformer", "storage", "errors"]
+)
+def test_the_digest_changes_with_modules_at_any_depth(package, script, module):
+    before = sources.code_digest(script)
+    append(package / f"{module}.py", "\nADDED = 1\n")
+    assert sources.code_digest(script) != before
+
+
+@pytest.mark.parametrize("module", ["tables", "layouts"])
+def test_the_digest_keeps_when_other_modules_change(package, script, module):
+    before = sources.code_digest(script)
+    append(package / f"{module}.py", "\nADDED = 1\n")
+    assert sources.code_digest(script) == before
+
+
+def test_the_digest_changes_with_the_script(package, script):
+    before = sources.code_digest(script)
+    append(script, "print(2)\n")
+    assert sources.code_digest(script) != before
+
+
+@pytest.mark.parametrize("added", ["# a comment\n", "\n\n\n"])
+def test_the_digest_keeps_with_comments_and_blank_lines(package, script, added):
+    before = sources.code_digest(script)
+    append(script, added)
+    append(package / "text.py", added)
+    assert sources.code_digest(script) == before
+
+
+def test_the_digest_keeps_in_another_place(package, script, tmp_path):
+    before = sources.code_digest(script)
+    moved = tmp_path / "elsewhere" / script.name
+    moved.parent.mkdir()
+    assert sources.code_digest(script.rename(moved)) == before
+
+
+def test_an_import_within_a_function_counts(package, script):
+    script.write_text("def main():\n    from promptad import tables\n    tables\n")
+    before = sources.code_digest(script)
+    append(package / "tables.py", "\nADDED = 1\n")
+    assert sources.code_digest(script) != before
+
+
+def test_modules_that_import_each_other_are_read_once(package, script):
+    append(package / "errors.py", "\nfrom promptad import losses\n")
+    assert len(sources.code_digest(script)) == 16

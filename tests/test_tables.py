@@ -1,0 +1,198 @@
+import csv
+import json
+
+import pytest
+from promptad import tables
+from promptad.errors import UserError
+from promptad.metrics import METRICS
+
+CLASSES = {"mvtec": ["bottle", "nut", "screw"]}
+COLUMNS = ["experiment", "dataset", "class", "task", "shots", "seed"]
+COLUMNS += ["selection", "metric", "value"]
+
+
+def run(name, value, task="cls", shots=1, seed=1, pretrained="tag", best=0.0, **keys):
+    """A metrics.json: every metric `value`, that much more for `best`."""
+    names = METRICS[task]
+    where = {"experiment": "original", "dataset": "mvtec", "class": name}
+    backbone = {"model": "ViT-B-16", "pretrained": pretrained}
+    settings = {**where, "task": task, "shots": shots, "seed": seed, **keys}
+    return {
+        "last": {"epoch": 10, **dict.fromkeys(names, value)},
+        "best": {"epoch": 5, **dict.fromkeys(names, value + best)},
+        "settings": settings | {"backbone": backbone},
+    }
+
+
+# screw never ran; nut ran with one seed and two shots alone
+RUNS = [
+    run("nut", 90, shots=1, seed=1),
+    run("bottle", 80, shots=1, seed=1),
+    run("bottle", 84, shots=1, seed=2),
+    run("bottle", 70, shots=2, seed=1, best=5),
+]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return written(tmp_path, RUNS)
+
+
+def written(tmp_path, runs):
+    paths = []
+    for index, content in enumerate(runs):
+        paths.append(tmp_path / f"{index}.json")
+        paths[-1].write_text(json.dumps(content))
+    tables.write_tables(tmp_path / "tables", paths, CLASSES)
+    return tmp_path / "tables"
+
+
+def rows(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def wide_rows(folder, selection="last", metric="image_auroc"):
+    found = rows(folder / "mvtec_cls.csv")
+    key = "original", selection, metric
+    kept = [r for r in found if (r["experiment"], r["selection"], r["metric"]) == key]
+    return {row["class"]: row for row in kept}
+
+
+def test_files_are_one_long_table_and_two_per_data_set_and_task(tmp_path):
+    folder = written(tmp_path, [*RUNS, run("nut", 60, "seg")])
+    names = {path.name for path in folder.iterdir()}
+    wide = {f"mvtec_{task}.{suffix}" for task in METRICS for suffix in ("csv", "md")}
+    assert names == {"metrics.csv"} | wide
+
+
+def test_the_long_table_has_exactly_its_columns(folder):
+    found = rows(folder / "metrics.csv")
+    assert list(found[0]) == COLUMNS
+    assert len(found) == len(RUNS) * 2 * 3
+
+
+def test_the_long_table_holds_every_value(folder):
+    keys = {
+        "class": "bottle",
+        "shots": "2",
+        "selection": "best",
+        "metric": "image_aupr",
+    }
+    found = rows(folder / "metrics.csv")
+    (row,) = (row for row in found if keys.items() <= row.items())
+    assert float(row["value"]) == 75
+    assert (row["experiment"], row["dataset"], row["task"]) == (
+        "original",
+        "mvtec",
+        "cls",
+    )
+
+
+def test_the_order_of_runs_does_not_matter(tmp_path, folder):
+    (tmp_path / "other").mkdir()
+    other = written(tmp_path / "other", RUNS[::-1])
+    for path in folder.iterdir():
+        assert path.read_text() == (other / path.name).read_text()
+
+
+def test_a_cell_is_mean_and_deviation_over_seeds(folder):
+    bottle = wide_rows(folder)["bottle"]
+    assert float(bottle["k1"]) == 82
+    assert float(bottle["k1_std"]) == pytest.approx(8**0.5, abs=1e-4)
+
+
+def test_one_seed_has_no_deviation(folder):
+    assert wide_rows(folder)["nut"]["k1_std"] == ""
+
+
+def test_the_mean_is_over_the_classes_that_ran(folder):
+    mean = wide_rows(folder)["mean"]
+    assert float(mean["k1"]) == (85 + 84) / 2  # seed 1: nut and bottle; seed 2: bottle
+    assert float(mean["k1_std"]) == pytest.approx(0.5**0.5, abs=1e-4)
+    assert float(mean["k2"]) == 70
+
+
+def test_a_class_that_did_not_run_is_empty(folder):
+    screw = wide_rows(folder)["screw"]
+    assert [screw[name] for name in ("k1", "k1_std", "k2", "k2_std")] == [""] * 4
+    assert wide_rows(folder)["nut"]["k2"] == ""
+
+
+def test_classes_keep_their_order_and_the_mean_is_last(folder):
+    assert list(wide_rows(folder)) == [*CLASSES["mvtec"], "mean"]
+
+
+def test_last_and_best_are_told_apart(folder):
+    assert float(wide_rows(folder, "last")["bottle"]["k2"]) == 70
+    assert float(wide_rows(folder, "best")["bottle"]["k2"]) == 75
+
+
+def test_experiments_are_told_apart(tmp_path):
+    folder = written(tmp_path, [*RUNS, run("bottle", 10, experiment="qq")])
+    assert float(wide_rows(folder)["bottle"]["k1"]) == 82
+    found = rows(folder / "mvtec_cls.csv")
+    (other,) = (
+        row
+        for row in found
+        if (row["experiment"], row["selection"], row["metric"], row["class"])
+        == ("qq", "last", "image_auroc", "bottle")
+    )
+    assert float(other["k1"]) == 10
+
+
+def test_an_undefined_metric_is_empty_and_not_in_the_mean(tmp_path):
+    folder = written(tmp_path, [run("bottle", 80), run("nut", float("nan"))])
+    assert wide_rows(folder)["nut"]["k1"] == ""
+    assert float(wide_rows(folder)["mean"]["k1"]) == 80
+
+
+def section(folder, title):
+    text = (folder / "mvtec_cls.md").read_text()
+    return text.partition(f"## {title}\n\n")[2].partition("\n\n")[0].splitlines()
+
+
+def test_markdown(folder):
+    assert section(folder, "original: image_auroc, last") == [
+        "| class | 1-shot | 2-shot |",
+        "|---|---:|---:|",
+        "| bottle | 82.00 ± 2.83 | 70.00 |",
+        "| nut | 90.00 | – |",
+        "| screw | – | – |",
+        "| mean | 84.50 ± 0.71 | 70.00 |",
+    ]
+
+
+def test_markdown_has_a_section_for_each_metric_and_selection(folder):
+    text = (folder / "mvtec_cls.md").read_text()
+    titles = [line for line in text.splitlines() if line.startswith("## ")]
+    assert titles == [
+        f"## original: {metric}, {selection}"
+        for metric in METRICS["cls"]
+        for selection in ("last", "best")
+    ]
+
+
+def test_markdown_tells_the_protocol(folder):
+    text = (folder / "mvtec_cls.md").read_text()
+    assert text.startswith("# mvtec, cls\n")
+    assert "highest AUROC on the test set" in text
+    assert "RANDOM" not in text
+
+
+def test_random_weights_are_warned_about(tmp_path):
+    runs = [*RUNS, run("screw", 50, pretrained="random")]
+    text = (written(tmp_path, runs) / "mvtec_cls.md").read_text()
+    assert "Warning: the backbone has RANDOM weights" in text
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"last": '])
+def test_a_damaged_run_is_named(tmp_path, content):
+    (tmp_path / "metrics.json").write_text(content)
+    with pytest.raises(UserError, match=rf"{tmp_path}/metrics\.json: damaged"):
+        tables.read_run(tmp_path / "metrics.json")
+
+
+def test_a_missing_run_is_named(tmp_path):
+    with pytest.raises(UserError, match=str(tmp_path / "metrics.json")):
+        tables.read_run(tmp_path / "metrics.json")

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from promptad import panels, storage
+from promptad.maps import full_maps
 
 SIZE = 16
 IMAGES = np.zeros((2, 8, 8, 3), np.uint8)
@@ -52,10 +53,12 @@ def test_the_hottest_place_is_red_and_the_coldest_blue(drawn):
     assert overlay[15, 0].argmax() == 2
 
 
-def test_all_panels_share_one_colour_scale(drawn):
-    cold = drawn["good_000.png"][:, 2 * SIZE :]
-    assert (cold == cold[0, 0]).all()
-    assert cold[0, 0].argmax() != 0 or cold[0, 0, 2] > 50
+def test_all_panels_share_one_colour_scale(tmp_path):
+    grids = GRIDS.copy()
+    grids[0] = full_maps(GRIDS, SIZE).max() / 2
+    panels.write_panels(tmp_path, TEST, grids, MASKS, SIZE)
+    overlay = written(tmp_path)["good_000.png"][:, 2 * SIZE :].astype(int)
+    assert ((overlay - [100, 0, 0]).argmax(-1) == 1).all()  # half way: green
 
 
 def test_equal_maps_can_be_drawn(tmp_path):
@@ -63,20 +66,20 @@ def test_equal_maps_can_be_drawn(tmp_path):
     assert len(written(tmp_path)) == 2
 
 
-@pytest.mark.parametrize(
-    "run", [{"visual": GRIDS, "last": np.zeros(2)}, {"last": GRIDS}]
-)
-@pytest.mark.parametrize("with_masks", [True, False])
-def test_panels_from_files(tmp_path, run, with_masks):
-    storage.write_npz(tmp_path / "scores.npz", run, {})
-    storage.write_npz(tmp_path / "images.npz", TEST, {})
-    storage.write_npz(tmp_path / "masks.npz", {"masks": MASKS}, {})
-    masks = tmp_path / "masks.npz" if with_masks else None
-    inputs = tmp_path / "images.npz", tmp_path / "scores.npz", masks
-    panels.panels_from_files(tmp_path / "a", SIZE, *inputs)
-    panels.write_panels(
-        tmp_path / "b", TEST, GRIDS, MASKS if with_masks else None, SIZE
-    )
+CLS, SEG = {"visual": GRIDS, "last": np.zeros(2)}, {"last": GRIDS}
+
+
+@pytest.mark.parametrize("run", [CLS, SEG], ids=["cls", "seg"])
+@pytest.mark.parametrize("masks", [MASKS, None], ids=["masks", "no masks"])
+def test_panels_from_files(tmp_path, run, masks):
+    stored = {"images": TEST, "scores": run}
+    if masks is not None:
+        stored["masks"] = {"masks": masks}
+    for name, arrays in stored.items():
+        storage.write_npz(tmp_path / f"{name}.npz", arrays, {})
+    inputs = {name: tmp_path / f"{name}.npz" for name in stored}
+    panels.panels_from_files(tmp_path / "a", SIZE, **inputs)
+    panels.write_panels(tmp_path / "b", TEST, GRIDS, masks, SIZE)
     ours, expected = written(tmp_path / "a"), written(tmp_path / "b")
     assert ours.keys() == expected.keys()
     assert all(np.array_equal(ours[name], expected[name]) for name in expected)

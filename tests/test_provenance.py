@@ -1,3 +1,4 @@
+import os
 import platform
 import subprocess
 from importlib.metadata import version
@@ -9,6 +10,9 @@ from promptad import provenance
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
     """A repository in whose folder the module believes to lie."""
+    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):  # a hook sets them
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
     monkeypatch.setattr(provenance, "__file__", str(tmp_path / "provenance.py"))
     git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
     (tmp_path / "file").write_text("1")

@@ -18,8 +18,10 @@ def package(tmp_path, monkeypatch):
 
 @pytest.fixture
 def script(tmp_path):
-    (tmp_path / "script.py").write_text(SCRIPT)
-    return tmp_path / "script.py"
+    path = tmp_path / "scripts/script.py"
+    path.parent.mkdir()
+    path.write_text(SCRIPT)
+    return path
 
 
 def append(path, text):
@@ -58,8 +60,8 @@ def test_the_digest_keeps_with_comments_and_blank_lines(package, script, added):
 
 def test_the_digest_keeps_in_another_place(package, script, tmp_path):
     before = sources.code_digest(script)
-    moved = tmp_path / "elsewhere" / script.name
-    moved.parent.mkdir()
+    moved = tmp_path / "elsewhere/scripts" / script.name
+    moved.parent.mkdir(parents=True)
     assert sources.code_digest(script.rename(moved)) == before
 
 
@@ -73,3 +75,16 @@ def test_an_import_within_a_function_counts(package, script):
 def test_modules_that_import_each_other_are_read_once(package, script):
     append(package / "errors.py", "\nfrom promptad import losses\n")
     assert len(sources.code_digest(script)) == 16
+
+
+def test_a_script_may_bear_the_name_of_a_module(tmp_path, monkeypatch):
+    digests = set()
+    for index in range(8):  # paths that differ come out of a set in any order
+        module = tmp_path / f"{index}/promptad/tables.py"
+        script = tmp_path / f"{index}/scripts/tables.py"
+        for path, code in ((module, "X = 1"), (script, "from promptad import tables")):
+            path.parent.mkdir(parents=True)
+            path.write_text(code)
+        monkeypatch.setattr(sources, "PACKAGE", module.parent)
+        digests.add(sources.code_digest(script))
+    assert len(digests) == 1

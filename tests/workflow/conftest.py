@@ -66,10 +66,8 @@ class Project:
         """Jobs by rule of a dry run."""
         run = self.snakemake("--dry-run", *arguments)
         _, _, statistics = run.stdout.partition("Job stats:")
-        words = [
-            line.split()
-            for line in statistics.strip().partition("\n\n")[0].splitlines()
-        ]
+        table, _, _ = statistics.strip().partition("\n\n")
+        words = [line.split() for line in table.splitlines()]
         return {w[0]: int(w[1]) for w in words if len(w) == 2 and w[1].isdigit()}
 
 

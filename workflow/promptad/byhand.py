@@ -13,6 +13,7 @@ from promptad.config import (
     class_tasks,
     run_settings,
 )
+from promptad.devices import check_device
 from promptad.errors import UserError
 from promptad.support import draw_support
 from promptad.variants import parse_variant
@@ -35,6 +36,7 @@ def train_by_hand(
     _check_names(config, keys)
     _check_free(out)
     check_backbone(config["backbone"])
+    check_device(config["device"])
     if root:
         config["datasets"][keys["dataset"]]["root"] = root
     settings = run_settings(config, **keys)

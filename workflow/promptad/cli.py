@@ -3,16 +3,20 @@
 import argparse
 import json
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import yaml
 
-from promptad.config import load_config
+from promptad.config import complete, read_yaml
 from promptad.errors import UserError
 from promptad.jobs import one_line_errors
 from promptad.sources import code_digest
 from promptad.storage import write_json, write_text
 from promptad.threads import limit_threads, limit_torch_threads
+
+GENERAL = ("resolution", "threads", "device")
+SCHEDULE = ("epochs", "eval_every")
 
 
 def main() -> None:
@@ -53,9 +57,7 @@ def _add_train(commands) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    config = load_config(arguments.config)
-    for option in ("resolution", "threads", "device"):
-        config[option] = getattr(arguments, option) or config[option]
+    config = complete(read_yaml(arguments.config) | _given(arguments, GENERAL))
     limit_torch_threads(config["threads"])
     from promptad.byhand import train_by_hand
 
@@ -67,9 +69,13 @@ def _train(arguments: argparse.Namespace) -> None:
         "shots": arguments.shots or config["shots"][0],
         "seed": config["seeds"][0] if arguments.seed is None else arguments.seed,
     }
-    changed = {key: getattr(arguments, key) for key in ("epochs", "eval_every")}
-    changed = {key: value for key, value in changed.items() if value is not None}
+    changed = _given(arguments, SCHEDULE)
     train_by_hand(config, keys, changed, arguments.root, arguments.out, arguments.vis)
+
+
+def _given(arguments: argparse.Namespace, options: Iterable[str]) -> dict:
+    values = {option: getattr(arguments, option) for option in options}
+    return {option: value for option, value in values.items() if value is not None}
 
 
 def _positive(text: str) -> int:

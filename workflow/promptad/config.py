@@ -21,11 +21,6 @@ SCHEMA = Path(__file__).parents[1] / "schemas" / "config.schema.yaml"
 TRAINING_KEYS = ("epochs", "eval_every", "training")
 
 
-def load_config(path: str | Path) -> dict:
-    """Read, check and complete a configuration file."""
-    return complete(read_yaml(path))
-
-
 def complete(config: Mapping) -> dict:
     """Check a configuration and fill in every default.
 

@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 
 from promptad import metrics, provenance, storage, training
+from promptad.devices import check_device
 from promptad.maps import full_maps
 from promptad.text import embed_words
 from promptad.training import Run
@@ -74,6 +75,7 @@ def train(
     `config.training_options` with `resolution`, `seed` and `device`.
     """
     device = options["device"]
+    check_device(device)
     tower = Tower({n: w.to(device) for n, w in tower.weights.items()}, tower.config)
     words = embed_words(tower, tokens)
     contexts = training.initial_contexts(options, words.start.shape[0], options["seed"])

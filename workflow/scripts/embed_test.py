@@ -1,12 +1,14 @@
 """Embed the test images of a class with one variant of the vision tower."""
 
 from promptad import features, provenance, storage
+from promptad.devices import check_device
 from promptad.jobs import job
 from promptad.transformer import load_tower
 from promptad.variants import Variant
 
 with job(snakemake.log[0], snakemake.threads, torch=True):
     fields, device = snakemake.params.variant, snakemake.params.device
+    check_device(device)
     tower = load_tower(snakemake.input.tower, device)
     images = storage.read_npz(snakemake.input.images)
     arrays = features.embed_test(tower, images, Variant(**fields), device)

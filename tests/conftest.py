@@ -5,7 +5,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
-from helpers import OPTIONS, TINY, relative_error, write_class  # noqa: F401
+from helpers import OPTIONS, TINY, perturbed
 from promptad import prompts
 from promptad.backbone import split_towers
 
@@ -19,7 +19,7 @@ hypothesis.settings.load_profile("tests")
 def clip():
     """A tiny open_clip model with fixed random weights."""
     torch.manual_seed(0)
-    return open_clip.CLIP(**TINY).eval()
+    return perturbed(open_clip.CLIP(**TINY)).eval()
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 TINY = {
@@ -43,6 +44,15 @@ OPTIONS = {
     "seed": 1,
     "device": "cpu",
 }
+
+
+@torch.no_grad()
+def perturbed(model):
+    """`model` with biases and scales that are not 0 and 1, as after a training."""
+    for parameter in model.parameters():
+        if parameter.ndim == 1:
+            parameter += 0.1 * torch.randn_like(parameter)
+    return model
 
 
 def relative_error(value, expected) -> float:

@@ -3,7 +3,7 @@ import json
 import open_clip
 import pytest
 import torch
-from conftest import TINY, relative_error
+from helpers import TINY, perturbed, relative_error
 from promptad.backbone import load_backbone, load_clip, split_towers
 from promptad.errors import UserError
 from promptad.text import encode_sequences
@@ -22,7 +22,7 @@ def changed(part, **fields):
 def built(config, custom_text=False, **options):
     torch.manual_seed(1)
     kind = open_clip.CustomTextCLIP if custom_text else open_clip.CLIP
-    return kind(**config, **options).eval()
+    return perturbed(kind(**config, **options)).eval()
 
 
 @pytest.fixture(

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import relative_error
+from helpers import relative_error
 from promptad import features, scores
 from promptad.variants import VARIANTS
 from promptad.vision import embed_images

@@ -1,7 +1,7 @@
 import csv
 
 import pytest
-from conftest import write_class
+from helpers import write_class
 from PIL import Image
 from promptad.errors import UserError
 from promptad.layouts import list_class, list_classes

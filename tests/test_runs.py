@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from conftest import OPTIONS
+from helpers import OPTIONS
 from promptad import features, metrics, runs, storage
 from promptad.maps import full_maps
 from promptad.transformer import save_tower
@@ -75,7 +75,7 @@ def test_a_run_twice_gives_the_same_bytes(folder, tmp_path, task, write):
 
 
 def test_a_run_from_files_gives_the_same_bytes(folder, tmp_path, task, towers, cached):
-    save_tower(tmp_path / "text.safetensors", towers[1])
+    save_tower(tmp_path / "text.safetensors", towers[1], {})
     names = "prompts", "test", "support"
     stored = dict(zip(names, cached, strict=False))
     if task == "seg":

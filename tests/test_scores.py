@@ -1,7 +1,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import relative_error
+from helpers import relative_error
 from promptad import scores
 
 

@@ -147,6 +147,13 @@ def test_nothing_has_the_final_name_before_the_end(tmp_path):
     assert (tmp_path / "a.txt").read_text() == "whole"
 
 
+def test_who_reads_keeps_the_old_content(tmp_path):
+    storage.write_text(tmp_path / "a.txt", "old")
+    with open(tmp_path / "a.txt") as reader:
+        storage.write_text(tmp_path / "a.txt", "new")
+        assert reader.read() == "old"
+
+
 def test_missing_folders_are_made(tmp_path):
     storage.write_text(tmp_path / "a/b/c.txt", "x")
     assert (tmp_path / "a/b/c.txt").read_text() == "x"

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from conftest import write_class
+from helpers import write_class
 from promptad.errors import UserError
 from promptad.layouts import Sample, list_class
 from promptad.support import draw_support

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import relative_error
+from helpers import relative_error
 from promptad import text
 from promptad.errors import UserError
 from promptad.text import Contexts, TextFeatures

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import relative_error
+from helpers import relative_error
 from promptad import losses, text, training
 from promptad.text import Contexts
 from scipy.ndimage import gaussian_filter

@@ -7,7 +7,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
-from conftest import TINY, relative_error
+from helpers import TINY, perturbed, relative_error
 from promptad.backbone import split_towers
 from promptad.variants import VARIANTS, Variant
 from promptad.vision import embed, embed_images, memory_blocks, normalise_pixels
@@ -158,7 +158,7 @@ def test_memory_holds_what_the_published_code_changes_in_place(clip, towers, inp
 def test_one_block_is_enough(variant, inputs):
     torch.manual_seed(2)
     config = TINY | {"vision_cfg": TINY["vision_cfg"] | {"layers": 1}}
-    clip = open_clip.CLIP(**config).eval()
+    clip = perturbed(open_clip.CLIP(**config)).eval()
     weights = {n: w.double().numpy() for n, w in clip.visual.state_dict().items()}
     features = embed(split_towers(clip, "shallow")[0], inputs[:1], variant)
     image = inputs[0].double().numpy()

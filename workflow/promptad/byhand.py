@@ -16,11 +16,11 @@ from promptad.config import (
 from promptad.devices import check_device
 from promptad.errors import UserError
 from promptad.support import draw_support
-from promptad.variants import parse_variant
+from promptad.variants import VARIANTS, parse_variant
 
 
 def train_by_hand(
-    config: Mapping,
+    config: dict,
     keys: Mapping,
     changed: Mapping,
     root: str | None,
@@ -33,6 +33,7 @@ def train_by_hand(
     the training that replace the configured ones. root: folder of the data set, if
     not the configured one. Raises UserError before anything is written.
     """
+    _add_variant(config, keys["experiment"])
     _check_names(config, keys)
     _check_free(out)
     check_backbone(config["backbone"])
@@ -77,6 +78,12 @@ def _prepare(config: Mapping, keys: Mapping, arrays: Mapping) -> tuple:
     test = features.embed_test(vision, arrays["test"], variant, device)
     support = features.embed_support(vision, arrays["support"], test, variant, device)
     return text, tokens, test, support
+
+
+def _add_variant(config: dict, experiment: str) -> None:
+    """A named variant is an experiment even where the config has none of that name."""
+    if experiment in VARIANTS:
+        config["experiments"].setdefault(experiment, {"variant": experiment})
 
 
 def _check_names(config: Mapping, keys: Mapping) -> None:

@@ -112,7 +112,7 @@ def _step(
     optimizer.zero_grad()
     terms.total.backward()
     optimizer.step()
-    return {name: float(term) for name, term in terms._asdict().items()}
+    return {name: term.item() for name, term in terms._asdict().items()}
 
 
 @torch.no_grad()

@@ -4,6 +4,7 @@ Tensor names are those of open_clip (`transformer.resblocks.0.attn.in_proj_weigh
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +14,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from promptad.storage import atomic, damaged
+from promptad.storage import SETTINGS, atomic, damaged
+
+METADATA = "promptad"
 
 
 class Tower(NamedTuple):
@@ -28,11 +31,15 @@ class Tower(NamedTuple):
     config: dict
 
 
-def save_tower(path: str | Path, tower: Tower) -> None:
-    """Write a tower to one safetensors file, atomically."""
+def save_tower(path: str | Path, tower: Tower, settings: Mapping) -> None:
+    """Write a tower and the settings that made it to one safetensors file, atomically.
+
+    Both lie in one metadata entry, since the order of several is not fixed.
+    """
     tensors = {name: t.detach().contiguous() for name, t in tower.weights.items()}
+    described = json.dumps({"config": tower.config, SETTINGS: settings}, sort_keys=True)
     with atomic(path) as temporary:
-        save_file(tensors, temporary, {"config": json.dumps(tower.config)})
+        save_file(tensors, temporary, {METADATA: described})
 
 
 def load_tower(path: str | Path, device: str = "cpu") -> Tower:
@@ -40,8 +47,8 @@ def load_tower(path: str | Path, device: str = "cpu") -> Tower:
     try:
         with safe_open(path, "pt", device=device) as file:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return Tower(weights, json.loads(file.metadata()["config"]))
-    except (OSError, SafetensorError, KeyError, TypeError) as error:
+            return Tower(weights, json.loads(file.metadata()[METADATA])["config"])
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise damaged(path, error) from error
 
 

@@ -33,7 +33,7 @@ def load_clip(backbone: Mapping):
     import torch
 
     model, pretrained = backbone["model"], backbone["pretrained"]
-    config = model_config(model)
+    model_config(model)
     if model.endswith(".json"):
         open_clip.add_model_config(Path(model))
         model = Path(model).stem
@@ -41,11 +41,12 @@ def load_clip(backbone: Mapping):
         logging.warning("backbone: %s runs on RANDOM weights", model)
         torch.manual_seed(backbone["random_seed"])
         return open_clip.create_model(model).eval()
-    _check_tag(model, pretrained, open_clip)
+    if not Path(pretrained).is_file():
+        _check_tag(model, pretrained)
     try:
         return open_clip.create_model(model, pretrained=pretrained).eval()
     except Exception as error:  # open_clip raises what its loaders raise
-        raise _no_weights(backbone, config, error) from error
+        raise _no_weights(backbone, error) from error
 
 
 def split_towers(clip, name: str) -> tuple[Tower, Tower]:
@@ -55,9 +56,8 @@ def split_towers(clip, name: str) -> tuple[Tower, Tower]:
     visual = {n: w.detach().float() for n, w in clip.visual.state_dict().items()}
     state = text.state_dict().items()
     words = {n: w.detach().float() for n, w in state if n.startswith(TEXT_WEIGHTS)}
-    return Tower(visual, _vision_config(clip.visual)), Tower(
-        words, _text_config(clip, text)
-    )
+    vision_tower = Tower(visual, _vision_config(clip.visual))
+    return vision_tower, Tower(words, _text_config(clip, text))
 
 
 def _vision_config(visual) -> dict:
@@ -100,6 +100,7 @@ def _require_standard(visual, text, name: str) -> None:
         "square images and patches": lambda: _is_square(visual),
         "standard vision blocks": lambda: _standard_blocks(visual.transformer),
         "standard text blocks": lambda: _standard_blocks(text.transformer),
+        "no class token in the text": lambda: getattr(text, "cls_emb", None) is None,
         "causal text attention": lambda: text.attn_mask is not None,
         "text read at [EOS]": lambda: _text_pool(text) == "argmax",
         "a plain text projection": lambda: text.text_projection.ndim == 2,
@@ -138,17 +139,25 @@ def _standard_block(block) -> bool:
     return type(block).__name__ == BLOCK_TYPE and plain_scale and not tanh
 
 
-def _check_tag(model: str, pretrained: str, open_clip) -> None:
+def _check_tag(model: str, tag: str) -> None:
+    """Raise UserError unless `tag` names weights that fit `model`."""
+    import open_clip
+
     tags = open_clip.list_pretrained_tags_by_model(model)
-    if not Path(pretrained).is_file() and pretrained not in tags:
-        known = ", ".join(tags) or "none"
+    if tag not in tags:
         raise UserError(
-            f"backbone.pretrained: {pretrained!r} is neither a checkpoint file nor a "
-            f"tag of {model} (tags: {known})"
+            f"backbone.pretrained: {tag!r} is neither a checkpoint file nor a tag of "
+            f"{model} (tags: {', '.join(tags) or 'none'})"
+        )
+    trained = open_clip.get_pretrained_cfg(model, tag).get("quick_gelu", False)
+    if trained and not open_clip.get_model_config(model).get("quick_gelu", False):
+        raise UserError(
+            f"backbone.model: {tag!r} was trained with QuickGELU, which {model} has "
+            f"not; take {model}-quickgelu"
         )
 
 
-def _no_weights(backbone: Mapping, config: dict, error: Exception) -> UserError:
+def _no_weights(backbone: Mapping, error: Exception) -> UserError:
     model, pretrained = backbone["model"], backbone["pretrained"]
     reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
     if Path(pretrained).is_file():

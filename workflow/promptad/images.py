@@ -1,7 +1,8 @@
 """From image and mask files to square uint8 arrays."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -12,6 +13,7 @@ from promptad.errors import UserError
 from promptad.layouts import Sample
 
 SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I")
+ORIENTATION = 0x0112  # EXIF tag; from 5 on, width and height are swapped
 WITH_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 
 
@@ -83,8 +85,8 @@ def read_mask(path: Path) -> np.ndarray:
 
 def image_shape(path: Path) -> tuple[int, int]:
     """Height and width of an upright image, read from its header alone."""
-    with _opened(path) as image:
-        turned = image.getexif().get(0x0112, 1) >= 5
+    with _opened(path) as image, _told(path):
+        turned = image.getexif().get(ORIENTATION, 1) >= 5
         return image.size if turned else image.size[::-1]
 
 
@@ -110,24 +112,26 @@ def resize_mask(mask: np.ndarray, resolution: int) -> np.ndarray:
 
 
 def _decoded(path: Path) -> Image.Image:
-    with _opened(path) as image:
-        try:
-            image.load()
-        except (OSError, SyntaxError, ValueError) as error:
-            raise _unreadable(path, error) from error
+    with _opened(path) as image, _told(path):
+        image.load()
         return ImageOps.exif_transpose(image)
 
 
 def _opened(path: Path) -> Image.Image:
-    try:
+    with _told(path):
         return Image.open(path)
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Turn what Pillow raises on unreadable files into a UserError naming `path`."""
+    try:
+        yield
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise _unreadable(path, error) from error
+        raise UserError(
+            f"{path}: cannot be read as an image ({error}); replace the file"
+        ) from error
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
     return Image.fromarray((np.asarray(image, np.uint32) >> 8).astype(np.uint8))
-
-
-def _unreadable(path: Path, error: Exception) -> UserError:
-    return UserError(f"{path}: cannot be read as an image ({error}); replace the file")

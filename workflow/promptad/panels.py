@@ -41,7 +41,7 @@ def write_panels(
     masks: np.ndarray | None,
     resolution: int,
 ) -> None:
-    """Write one PNG per test image into `folder`, named `DEFECT_NAME.png`.
+    """Write one PNG per test image into `folder`, named `DEFECT_NAME.png` (`.jpg.png`).
 
     test: `images` uint8 [N, S, S, 3] RGB and `names`. grids: maps [N, G, G]. masks:
     [N, R, R] or None. All panels of a class share one colour scale.
@@ -76,4 +76,5 @@ def draw_panel(
 
 
 def _file_name(name: str) -> str:
-    return f"{Path(name).with_suffix('').as_posix().replace('/', '_')}.png"
+    flat = name.replace("/", "_")
+    return flat if flat.endswith(".png") else f"{flat}.png"

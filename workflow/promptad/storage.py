@@ -13,6 +13,18 @@ import numpy as np
 from promptad.errors import UserError
 
 SETTINGS = "settings"
+# What zipfile and numpy raise on damaged archives.
+DAMAGE = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    EOFError,
+    RuntimeError,
+    MemoryError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 @contextmanager
@@ -62,9 +74,7 @@ def read_npz(path: str | Path, *names: str) -> dict[str, np.ndarray]:
             return {name: file[name] for name in wanted}
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise damaged(path, error) from error
-    except (zipfile.BadZipFile, zlib.error) as error:
+    except DAMAGE as error:
         raise damaged(path, error) from error
 
 

@@ -1,0 +1,60 @@
+"""The command line, as far as it does not train (that is tests/workflow)."""
+
+import sys
+
+import pytest
+from promptad import cli, demo
+
+
+def run(monkeypatch, *arguments):
+    """Call `promptad` with arguments."""
+    monkeypatch.setattr(sys, "argv", ["promptad", *map(str, arguments)])
+    cli.main()
+
+
+@pytest.fixture
+def small_demo(monkeypatch):
+    """One image of a kind instead of many; counts how often it is generated."""
+    calls, generate = [], demo.generate
+
+    def small(root, seed):
+        calls.append(seed)
+        generate(root, seed, train=1, good=1, defect=1)
+
+    monkeypatch.setattr(demo, "generate", small)
+    return calls
+
+
+def test_demo_data_is_generated_once(monkeypatch, tmp_path, small_demo):
+    for _ in range(2):
+        run(monkeypatch, "demo-data", tmp_path / "data")
+    assert small_demo == [0]
+    assert {
+        path.name for path in (tmp_path / "data").iterdir() if path.is_dir()
+    } == set(demo.CLASSES)
+    assert (tmp_path / "data/prompts.yaml").is_file()
+
+
+def test_another_seed_replaces_the_demo_data(monkeypatch, tmp_path, small_demo):
+    image = tmp_path / "data" / demo.CLASSES[0] / "train/good/000.png"
+    run(monkeypatch, "demo-data", tmp_path / "data")
+    first = image.read_bytes()
+    run(monkeypatch, "demo-data", tmp_path / "data", "--seed", 1)
+    assert small_demo == [0, 1]
+    assert image.read_bytes() != first
+
+
+def test_a_folder_of_somebody_else_is_left_alone(monkeypatch, tmp_path, capsys):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(SystemExit):
+        run(monkeypatch, "demo-data", tmp_path)
+    assert f"error: {tmp_path}: exists and is no demo data" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("value", ["0", "-3", "two"])
+def test_numbers_are_at_least_one(monkeypatch, capsys, value):
+    place = ["--dataset", "d", "--class", "c", "--out", "o"]
+    with pytest.raises(SystemExit):
+        run(monkeypatch, "train", "cls", *place, "--shots", value)
+    assert f"'{value}' is not a number of at least 1" in capsys.readouterr().err

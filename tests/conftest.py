@@ -5,6 +5,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+
 from helpers import OPTIONS, TINY, perturbed
 from promptad import prompts
 from promptad.backbone import split_towers

@@ -3,13 +3,14 @@ import json
 import open_clip
 import pytest
 import torch
+from safetensors.torch import save_file
+
 from helpers import TINY, perturbed, relative_error
 from promptad.backbone import load_backbone, load_clip, split_towers
 from promptad.errors import UserError
 from promptad.text import encode_sequences
 from promptad.variants import VARIANTS
 from promptad.vision import embed
-from safetensors.torch import save_file
 
 TEXTS = ["a", "damaged metal nut.", "a very long line about a screw with a flaw"]
 

@@ -1,6 +1,7 @@
 import json
 
 import pytest
+
 from helpers import TINY
 from promptad.backbone_config import backbone_name, check_backbone, image_size
 from promptad.errors import UserError

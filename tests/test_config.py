@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers import write_class
 from jsonschema import Draft202012Validator
+
+from helpers import write_class
 from promptad import config as cfg
 from promptad.errors import UserError
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.random import default_rng
 from PIL import Image
+
 from promptad.demo import CLASSES, DEFECTS, PROMPTS, VISIBLE, generate, render
 from promptad.layouts import GOOD, list_class, list_classes
 from promptad.metrics import auroc

@@ -1,5 +1,6 @@
 import pytest
 import torch
+
 from promptad.devices import check_device
 from promptad.errors import UserError
 

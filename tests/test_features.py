@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+
 from helpers import relative_error
 from promptad import features, scores
 from promptad.variants import VARIANTS

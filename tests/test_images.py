@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from PIL import Image
+
 from promptad import images
 from promptad.errors import UserError
 from promptad.layouts import Sample

@@ -2,6 +2,7 @@ import subprocess
 import sys
 
 import pytest
+
 from promptad.errors import UserError
 from promptad.jobs import one_line_errors
 

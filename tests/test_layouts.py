@@ -1,8 +1,9 @@
 import csv
 
 import pytest
-from helpers import write_class
 from PIL import Image
+
+from helpers import write_class
 from promptad.errors import UserError
 from promptad.layouts import list_class, list_classes
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from promptad.losses import objective
 from promptad.text import TextFeatures
 

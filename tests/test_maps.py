@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
+
 from helpers import relative_error
 from promptad import maps
-from scipy.ndimage import gaussian_filter
 
 SIZES = [(4, 16), (15, 256), (14, 100), (7, 33), (1, 8), (16, 16), (8, 5)]
 

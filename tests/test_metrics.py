@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from promptad import metrics
 from scipy.ndimage import label
 from sklearn.metrics import (
     average_precision_score,
     precision_recall_curve,
     roc_auc_score,
 )
+
+from promptad import metrics
 
 SCORES = {
     "ties": (np.float32, st.integers(0, 4)),

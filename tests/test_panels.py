@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from PIL import Image
+
 from promptad import panels, storage
 from promptad.maps import full_maps
 

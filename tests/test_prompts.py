@@ -1,5 +1,6 @@
 import pytest
 from open_clip import SimpleTokenizer
+
 from promptad import prompts
 from promptad.errors import UserError
 

@@ -4,6 +4,7 @@ import subprocess
 from importlib.metadata import version
 
 import pytest
+
 from promptad import provenance
 
 

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+
 from helpers import OPTIONS
 from promptad import features, metrics, runs, storage
 from promptad.maps import full_maps

@@ -1,6 +1,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+
 from helpers import relative_error
 from promptad import scores
 

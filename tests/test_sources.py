@@ -1,6 +1,7 @@
 import shutil
 
 import pytest
+
 from promptad import sources
 
 SCRIPT = "from promptad import losses\nfrom promptad.jobs import job\n\nprint(1)\n"

@@ -4,6 +4,7 @@ import zipfile
 
 import numpy as np
 import pytest
+
 from promptad import storage
 from promptad.errors import UserError
 

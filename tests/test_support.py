@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+
 from helpers import write_class
 from promptad.errors import UserError
 from promptad.layouts import Sample, list_class

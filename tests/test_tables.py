@@ -2,6 +2,7 @@ import csv
 import json
 
 import pytest
+
 from promptad import tables
 from promptad.errors import UserError
 from promptad.metrics import METRICS

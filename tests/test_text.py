@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from helpers import relative_error
 from promptad import text
 from promptad.errors import UserError

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+
 from promptad.threads import POOL_VARIABLES
 
 LIMITED = """

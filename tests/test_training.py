@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy.ndimage import gaussian_filter
+from sklearn.metrics import roc_auc_score
+
 from helpers import relative_error
 from promptad import losses, text, training
 from promptad.text import Contexts
-from scipy.ndimage import gaussian_filter
-from sklearn.metrics import roc_auc_score
 
 
 def unit(*shape):

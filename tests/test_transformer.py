@@ -1,5 +1,6 @@
 import pytest
 import torch
+
 from promptad.errors import UserError
 from promptad.transformer import Tower, load_tower, save_tower
 

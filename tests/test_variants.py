@@ -1,4 +1,5 @@
 import pytest
+
 from promptad.errors import UserError
 from promptad.variants import VARIANTS, Variant, parse_variant, variant_name
 

@@ -7,11 +7,12 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from scipy.special import erf
+
 from helpers import TINY, perturbed, relative_error
 from promptad.backbone import split_towers
 from promptad.variants import VARIANTS, Variant
 from promptad.vision import embed, embed_images, memory_blocks, normalise_pixels
-from scipy.special import erf
 
 EVERY = {
     **VARIANTS,

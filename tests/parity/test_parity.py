@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+
 from helpers import folder_from_environment
 from promptad import metrics
 

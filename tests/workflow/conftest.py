@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from helpers import TINY, write_class
 
 REPOSITORY = Path(__file__).parents[2]

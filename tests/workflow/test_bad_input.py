@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from helpers import write_class
 from PIL import Image
+
+from helpers import write_class
 
 IMAGE = "data/bolt/test/hole/001.png"
 MASK = "data/bolt/ground_truth/hole/001_mask.png"

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import write_class
 from PIL import Image
+
+from helpers import write_class
 
 REPOSITORY_CONFIG = Path(__file__).parents[2] / "config"
 COLUMNS = "experiment,dataset,class,task,shots,seed,selection,metric,value"

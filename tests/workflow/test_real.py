@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import folder_from_environment
 from scipy.ndimage import gaussian_filter
 from sklearn.metrics import roc_auc_score
+
+from helpers import folder_from_environment
 
 REPOSITORY = Path(__file__).parents[2]
 RUN = "results/real/runs/original/{place}/k2/s111/{task}"

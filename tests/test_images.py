@@ -285,3 +285,11 @@ def test_good_images_get_empty_masks(samples):
     assert not loaded["masks"][0].any()
     assert np.array_equal(loaded["masks"][1], images.resize_mask(MASK, 12))
     assert loaded["names"].tolist() == ["good/a.png", "dent/a.png"]
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float32])
+def test_32_bit_pixels_are_refused(tmp_path, dtype):
+    path = tmp_path / "deep.tif"
+    Image.fromarray(np.zeros((4, 4), dtype)).save(path)
+    with pytest.raises(UserError, match=r"deep\.tif: has 32-bit pixels"):
+        images.read_image(path)

@@ -164,3 +164,16 @@ def test_what_a_class_lacks_is_named(folder, absent, named):
     (folder / absent / "a.png").unlink()
     with pytest.raises(UserError, match=f"{folder}/{named}"):
         list_class("mvtec", folder.parent, "nut")
+
+
+def test_visa_download_with_an_unknown_split_is_named(tmp_path):
+    visa_download(tmp_path, [("val", "normal", "nut/n/0.JPG", "")])
+    with pytest.raises(UserError, match=r"1cls\.csv: column or split 'val'"):
+        list_class("visa", tmp_path, "nut")
+
+
+def test_visa_download_with_another_table_is_named(tmp_path):
+    visa_download(tmp_path, [])
+    (tmp_path / "split_csv/1cls.csv").write_text("class,split\nnut,train\n")
+    with pytest.raises(UserError, match=r"1cls\.csv: has no column `object`"):
+        list_class("visa", tmp_path, "nut")

@@ -71,3 +71,12 @@ def test_textual_scores_are_softmax_probabilities(shape):
 def test_harmonic(first, second, fused):
     value = scores.harmonic(torch.tensor(float(first)), torch.tensor(float(second)))
     assert float(value) == pytest.approx(fused)
+
+
+def test_a_patch_of_the_memory_is_at_distance_zero_and_never_below():
+    generator = torch.Generator().manual_seed(0)
+    patches = F.normalize(torch.randn(4, 9, 50, generator=generator), dim=-1)
+    both = {"mid1": patches, "mid2": patches}
+    maps = scores.visual_maps(both, both)
+    assert maps.min() >= 0
+    assert maps.max() < 1e-6

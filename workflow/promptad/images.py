@@ -12,7 +12,8 @@ from PIL import Image, ImageOps
 from promptad.errors import UserError
 from promptad.layouts import Sample
 
-SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I")
+SIXTEEN_BIT = ("I;16", "I;16B", "I;16L")
+THIRTY_TWO_BIT = ("I", "F")
 ORIENTATION = 0x0112  # EXIF tag; from 5 on, width and height are swapped
 WITH_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 
@@ -69,6 +70,8 @@ def _load_mask(sample: Sample, resolution: int) -> np.ndarray:
 def read_image(path: Path) -> np.ndarray:
     """Decode an image file, upright, to uint8 [H, W, 3] RGB."""
     image = _decoded(path)
+    if image.mode in THIRTY_TWO_BIT:
+        raise UserError(f"{path}: has 32-bit pixels; save it with 8 or 16 bits")
     if image.mode in SIXTEEN_BIT:
         image = _eight_bit(image)
     return np.asarray(image.convert("RGB"))

@@ -123,17 +123,25 @@ def _visa_download(root: Path, name: str) -> ClassFiles:
     if not rows:
         raise _no_class(root, name)
     samples = {"train": [], "test": []}
-    for row in rows:
-        label = int(row["label"] != "normal")
-        mask = root / row["mask"] if row["mask"] else None
-        samples[row["split"]].append(_sample(root / row["image"], label, mask))
+    try:
+        for row in rows:
+            label = int(row["label"] != "normal")
+            mask = root / row["mask"] if row["mask"] else None
+            samples[row["split"]].append(_sample(root / row["image"], label, mask))
+    except KeyError as error:
+        raise UserError(
+            f"{root / VISA_SPLIT}: column or split {error} is not as in VisA's file"
+        ) from None
     train = [sample for sample in samples["train"] if sample.label == 0]
     return ClassFiles(sorted(train), sorted(samples["test"]))
 
 
 def _split_rows(root: Path) -> list[dict]:
     with open(root / VISA_SPLIT, newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+        rows = list(csv.DictReader(file))
+    if not rows or "object" not in rows[0]:
+        raise UserError(f"{root / VISA_SPLIT}: has no column `object`")
+    return rows
 
 
 def _no_class(root: Path, name: str) -> UserError:

@@ -29,7 +29,7 @@ def visual_maps(
 
 def _nearest(patches: Tensor, bank: Tensor, batch: int) -> Tensor:
     parts = [(part @ bank.T).amax(-1) for part in patches.split(batch)]
-    return (1 - torch.cat(parts)) / 2
+    return (1 - torch.cat(parts)).clamp(min=0) / 2  # rounding: a cosine exceeds 1
 
 
 def harmonic(first: Tensor, second: Tensor) -> Tensor:

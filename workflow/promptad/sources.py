@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parent
 def code_digest(script: str | Path) -> str:
     """Digest of a script and of all modules of this package it imports, at any depth.
 
-    It changes with the code alone: not with comments, file times or places.
+    It changes with the code, not with comments, file times or the checkout's place.
     """
     digest = hashlib.sha256()
     for path in sorted(_reached(Path(script)), key=lambda path: path.parts[-2:]):

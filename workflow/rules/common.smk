@@ -138,7 +138,4 @@ def panel_masks(wildcards):
 def run_files(pattern):
     """Paths made from `pattern` for all runs."""
     keys = "task", "experiment", "dataset", "class_name", "shots", "seed"
-    return [
-        pattern.format(**dict(zip(keys, run, strict=True)))
-        for run in RUNS
-    ]
+    return [pattern.format(**dict(zip(keys, run, strict=True))) for run in RUNS]

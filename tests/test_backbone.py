@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from helpers import TINY, perturbed, relative_error
 from promptad.backbone import load_backbone, load_clip, split_towers
 from promptad.errors import UserError
-from promptad.text import encode_sequences
+from promptad.text import encode_units
 from promptad.variants import VARIANTS
 from promptad.vision import embed
 
@@ -49,8 +49,9 @@ def test_the_text_tower_is_that_of_open_clip(model):
     _, text = split_towers(model, "tiny")
     tokens = open_clip.SimpleTokenizer()(TEXTS)  # (3, 77), ended by the largest number
     table = text.weights["token_embedding.weight"]
-    sequences = [table[row[: row.argmax() + 1]] for row in tokens]
-    ours = encode_sequences(text, sequences)
+    units = [table[row[1 : row.argmax() + 1]][None] for row in tokens]
+    start = table[tokens[0, 0]].expand(1, 1, -1)
+    ours = encode_units(text, start, units)[:, 0]
     assert relative_error(ours, model.encode_text(tokens)) < 1e-5
 
 

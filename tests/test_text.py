@@ -112,13 +112,24 @@ def test_learned_prompts_pair_contexts_by_remainder(towers, words):
 
 @torch.no_grad()
 def test_the_longest_sequence_may_fill_the_tower(towers, words):
-    sequences = [torch.zeros(77, 16), torch.zeros(3, 16)]
-    assert text.encode_sequences(towers[1], sequences).shape == (2, 24)
+    prefixes, units = torch.zeros(2, 5, 16), [torch.zeros(2, n, 16) for n in (72, 3)]
+    assert text.encode_units(towers[1], prefixes, units).shape == (2, 2, 24)
 
 
 def test_a_sequence_that_is_too_long_is_told(towers, words):
     with pytest.raises(UserError, match="has 78 tokens, the text tower takes 77"):
-        text.encode_sequences(towers[1], [torch.zeros(78, 16)])
+        text.encode_units(towers[1], torch.zeros(1, 5, 16), [torch.zeros(1, 73, 16)])
+
+
+@torch.no_grad()
+def test_units_keep_their_order_whatever_their_lengths(towers):
+    generator = torch.Generator().manual_seed(0)
+    prefixes = torch.randn(2, 3, 16, generator=generator)
+    units = [torch.randn(2, n, 16, generator=generator) for n in (4, 1, 3, 1, 4)]
+    together = text.encode_units(towers[1], prefixes, units)
+    for unit, features in zip(units, together, strict=True):
+        alone = text.encode_units(towers[1], prefixes, [unit])[0]
+        assert relative_error(features, alone) < 1e-5
 
 
 def test_words_are_embedded_without_their_padding(towers, tokens, words):

@@ -1,5 +1,7 @@
 """CLIP's text tower on embedded sequences, with learned contexts among the words."""
 
+from itertools import groupby
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
@@ -10,11 +12,11 @@ from torch import Tensor
 from promptad.errors import UserError
 from promptad.transformer import (
     Tower,
-    attend,
     block_weights,
     feed_forward,
     layer_norm,
-    split_heads,
+    project_out,
+    project_qkv,
 )
 
 
@@ -62,52 +64,120 @@ def encode_prompts(tower: Tower, words: Words, contexts: Contexts) -> TextFeatur
     `[SOS] c_i STATE . [EOS]`; for m = 0 ... n_pro * n_pro_ab - 1
     `[SOS] c_(m mod n_pro) a_(m mod n_pro_ab) NAME . [EOS]`.
     """
-    groups = _sequences(words, contexts)
-    counts = [len(group) for group in groups]
-    features = encode_sequences(tower, [s for group in groups for s in group])
-    return TextFeatures(*features.split(counts))
-
-
-def _sequences(words: Words, contexts: Contexts) -> tuple[list[Tensor], ...]:
-    prefixes = [torch.cat([words.start[None], c]) for c in contexts.normal]
-    abnormal = contexts.abnormal
-    n_pro, n_pro_ab = len(prefixes), len(abnormal)
-    normal = [torch.cat([prefix, words.name]) for prefix in prefixes]
-    manual = [torch.cat([p, state]) for state in words.states for p in prefixes]
+    n_pro, n_pro_ab = len(contexts.normal), len(contexts.abnormal)
+    starts = words.start.expand(n_pro, 1, -1)
+    prefixes = torch.cat([starts, contexts.normal], 1)  # (n_pro, 1 + n_ctx, Dt)
+    manual = [_shared(n_pro, state) for state in words.states]
     learned = [
-        torch.cat([prefixes[m % n_pro], abnormal[m % n_pro_ab], words.name])
-        for m in range(n_pro * n_pro_ab)
+        torch.cat([contexts.abnormal[pairs], _shared(n_pro, words.name)], 1)
+        for pairs in (torch.arange(n_pro * n_pro_ab) % n_pro_ab).split(n_pro)
     ]
-    return normal, manual, learned
+    units = [_shared(n_pro, words.name), *manual, *learned]
+    features = encode_units(tower, prefixes, units)
+    counts = [n_pro * number for number in (1, len(manual), len(learned))]
+    return TextFeatures(*features.flatten(0, 1).split(counts))
 
 
-def encode_sequences(tower: Tower, sequences: list[Tensor]) -> Tensor:
-    """Text features [n, D] of embedded sequences [T_i, Dt], read at their last token.
+def _shared(n_pro: int, tokens: Tensor) -> Tensor:
+    return tokens.expand(n_pro, -1, -1)
 
-    The tower is causal, so what follows the last token is left away instead of
-    being padded to the context length; the result is the same.
+
+def encode_units(tower: Tower, prefixes: Tensor, units: list[Tensor]) -> Tensor:
+    """Text features [n, n_pro, D] of sequences, read at their last token.
+
+    prefixes: [n_pro, P, Dt] embedded tokens. units: n tensors [n_pro, L, Dt] that
+    continue the prefixes, each of a length of its own.
+
+    The tower is causal. So the tokens after the last are left away, and what a
+    prefix contributes is computed once for all that continue it. Units of one
+    length attend together, and all tokens lie in one array without padding for
+    everything but attention; the result is that of padding to the context length.
     """
-    lengths = [len(sequence) for sequence in sequences]
-    if max(lengths) > tower.config["context_length"]:
+    _check_lengths(tower, prefixes, units)
+    order = sorted(range(len(units)), key=lambda i: units[i].shape[1])
+    x, shapes = _packed(tower, prefixes, [units[i] for i in order])
+    ends = _last_tokens(shapes).to(x.device)
+    final = tower.config["layers"] - 1
+    for index in range(final + 1):
+        x = _block(tower, index, x, shapes, ends if index == final else None)
+    x = layer_norm(x, tower.weights, "ln_final", tower.config["eps"])
+    features = (x @ tower.weights["text_projection"]).unflatten(0, (len(units), -1))
+    places = torch.tensor(order, device=x.device).argsort()
+    return features.index_select(0, places)
+
+
+def _check_lengths(tower: Tower, prefixes: Tensor, units: list[Tensor]) -> None:
+    longest = prefixes.shape[1] + max(unit.shape[1] for unit in units)
+    if longest > tower.config["context_length"]:
         raise UserError(
-            f"prompts: a sequence has {max(lengths)} tokens, the text tower takes "
+            f"prompts: a sequence has {longest} tokens, the text tower takes "
             f"{tower.config['context_length']}; shorten the states or lower n_ctx"
         )
-    x = torch.nn.utils.rnn.pad_sequence(sequences, batch_first=True)  # (n, T, Dt)
-    x = x + tower.weights["positional_embedding"][: x.shape[1]]
-    for index in range(tower.config["layers"]):
-        x = _block(tower, index, x)
-    last = torch.tensor(lengths, device=x.device) - 1
-    x = x[torch.arange(len(x), device=x.device), last]
-    x = layer_norm(x, tower.weights, "ln_final", tower.config["eps"])
-    return x @ tower.weights["text_projection"]
 
 
-def _block(tower: Tower, index: int, x: Tensor) -> Tensor:
+def _packed(
+    tower: Tower, prefixes: Tensor, units: list[Tensor]
+) -> tuple[Tensor, list[tuple[int, int, int]]]:
+    """All tokens [M, Dt], prefixes first, and the (n, n_pro, L) of each part."""
+    positions = tower.weights["positional_embedding"]
+    start = prefixes.shape[1]
+    parts = [(prefixes + positions[:start])[None]]
+    for length, group in groupby(units, key=lambda unit: unit.shape[1]):
+        stacked = torch.stack(list(group))  # (n, n_pro, L, Dt)
+        parts.append(stacked + positions[start : start + length])
+    tokens = torch.cat([part.flatten(0, 2) for part in parts])
+    return tokens, [tuple(part.shape[:3]) for part in parts]
+
+
+def _last_tokens(shapes: list[tuple[int, int, int]]) -> Tensor:
+    """Rows of the packed tokens at which the units (not the prefixes) end."""
+    rows, start = [], prod(shapes[0])
+    for shape in shapes[1:]:
+        end = start + prod(shape)
+        rows.append(torch.arange(start + shape[2] - 1, end, shape[2]))
+        start = end
+    return torch.cat(rows)
+
+
+def _block(
+    tower: Tower,
+    index: int,
+    x: Tensor,
+    shapes: list[tuple[int, int, int]],
+    rows: Tensor | None,
+) -> Tensor:
+    """One block on packed tokens; only `rows` of them leave it, if given."""
     weights, config = block_weights(tower, index), tower.config
     h = layer_norm(x, weights, "ln_1", config["eps"])
-    x = x + attend(*split_heads(h, weights, config["heads"]), weights, causal=True)
+    mixed = _attention(project_qkv(h, weights), shapes, config["heads"])
+    if rows is not None:
+        x, mixed = x.index_select(0, rows), mixed.index_select(0, rows)
+    x = x + project_out(mixed, weights)
     return x + feed_forward(x, weights, config)
+
+
+def _attention(qkv: Tensor, shapes: list[tuple[int, int, int]], heads: int) -> Tensor:
+    """Causal attention of packed projections [M, 3 D], [M, D].
+
+    The first part is the prefixes; the others see their prefix and themselves.
+    """
+    sizes = [prod(shape) for shape in shapes]
+    parts = [
+        part.view(*shape, 3, heads, -1).permute(3, 0, 1, 4, 2, 5)
+        for part, shape in zip(qkv.split(sizes), shapes, strict=True)
+    ]  # each (3, n, n_pro, heads, L, d)
+    prefix = parts[0]
+    mixed = [F.scaled_dot_product_attention(*prefix, is_causal=True)]
+    for q, k, v in parts[1:]:
+        known = prefix[1:].expand(-1, len(q), *prefix.shape[2:])
+        keys, values = (torch.cat(pair, -2) for pair in zip(known, (k, v), strict=True))
+        length, total = q.shape[-2], keys.shape[-2]
+        seen = torch.ones(length, total, dtype=torch.bool, device=q.device)
+        seen = seen.tril(total - length)
+        mixed.append(F.scaled_dot_product_attention(q, keys, values, attn_mask=seen))
+    return torch.cat(
+        [part.transpose(-3, -2).flatten(-2).flatten(0, 2) for part in mixed]
+    )
 
 
 def anomaly_prompts(features: TextFeatures) -> Tensor:

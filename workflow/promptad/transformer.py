@@ -65,26 +65,29 @@ def layer_norm(x: Tensor, weights: dict[str, Tensor], name: str, eps: float) -> 
     return F.layer_norm(x, weight.shape, weight, bias, eps)
 
 
+def project_qkv(h: Tensor, weights: dict[str, Tensor]) -> Tensor:
+    """Queries, keys and values [..., 3 D] of normalised tokens [..., D]."""
+    return F.linear(h, weights["attn.in_proj_weight"], weights["attn.in_proj_bias"])
+
+
+def project_out(mixed: Tensor, weights: dict[str, Tensor]) -> Tensor:
+    """The output projection of attention, [..., D]."""
+    weight, bias = weights["attn.out_proj.weight"], weights["attn.out_proj.bias"]
+    return F.linear(mixed, weight, bias)
+
+
 def split_heads(
     h: Tensor, weights: dict[str, Tensor], heads: int
 ) -> tuple[Tensor, ...]:
     """Queries, keys and values [B, heads, T, d] of normalised tokens [B, T, D]."""
-    qkv = F.linear(h, weights["attn.in_proj_weight"], weights["attn.in_proj_bias"])
-    shaped = (
-        part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in qkv.chunk(3, -1)
-    )
-    return tuple(shaped)
+    parts = project_qkv(h, weights).chunk(3, -1)
+    return tuple(part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in parts)
 
 
-def attend(
-    q: Tensor, k: Tensor, v: Tensor, weights: dict[str, Tensor], causal: bool = False
-) -> Tensor:
+def attend(q: Tensor, k: Tensor, v: Tensor, weights: dict[str, Tensor]) -> Tensor:
     """Attention of [B, heads, T, d] with the output projection, [B, T, D]."""
-    mixed = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
-    joined = mixed.transpose(1, 2).flatten(2)  # (B, T, D)
-    return F.linear(
-        joined, weights["attn.out_proj.weight"], weights["attn.out_proj.bias"]
-    )
+    mixed = F.scaled_dot_product_attention(q, k, v)
+    return project_out(mixed.transpose(1, 2).flatten(2), weights)
 
 
 def feed_forward(x: Tensor, weights: dict[str, Tensor], config: dict) -> Tensor:

@@ -1,6 +1,7 @@
 # make env    the environment, .venv
 # make demo   the pipeline on generated data, to tables
 # make real   the pipeline on real photographs, PROMPTAD_REAL_DATA names their folder
+# make bench  speed against the published way, on the bottle of PROMPTAD_REAL_DATA
 # make test   all tests
 # make lint   formatters and linters
 
@@ -11,7 +12,7 @@ READY := .venv/ready
 DEMO_DATA := results/demo/data
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 
-.PHONY: env demo real test lint
+.PHONY: env demo real bench real-data test lint
 
 env: $(READY)
 
@@ -31,11 +32,16 @@ demo: $(DEMO_DATA)
 	$(SNAKEMAKE) --configfile config/demo.yaml
 	@echo "tables: results/demo/tables"
 
-real: $(READY)
-	@test -d "$(PROMPTAD_REAL_DATA)" || \
-		{ echo "error: PROMPTAD_REAL_DATA names no folder of real images" >&2; exit 1; }
+real: $(READY) real-data
 	$(SNAKEMAKE) --configfile config/real.yaml --config \
 		"datasets={mvtec: {root: '$(PROMPTAD_REAL_DATA)/mvtec'}, folder: {root: '$(PROMPTAD_REAL_DATA)/folder'}}"
+
+bench: $(READY) real-data
+	$(BIN)/python tests/benchmarks/bench.py "$(PROMPTAD_REAL_DATA)/mvtec" results/bench
+
+real-data:
+	@test -d "$(PROMPTAD_REAL_DATA)" || \
+		{ echo "error: PROMPTAD_REAL_DATA names no folder of real images" >&2; exit 1; }
 
 test: $(READY) lint
 	$(BIN)/python -m pytest

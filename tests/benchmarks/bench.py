@@ -1,0 +1,242 @@
+"""Speed, each figure a ratio of this project to the plain way in one run.
+
+python tests/benchmarks/bench.py DATA OUT: DATA holds a class folder `bottle`; one JSON
+file per figure and summary.json go to OUT. Random weights of the full-size backbone.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import plain
+import torch
+from sklearn.metrics import roc_auc_score
+
+from promptad import features, images, layouts, losses, metrics, prompts, storage, text
+from promptad.backbone import load_clip, split_towers
+from promptad.threads import limit_torch_threads
+from promptad.training import Contexts, initial_contexts, pixel_evaluator
+from promptad.transformer import save_tower
+from promptad.variants import VARIANTS
+from promptad.vision import normalise_pixels
+
+BACKBONE = {"model": "ViT-B-16-plus-240", "pretrained": "random", "random_seed": 0}
+ORIGINAL = VARIANTS["original"]
+STATES = [
+    "damaged {}",
+    "flawed {}",
+    "abnormal {}",
+    "imperfect {}",
+    "blemished {}",
+    "{} with flaw",
+    "{} with defect",
+    "{} with damage",
+    "{} with large breakage",
+    "{} with small breakage",
+    "{} with contamination",
+]
+OPTIONS = {
+    "lr": 0.002,
+    "momentum": 0.9,
+    "weight_decay": 0.0005,
+    "min_lr": 0.00001,
+    "match_weight": 0.001,
+    "temperature": "stored",
+    "n_ctx": 4,
+    "n_ctx_ab": 1,
+    "n_pro": 1,
+    "n_pro_ab": 4,
+    "epochs": 100,
+    "eval_every": 5,
+    "resolution": 256,
+    "seed": 111,
+    "device": "cpu",
+}
+SHOTS = 2
+EMBEDDED = 16
+
+
+def seconds(work, repeat: int) -> float:
+    """Median wall time of `work`, after one call that does not count."""
+    work()
+    return statistics.median(timed(work) for _ in range(repeat))
+
+
+def timed(work) -> float:
+    """Wall time of one call."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def against(ours: float, other: float) -> dict:
+    """Both times and how many times faster ours is."""
+    return {"ours_seconds": ours, "plain_seconds": other, "ratio": other / ours}
+
+
+def text_step(clip, tower, threads: int) -> dict:
+    """One cls step (3 normal contexts, 48 sequences) against 77 tokens for each."""
+    result = {}
+    for number in sorted({1, threads}):
+        torch.set_num_threads(number)
+        ours, other = step_seconds(tower, STATES), plain_step_seconds(clip)
+        result[f"threads_{number}"] = against(ours, other)
+    for count in (5, 11, 22):
+        states = (STATES * 2)[:count]
+        result[f"states_{count}"] = {"ours_seconds": step_seconds(tower, states)}
+    return result | {"ratio": result[f"threads_{threads}"]["ratio"]}
+
+
+def step_inputs(width: int) -> tuple[Contexts, torch.Tensor]:
+    """Contexts that take gradients, and features of two support images."""
+    drawn = initial_contexts(OPTIONS | {"n_pro": 3}, width, 0)
+    contexts = Contexts(*(c.requires_grad_() for c in drawn))
+    return contexts, torch.nn.functional.normalize(torch.randn(2, 640), dim=-1)
+
+
+def step_seconds(tower, states: list[str]) -> float:
+    """Our step."""
+    words = text.embed_words(tower, prompts.tokenize("bottle", states))
+    contexts, seen = step_inputs(words.start.shape[0])
+    factor = tower.config["logit_scale"]
+
+    def step():
+        encoded = text.encode_prompts(tower, words, contexts)
+        loss = losses.objective(seen, encoded, factor, OPTIONS["match_weight"]).total
+        torch.autograd.grad(loss, contexts)
+
+    return seconds(step, 5)
+
+
+def plain_step_seconds(clip) -> float:
+    """The same step, every sequence padded to the context length."""
+    tokens = prompts.tokenize("bottle", STATES)
+    contexts, seen = step_inputs(clip.token_embedding.weight.shape[1])
+    return seconds(lambda: plain.step(clip, tokens, contexts, seen), 2)
+
+
+def embedding(clip, tower, test: dict) -> dict:
+    """All features of 16 images against open_clip's encode_image of them."""
+    some = {name: array[:EMBEDDED] for name, array in test.items()}
+    batches = torch.from_numpy(some["images"]).split(8)
+
+    @torch.inference_mode()
+    def encode():
+        for batch in batches:
+            clip.encode_image(normalise_pixels(batch.numpy(), tower, "cpu"))
+
+    ours = seconds(lambda: features.embed_test(tower, some, ORIGINAL, "cpu"), 3)
+    return against(ours, seconds(encode, 3))
+
+
+def evaluation(tower, samples, seen, known, masks, directions, factor) -> dict:
+    """One scheduled pixel evaluation against the published one at R = 400."""
+    result = {}
+    for count in (len(samples) // 4, len(samples) // 2, len(samples)):
+        part = torch.from_numpy(seen["patch"][-count:])
+        visual = torch.from_numpy(known["visual"][-count:])
+        evaluate = pixel_evaluator(part, visual, masks[-count:], factor)
+        ours = seconds(lambda evaluate=evaluate: evaluate(directions), 5)
+        result[f"images_{count}"] = {"ours_seconds": ours}
+    memory = {name: torch.from_numpy(known[name]) for name in features.MEMORY}
+    other = timed(lambda: plain.evaluate(tower, samples, memory, directions, factor))
+    return result | against(ours, other)
+
+
+def auroc(masks: np.ndarray) -> dict:
+    """Exact pixel AUROC of random maps against scikit-learn's."""
+    maps = np.random.default_rng(0).random(masks.shape, np.float32)
+    ours = seconds(lambda: metrics.auroc(masks, maps), 3)
+    return against(ours, timed(lambda: roc_auc_score(masks.ravel(), maps.ravel())))
+
+
+JOB = """
+import json, sys
+from promptad.threads import limit_torch_threads
+limit_torch_threads(int(sys.argv[3]))
+from promptad.runs import run_from_files
+settings = json.loads(sys.argv[2])
+run_from_files(sys.argv[1] + "/run", settings, *sys.argv[4:])
+"""
+
+
+def job(folder: Path, threads: int) -> dict:
+    """A whole seg job of 100 epochs from cached files, start-up included."""
+    names = ["text.safetensors", "prompts.npz", "test.npz", "support.npz", "masks.npz"]
+    settings = json.dumps({"task": "seg", "options": OPTIONS})
+    command = [sys.executable, "-c", JOB, folder, settings, str(threads)]
+    command += [folder / name for name in names]
+    wall = timed(lambda: subprocess.run(command, check=True))
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    return {"seconds": wall, "peak_mb": peak}
+
+
+def prepare(data: Path, folder: Path, towers, threads: int) -> tuple:
+    """Caches of bottle as the pipeline makes them; also returned."""
+    files = layouts.list_class("mvtec", data, "bottle")
+    size = towers[0].config["image_size"]
+    test = images.load_images(files.test, size, threads)
+    support = images.load_images(files.train[:SHOTS], size, threads)
+    masks = images.load_masks(files.test, OPTIONS["resolution"], threads)
+    seen = features.embed_test(towers[0], test, ORIGINAL, "cpu")
+    known = features.embed_support(towers[0], support, seen, ORIGINAL, "cpu")
+    tokens = prompts.tokenize("bottle", STATES)
+    arrays = {"prompts": tokens, "test": seen, "support": known, "masks": masks}
+    for name, content in arrays.items():
+        storage.write_npz(folder / f"{name}.npz", content, {})
+    save_tower(folder / "text.safetensors", towers[1], {})
+    return files.test, test, seen, known, masks["masks"]
+
+
+def main() -> None:
+    """Measure everything, write it, print it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    out, threads = arguments.out, arguments.threads
+    limit_torch_threads(threads)
+    clip = load_clip(BACKBONE)
+    towers = split_towers(clip, BACKBONE["model"])
+    prepared = prepare(arguments.data, out / "work", towers, threads)
+    samples, test, seen, known, masks = prepared
+    directions = torch.nn.functional.normalize(torch.randn(2, 640), dim=-1)
+    factor = towers[1].config["logit_scale"]
+    pixels = seen, known, masks, directions, factor
+    figures = {
+        "job": job(out / "work", threads),
+        "text_step": text_step(clip, towers[1], threads),
+        "evaluation": evaluation(towers[0], samples, *pixels),
+        "embedding": embedding(clip, towers[0], test),
+        "auroc": auroc(masks),
+    }
+    figures["summary"] = summary(figures, threads)
+    for name, figure in figures.items():
+        storage.write_json(out / f"{name}.json", figure)
+    print(json.dumps(figures, indent=2))
+
+
+def summary(figures: dict, threads: int) -> dict:
+    """The headline figures; the published job is extrapolated from one epoch."""
+    step = figures["text_step"][f"threads_{threads}"]["plain_seconds"]
+    epoch = step + figures["evaluation"]["plain_seconds"]
+    return {
+        "text_step_ratio": figures["text_step"]["ratio"],
+        "evaluation_ratio": figures["evaluation"]["ratio"],
+        "job_seconds": figures["job"]["seconds"],
+        "job_peak_mb": figures["job"]["peak_mb"],
+        "embed_ratio": 1 / figures["embedding"]["ratio"],
+        "auroc_ratio": figures["auroc"]["ratio"],
+        "published_job_seconds": OPTIONS["epochs"] * epoch,
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""The published way, spelled out: what the benchmarks compare with."""
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.ndimage import gaussian_filter
+from sklearn.metrics import roc_auc_score
+
+from promptad.losses import objective
+from promptad.text import Contexts, TextFeatures
+from promptad.transformer import Tower
+from promptad.variants import VARIANTS
+from promptad.vision import embed, normalise_pixels
+
+MIDDLE = 1024  # published: bilinear to 1024 pixels first, bicubic to the model's then
+RESOLUTION = 400
+
+
+def embedded_sequences(clip, tokens: dict, contexts: Contexts) -> list[list]:
+    """Normal, manual and learned sequences, embedded, each [T, Dt]."""
+    normal, abnormal = contexts
+    table = clip.token_embedding.weight
+    start = table[int(tokens["start"])][None]
+    rows = zip(tokens["states"], tokens["state_lengths"], strict=True)
+    states = [table[torch.from_numpy(row[:length])] for row, length in rows]
+    name = table[torch.from_numpy(tokens["name"])]
+    n_pro, n_pro_ab = len(normal), len(abnormal)
+    return [
+        [torch.cat([start, c, name]) for c in normal],
+        [torch.cat([start, c, state]) for state in states for c in normal],
+        [
+            torch.cat([start, normal[m % n_pro], abnormal[m % n_pro_ab], name])
+            for m in range(n_pro * n_pro_ab)
+        ],
+    ]
+
+
+def text_features(clip, tokens: dict, contexts: Contexts) -> TextFeatures:
+    """Every sequence padded to the context length, through open_clip's modules."""
+    groups = embedded_sequences(clip, tokens, contexts)
+    sequences = [sequence for group in groups for sequence in group]
+    ends = torch.tensor([len(sequence) - 1 for sequence in sequences])
+    length = clip.positional_embedding.shape[0]
+    padded = torch.stack([F.pad(s, (0, 0, 0, length - len(s))) for s in sequences])
+    x = clip.transformer(padded + clip.positional_embedding, attn_mask=clip.attn_mask)
+    x = clip.ln_final(x)[torch.arange(len(x)), ends] @ clip.text_projection
+    return TextFeatures(*x.split([len(group) for group in groups]))
+
+
+def step(clip, tokens: dict, contexts: Contexts, features: torch.Tensor) -> float:
+    """Loss and gradients of one training step."""
+    text = text_features(clip, tokens, contexts)
+    loss = objective(features, text, clip.logit_scale.item(), 0.001).total
+    torch.autograd.grad(loss, contexts)
+    return loss.item()
+
+
+def read(path, size: int) -> np.ndarray:
+    """Decode and resize one test image, uint8 [size, size, 3] RGB."""
+    image = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+    image = cv2.resize(image, (MIDDLE, MIDDLE), interpolation=cv2.INTER_LINEAR)
+    return cv2.resize(image, (size, size), interpolation=cv2.INTER_CUBIC)
+
+
+def evaluate(
+    tower: Tower, samples: list, memory: dict, prompts: torch.Tensor, factor: float
+) -> float:
+    """Pixel AUROC of one evaluation: decode, resize, encode, map, scikit-learn."""
+    size, maps, masks = tower.config["image_size"], [], []
+    banks = [memory[name].flatten(0, 1) for name in ("mid1", "mid2")]
+    for sample in samples:
+        pixels = normalise_pixels(read(sample.path, size)[None], tower, "cpu")
+        seen = embed(tower, pixels, VARIANTS["original"])
+        pairs = zip(("mid1", "mid2"), banks, strict=True)
+        visual = sum((1 - (seen[n] @ bank.T).amax(-1)) / 2 for n, bank in pairs) / 2
+        textual = torch.softmax(factor * seen["patch"] @ prompts.T, -1)[..., 1]
+        side = round(visual.numel() ** 0.5)
+        grid = (1 / (1 / textual + 1 / visual)).view(1, 1, side, side)
+        full = F.interpolate(grid, size=RESOLUTION, mode="bilinear")[0, 0].numpy()
+        maps.append(gaussian_filter(full, sigma=4))
+        masks.append(read_mask(sample))
+    return 100 * roc_auc_score(np.ravel(masks), np.ravel(maps))
+
+
+def read_mask(sample) -> np.ndarray:
+    """Decode and resize one mask, uint8 [RESOLUTION]*2, 0 or 1."""
+    if sample.mask is None:
+        return np.zeros((RESOLUTION, RESOLUTION), np.uint8)
+    mask = cv2.imread(str(sample.mask), cv2.IMREAD_GRAYSCALE)
+    shape = (RESOLUTION, RESOLUTION)
+    resized = cv2.resize(mask, shape, interpolation=cv2.INTER_NEAREST)
+    return (resized > 0).astype(np.uint8)

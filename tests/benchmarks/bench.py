@@ -6,7 +6,6 @@ file per figure and summary.json go to OUT. Random weights of the full-size back
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -163,6 +162,7 @@ limit_torch_threads(int(sys.argv[3]))
 from promptad.runs import run_from_files
 settings = json.loads(sys.argv[2])
 run_from_files(sys.argv[1] + "/run", settings, *sys.argv[4:])
+print(open("/proc/self/status").read())
 """
 
 
@@ -172,9 +172,12 @@ def job(folder: Path, threads: int) -> dict:
     settings = json.dumps({"task": "seg", "options": OPTIONS})
     command = [sys.executable, "-c", JOB, folder, settings, str(threads)]
     command += [folder / name for name in names]
-    wall = timed(lambda: subprocess.run(command, check=True))
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    return {"seconds": wall, "peak_mb": peak}
+    start = time.perf_counter()
+    run = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    wall = time.perf_counter() - start
+    # Not getrusage: its peak is that of this process, which the job was forked from.
+    peak = next(line for line in run.stdout.splitlines() if "VmHWM" in line)
+    return {"seconds": wall, "peak_mb": int(peak.split()[1]) / 1024}
 
 
 def prepare(data: Path, folder: Path, towers, threads: int) -> tuple:

@@ -13,7 +13,7 @@ METRICS = {
 }
 SELECTIONS = ("last", "best")
 FPR_LIMIT = 0.3
-TAG_BITS = 32
+SCORE_BITS = 31
 
 
 def auroc(labels: np.ndarray, scores: np.ndarray) -> float:
@@ -51,7 +51,7 @@ def pixel_metrics(masks: np.ndarray, maps: np.ndarray) -> dict[str, float]:
 def precision_recall(labels: np.ndarray, scores: np.ndarray) -> tuple[float, float]:
     """Average precision, and the best F1 over all thresholds."""
     labels, ends = _descending(labels != 0, scores)
-    hits = np.cumsum(labels)[ends]
+    hits = np.cumsum(labels, dtype=np.int64)[ends]
     if not hits[-1]:
         return float("nan"), float("nan")
     precision, recall = hits / (ends + 1), hits / hits[-1]
@@ -89,14 +89,13 @@ def label_regions(masks: np.ndarray) -> np.ndarray:
 
 def _descending(tags: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Tags (int >= 0) by falling score, and the index that ends each run of ties."""
-    keys = _ordered(scores).astype(np.uint64) << np.uint64(TAG_BITS)
-    keys |= tags.ravel().astype(np.uint64)
+    bits = int(tags.max(initial=0)).bit_length()
+    kind = np.uint32 if SCORE_BITS + bits <= 32 else np.uint64
+    keys = _ordered(scores).astype(kind) << kind(bits) | tags.ravel().astype(kind)
     keys.sort()
     keys = keys[::-1]
-    ends = np.flatnonzero(np.diff(keys >> np.uint64(TAG_BITS)))
-    return (keys & np.uint64(2**TAG_BITS - 1)).astype(np.int64), np.r_[
-        ends, len(keys) - 1
-    ]
+    ends = np.flatnonzero(np.diff(keys >> kind(bits)))
+    return keys & kind((1 << bits) - 1), np.r_[ends, len(keys) - 1]
 
 
 def _ordered(scores: np.ndarray) -> np.ndarray:

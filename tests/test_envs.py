@@ -1,0 +1,27 @@
+"""The pinned packages."""
+
+import re
+from pathlib import Path
+
+import yaml
+
+ENVS = Path(__file__).parents[1] / "envs"
+
+
+def pins(lines):
+    """Name and version of every `name==version`."""
+    return {line.strip() for line in lines if "==" in line}
+
+
+def test_every_package_is_pinned():
+    lines = (ENVS / "requirements.txt").read_text().splitlines()
+    packages = [line for line in lines if line and not line.startswith("#")]
+    assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in packages)
+
+
+def test_the_conda_file_has_the_same_pins():
+    conda = yaml.safe_load((ENVS / "promptad.yaml").read_text())
+    wanted = next(d["pip"] for d in conda["dependencies"] if isinstance(d, dict))
+    known = pins((ENVS / "requirements.txt").read_text().splitlines())
+    assert pins(wanted) == set(wanted)
+    assert set(wanted) <= known

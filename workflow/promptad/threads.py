@@ -15,14 +15,15 @@ POOL_VARIABLES = (
 
 
 def limit_threads(threads: int) -> None:
-    """Limit OpenMP, BLAS and OpenCV to `threads`, loaded already or later.
+    """Limit OpenMP and BLAS, loaded already or later, to `threads`, OpenCV to one.
 
     Environment variables reach the libraries that are loaded afterwards,
-    threadpoolctl those that are loaded; OpenCV heeds neither.
+    threadpoolctl those that are loaded. OpenCV heeds neither, and works within a
+    pool of `threads` image decoders already.
     """
     for variable in POOL_VARIABLES:
         os.environ[variable] = str(threads)
-    cv2.setNumThreads(threads)
+    cv2.setNumThreads(1)
     threadpoolctl.threadpool_limits(threads)
 
 

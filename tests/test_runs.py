@@ -4,10 +4,12 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 from helpers import OPTIONS
 from promptad import features, metrics, runs, storage
 from promptad.maps import full_maps
+from promptad.scores import peak_scores
 from promptad.transformer import save_tower
 from promptad.variants import VARIANTS
 
@@ -110,14 +112,30 @@ def test_scores_hold_the_predictions(folder, task, cached):
     shape = {"cls": (4,), "seg": (4, 4, 4)}[task]
     assert scores["names"].tolist() == ["g0", "g1", "d0", "d1"]
     assert scores["labels"].tolist() == [0, 0, 1, 1]
-    assert scores["last"].shape == scores["best"].shape == shape
+    for name in ("last", "last_textual", "best", "best_textual"):
+        assert scores[name].shape == shape
 
 
-def test_only_a_cls_run_keeps_the_visual_maps(folder, task, cached):
+def test_scores_hold_the_visual_maps(folder, cached):
+    visual = storage.read_npz(folder / "scores.npz", "visual")["visual"]
+    assert np.array_equal(visual, cached[2]["visual"])
+
+
+def test_parts_are_the_aurocs_of_text_and_memory_alone(folder, task, cached):
     scores = storage.read_npz(folder / "scores.npz")
-    assert ("visual" in scores) == (task == "cls")
-    if task == "cls":
-        assert np.array_equal(scores["visual"], cached[2]["visual"])
+    for selection in metrics.SELECTIONS:
+        parts = {"textual": scores[f"{selection}_textual"], "visual": scores["visual"]}
+        if task == "cls":
+            parts["visual"] = full_peaks(scores["visual"])
+            expected = {n: metrics.auroc(scores["labels"], p) for n, p in parts.items()}
+        else:
+            maps = {name: full_maps(part, 16) for name, part in parts.items()}
+            expected = {n: metrics.auroc(cached[3], m) for n, m in maps.items()}
+        assert results(folder)[selection]["parts"] == expected
+
+
+def full_peaks(visual):
+    return peak_scores(torch.from_numpy(visual), 16).numpy()
 
 
 def test_metrics_are_those_of_the_stored_scores(folder, task, cached):
@@ -130,7 +148,7 @@ def test_metrics_are_those_of_the_stored_scores(folder, task, cached):
             expected = metrics.pixel_metrics(cached[3], maps)
         found = results(folder)[selection]
         assert {name: found[name] for name in expected} == expected
-        assert found.keys() == expected.keys() | {"epoch"}
+        assert found.keys() == expected.keys() | {"epoch", "parts"}
 
 
 def test_the_epochs_of_last_and_best_are_told(folder):

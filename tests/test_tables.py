@@ -18,9 +18,10 @@ def run(name, value, task="cls", shots=1, seed=1, pretrained="tag", best=0.0, **
     where = {"experiment": "original", "dataset": "mvtec", "class": name}
     backbone = {"model": "ViT-B-16", "pretrained": pretrained}
     settings = {**where, "task": task, "shots": shots, "seed": seed, **keys}
+    parts = {"textual": value - 20, "visual": value - 10}
     return {
-        "last": {"epoch": 10, **dict.fromkeys(names, value)},
-        "best": {"epoch": 5, **dict.fromkeys(names, value + best)},
+        "last": {"epoch": 10, **dict.fromkeys(names, value), "parts": parts},
+        "best": {"epoch": 5, **dict.fromkeys(names, value + best), "parts": parts},
         "settings": settings | {"backbone": backbone},
     }
 
@@ -64,7 +65,22 @@ def test_files_are_one_long_table_and_two_per_data_set_and_task(tmp_path):
     folder = written(tmp_path, [*RUNS, run("nut", 60, "seg")])
     names = {path.name for path in folder.iterdir()}
     wide = {f"mvtec_{task}.{suffix}" for task in METRICS for suffix in ("csv", "md")}
-    assert names == {"metrics.csv"} | wide
+    assert names == {"metrics.csv", "parts.csv", "parts.md"} | wide
+
+
+def test_parts_stand_beside_the_fused_score(folder):
+    keys = {"class": "bottle", "shots": "2", "selection": "best"}
+    found = [r for r in rows(folder / "parts.csv") if keys.items() <= r.items()]
+    assert len(rows(folder / "parts.csv")) == len(RUNS) * 2
+    parts = [(r["metric"], r["textual"], r["visual"], r["fused"]) for r in found]
+    assert parts == [("image_auroc", "50", "60", "75")]
+
+
+def test_the_means_of_the_parts_are_over_classes_first(folder):
+    # 1-shot: (90 + 80) / 2 with seed 1 and 84 with seed 2
+    lines = (folder / "parts.md").read_text().splitlines()
+    assert "| original | mvtec | image_auroc | 1 | 64.50 | 74.50 | 84.50 |" in lines
+    assert "| original | mvtec | image_auroc | 2 | 50.00 | 60.00 | 70.00 |" in lines
 
 
 def test_the_long_table_has_exactly_its_columns(folder):

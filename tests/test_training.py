@@ -57,7 +57,7 @@ def test_best_is_the_first_best_and_last_the_last(towers, words, options):
 def test_the_best_prompts_are_kept_as_they_were(towers, words, options):
     aurocs = iter([80.0, 60.0])
     short, long = options | {"epochs": 4}, options | {"epochs": 4, "eval_every": 4}
-    run = fit(towers, words, short, lambda p: (p.numpy(), next(aurocs)))
+    run = fit(towers, words, short, lambda p: ({"fused": p.numpy()}, next(aurocs)))
     assert not torch.equal(run.best.contexts.normal, run.last.contexts.normal)
     assert torch.equal(
         run.last.contexts.normal, fit(towers, words, long).last.contexts.normal
@@ -66,7 +66,7 @@ def test_the_best_prompts_are_kept_as_they_were(towers, words, options):
         text.encode_prompts(towers[1], words, run.best.contexts)
     )
     assert torch.allclose(run.best.prompts, prompts)
-    assert np.array_equal(run.best.predictions, run.best.prompts)
+    assert np.array_equal(run.best.predictions["fused"], run.best.prompts)
 
 
 def test_history_has_a_row_for_every_epoch(towers, words, options):
@@ -170,7 +170,9 @@ def test_images_are_scored_by_peak_and_text():
     predictions, auroc = evaluate(PROMPTS)
     peaks = enlarged(visual(6, 4), 16).amax((1, 2))
     expected = 1 / (1 / peaks + 1 / textual(features))
-    assert relative_error(predictions, expected) < 1e-5
+    assert relative_error(predictions["visual"], peaks) < 1e-5
+    assert relative_error(predictions["textual"], textual(features)) < 1e-5
+    assert relative_error(predictions["fused"], expected) < 1e-5
     assert auroc == pytest.approx(100 * roc_auc_score(labels, expected))
 
 
@@ -179,8 +181,11 @@ def test_pixels_are_scored_by_patch_and_text():
     masks[1, 3:9, 10:] = 1
     evaluate = training.pixel_evaluator(features, visual(3, 4), masks, TEMPERATURE)
     predictions, auroc = evaluate(PROMPTS)
-    expected = 1 / (1 / textual(features).view(3, 4, 4) + 1 / visual(3, 4))
-    assert relative_error(predictions, expected) < 1e-5
+    words = textual(features).view(3, 4, 4)
+    expected = 1 / (1 / words + 1 / visual(3, 4))
+    assert relative_error(predictions["visual"], visual(3, 4)) < 1e-5
+    assert relative_error(predictions["textual"], words) < 1e-5
+    assert relative_error(predictions["fused"], expected) < 1e-5
     maps = [gaussian_filter(image, 4) for image in enlarged(expected.double(), 20)]
     area = roc_auc_score(masks.ravel(), np.ravel(maps))
     assert auroc == pytest.approx(100 * area, abs=0.01)

@@ -4,7 +4,8 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from promptad.backbone_config import RANDOM, model_config
+from promptad.backbone_config import RANDOM, check_backbone
+from promptad.compact import expand, is_compact
 from promptad.errors import UserError
 from promptad.transformer import Tower
 
@@ -33,7 +34,7 @@ def load_clip(backbone: Mapping):
     import torch
 
     model, pretrained = backbone["model"], backbone["pretrained"]
-    model_config(model)
+    check_backbone(backbone)
     if model.endswith(".json"):
         open_clip.add_model_config(Path(model))
         model = Path(model).stem
@@ -44,9 +45,18 @@ def load_clip(backbone: Mapping):
     if not Path(pretrained).is_file():
         _check_tag(model, pretrained)
     try:
+        if is_compact(pretrained):
+            return _filled(open_clip.create_model(model), expand(pretrained)).eval()
         return open_clip.create_model(model, pretrained=pretrained).eval()
+    except UserError:
+        raise
     except Exception as error:  # open_clip raises what its loaders raise
         raise _no_weights(backbone, error) from error
+
+
+def _filled(clip, weights: Mapping):
+    clip.load_state_dict(weights)
+    return clip
 
 
 def split_towers(clip, name: str) -> tuple[Tower, Tower]:

@@ -20,20 +20,27 @@ def backbone_name(backbone: Mapping) -> str:
     """Folder name of a backbone: model, and pretrained tag or digest of its file."""
     model, pretrained = backbone["model"], backbone["pretrained"]
     if _is_file(model, ".json"):
-        model = f"{Path(model).stem}-{_digest(model)}"
+        model = f"{Path(model).stem}-{_digest(model)[:DIGEST_LENGTH]}"
     if pretrained == RANDOM:
         return f"{model}_random{backbone['random_seed']}"
     if Path(pretrained).is_file():
-        pretrained = f"sha256-{_digest(pretrained)}"
+        pretrained = f"sha256-{_digest(pretrained)[:DIGEST_LENGTH]}"
     return f"{model}_{pretrained}"
 
 
 def check_backbone(backbone: Mapping) -> None:
-    """Raise UserError if the model or its checkpoint file is not to be found."""
+    """Raise UserError if the model or its checkpoint file is not as configured."""
     model_config(backbone["model"])
-    pretrained = backbone["pretrained"]
+    pretrained, expected = backbone["pretrained"], backbone.get("sha256")
     if "/" in pretrained and not Path(pretrained).is_file():
         raise UserError(f"backbone.pretrained: no checkpoint file {pretrained}")
+    if expected and not Path(pretrained).is_file():
+        raise UserError(f"backbone.sha256: {pretrained!r} is no file to check by it")
+    if expected and _digest(pretrained) != expected.lower():
+        raise UserError(
+            f"backbone.sha256: {pretrained} is not the file meant, its SHA-256 is "
+            f"{_digest(pretrained)}; get the file again, or mend the option"
+        )
 
 
 def image_size(backbone: Mapping) -> int:
@@ -80,4 +87,4 @@ def _is_file(name: str, suffix: str) -> bool:
 
 def _digest(path: str) -> str:
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:DIGEST_LENGTH]
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -31,6 +31,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_train(commands)
     _add_demo_data(commands)
+    _add_expand(commands)
     return parser
 
 
@@ -105,6 +106,21 @@ def _demo_data(arguments: argparse.Namespace) -> None:
     demo.generate(arguments.folder, arguments.seed)
     write_text(arguments.folder / "prompts.yaml", yaml.safe_dump(demo.PROMPTS))
     write_json(stamp, made_by)
+
+
+def _add_expand(commands) -> None:
+    expand = commands.add_parser(
+        "expand", help="make an ordinary open_clip checkpoint of a compact weight file"
+    )
+    expand.set_defaults(run=_expand)
+    expand.add_argument("compact", type=Path, help="a compact weight file")
+    expand.add_argument("checkpoint", type=Path, help="file to write, .safetensors")
+
+
+def _expand(arguments: argparse.Namespace) -> None:
+    from promptad.compact import write_checkpoint
+
+    write_checkpoint(arguments.compact, arguments.checkpoint)
 
 
 if __name__ == "__main__":

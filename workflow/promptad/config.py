@@ -17,7 +17,8 @@ from promptad.errors import UserError
 from promptad.prompts import check_state, class_words
 from promptad.variants import parse_variant, variant_name
 
-SCHEMA = Path(__file__).parents[1] / "schemas" / "config.schema.yaml"
+SCHEMAS = Path(__file__).parents[1] / "schemas"
+SCHEMA = SCHEMAS / "config.schema.yaml"
 TRAINING_KEYS = ("epochs", "eval_every", "training")
 
 
@@ -27,16 +28,22 @@ def complete(config: Mapping) -> dict:
     Raises UserError naming a wrong or unknown option.
     """
     schema = read_yaml(SCHEMA)
-    validator = Draft202012Validator(schema)
-    typed = _with_numbers(validator, config)
-    error = best_match(validator.iter_errors(typed))
-    if error is not None:
-        raise UserError(f"config: {_explained(error)}")
+    typed = check_options(config, schema, "config")
     completed = _with_defaults(schema, typed)
     general = schema["properties"]["training"]["default"]
     completed["training"] = _merge(general, completed["training"])
     _check_meaning(completed)
     return completed
+
+
+def check_options(options: Mapping, schema: Mapping, name: str) -> dict:
+    """Options that fit a JSON schema; UserError names what of `name` does not."""
+    validator = Draft202012Validator(schema)
+    typed = _with_numbers(validator, options)
+    error = best_match(validator.iter_errors(typed))
+    if error is not None:
+        raise UserError(f"{name}: {_explained(error)}")
+    return typed
 
 
 def read_yaml(path: str | Path) -> dict:

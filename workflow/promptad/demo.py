@@ -17,9 +17,18 @@ from numpy.random import Generator, default_rng
 from PIL import Image
 
 from promptad.layouts import GOOD
+from promptad.painting import (
+    Array,
+    Colour,
+    blend,
+    changed,
+    cover,
+    moved,
+    relief,
+    turned,
+)
 from promptad.prompts import class_words
 
-VISIBLE = 8  # of 255: smaller changes are undone, so that masks end where eyes see it
 SPECKLES = 0.08, 1.2  # contrast and size of those of the mat below an object
 THREAD = 11.0
 RING, RING_WIDTH, LUG, BOLT = 60.0, 28.0, 18.0, 8.0
@@ -29,9 +38,6 @@ RUBBER, SHADE, BEIGE = (0.16, 0.17, 0.18), (0.3, 0.32, 0.35), (0.66, 0.64, 0.6)
 SLATE, BLUE, GREY = (0.2, 0.24, 0.28), (0.36, 0.5, 0.68), (0.62, 0.68, 0.74)
 CREAM, COFFEE, RUST = (0.9, 0.86, 0.76), (0.3, 0.2, 0.1), (0.42, 0.2, 0.08)
 GREASE, ORANGE = (0.75, 0.62, 0.25), (0.86, 0.62, 0.5)
-
-Array = np.ndarray
-Colour = tuple[float, float, float] | Array
 
 
 def generate(
@@ -68,7 +74,7 @@ def render(name: str, kind: str, rng: Generator) -> tuple[Array, Array]:
     if kind == GOOD:
         return image, np.zeros(shape, np.uint8)
     marred = DEFECTS[name][kind](paint, plane, default_rng(marring))
-    return _changed(image, _photograph(marred, default_rng(exposing)))
+    return changed(image, _photograph(marred, default_rng(exposing)))
 
 
 def _write(root: Path, folder: str, index: str, seed: int) -> None:
@@ -88,17 +94,8 @@ def _save(path: Path, pixels: Array) -> None:
 def _pose(shape: tuple[int, int], turn: float, rng: Generator) -> Array:
     x, y = np.indices(shape, np.float32)[::-1]
     middle = np.array([shape[1] - 1, shape[0] - 1]) / 2 + rng.uniform(-4, 4, 2)
-    plane = _moved((x, y), *middle) / rng.uniform(0.96, 1.04)
-    return _turned(plane, rng.uniform(-turn, turn))
-
-
-def _turned(plane: Array, angle: float) -> Array:
-    (x, y), cos, sin = plane, np.cos(angle), np.sin(angle)
-    return np.float32([cos * x + sin * y, cos * y - sin * x])
-
-
-def _moved(plane: Array, x: float | Array, y: float | Array) -> Array:
-    return np.float32([plane[0] - x, plane[1] - y])
+    plane = moved((x, y), *middle) / rng.uniform(0.96, 1.04)
+    return turned(plane, rng.uniform(-turn, turn))
 
 
 def _photograph(scene: Array, rng: Generator) -> Array:
@@ -111,16 +108,9 @@ def _photograph(scene: Array, rng: Generator) -> Array:
 def _light(scene: Array, rng: Generator) -> Array:
     height, width, _ = scene.shape
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
-    slope, _ = _turned((x, y), rng.uniform(0, 2 * np.pi))
+    slope, _ = turned((x, y), rng.uniform(0, 2 * np.pi))
     falloff = 1 + rng.uniform(0.1, 0.25) * slope - 0.05 * (x**2 + y**2)
     return falloff[..., None] * rng.uniform(0.65, 1.1) * rng.normal(1, 0.03, 3)
-
-
-def _changed(before: Array, after: Array) -> tuple[Array, Array]:
-    change = (cv2.absdiff(before, after).max(-1) >= VISIBLE).astype(np.uint8)
-    # A speck would count as a region of its own in per-region overlap.
-    change = cv2.morphologyEx(change, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-    return np.where(change[..., None] > 0, after, before), 255 * change
 
 
 def _smooth(shape: tuple[int, int], rng: Generator, x: float, y: float = 0) -> Array:
@@ -142,48 +132,32 @@ def _shade(scene: Array, shading: Array) -> Array:
     return scene * (1 + shading[..., None])
 
 
-def _shadowed(scene: Array, cover: Array) -> Array:
-    shadow = np.pad(cv2.GaussianBlur(cover, (0, 0), 4), ((4, 0), (4, 0)))[:-4, :-4]
+def _shadowed(scene: Array, shape: Array) -> Array:
+    shadow = np.pad(cv2.GaussianBlur(shape, (0, 0), 4), ((4, 0), (4, 0)))[:-4, :-4]
     return _shade(scene, -0.5 * shadow)
-
-
-def _relief(height: Array) -> Array:
-    """Shading of a height map by light from the upper left."""
-    down, right = np.gradient(height)
-    return down + right
-
-
-def _blend(scene: Array, cover: Array, over: Colour) -> Array:
-    """Lay `over`, a colour or another scene, over a scene."""
-    return scene + cover[..., None] * (np.float32(over) - scene)
 
 
 def _bump(scene: Array, distance: Array, over: Colour, height: float) -> Array:
     """Lay a shape with a bevelled edge over a scene; `height` below 0 is a hollow."""
-    bevel = _relief((-distance / 5).clip(0, 1))
-    return _shade(_blend(scene, _cover(distance), over), height * bevel)
-
-
-def _cover(distance: Array) -> Array:
-    """Cover of the shape whose signed distance, negative inside, is given."""
-    return (0.5 - distance).clip(0, 1)
+    bevel = relief((-distance / 5).clip(0, 1))
+    return _shade(blend(scene, cover(distance), over), height * bevel)
 
 
 def _blob(plane: Array, radius: float, rng: Generator) -> Array:
     """Cover of an uneven disc around 0, somewhat longer than wide."""
-    x, y = _turned(plane, rng.uniform(0, np.pi))
+    x, y = turned(plane, rng.uniform(0, np.pi))
     radius = rng.uniform(0.8, 1.2) * radius
     ragged = 0.2 * radius * _smooth(x.shape, rng, radius / 3)
-    return _cover(np.hypot(x, y * rng.uniform(1, 1.5)) - radius + ragged)
+    return cover(np.hypot(x, y * rng.uniform(1, 1.5)) - radius + ragged)
 
 
 def _stroke(plane: Array, length: float, width: float, rng: Generator) -> Array:
     """Cover of a bent line through 0 with round ends."""
-    x, y = _turned(plane, rng.uniform(0, np.pi))
+    x, y = turned(plane, rng.uniform(0, np.pi))
     length, width = rng.uniform(0.8, 1.2, 2) * (length, width)
     along = x.clip(-length / 2, length / 2)
     bend = rng.uniform(-1, 1) / length
-    return _cover(np.hypot(x - along, y - bend * along**2) - width / 2)
+    return cover(np.hypot(x - along, y - bend * along**2) - width / 2)
 
 
 def _batch(rng: Generator) -> Array:
@@ -218,27 +192,27 @@ def _gasket(plane: Array, rng: Generator) -> Array:
     mat = _surface(plane, BEIGE, rng, *SPECKLES)
     rubber = _surface(plane, RUBBER, rng, 0.05, 1)
     distance = _gasket_distance(plane)
-    return _bump(_shadowed(mat, _cover(distance)), distance, rubber, 1.5)
+    return _bump(_shadowed(mat, cover(distance)), distance, rubber, 1.5)
 
 
 def _gasket_distance(plane: Array) -> Array:
     """Signed distance to a ring with three lugs, each with a hole for a bolt."""
     distance = np.abs(np.hypot(*plane) - RING) - RING_WIDTH / 2
     for angle in np.arange(3) * 2 * np.pi / 3:
-        from_bolt = np.hypot(*_moved(_turned(plane, angle), RING + 8, 0))
+        from_bolt = np.hypot(*moved(turned(plane, angle), RING + 8, 0))
         distance = np.maximum(np.minimum(distance, from_bolt - LUG), BOLT - from_bolt)
     return distance
 
 
 def _blister(plane: Array, rng: Generator) -> Array:
     x, y = np.abs(plane)
-    card = _cover(np.maximum(x - COLUMNS * PITCH / 2, y - ROWS * PITCH / 2))
+    card = cover(np.maximum(x - COLUMNS * PITCH / 2, y - ROWS * PITCH / 2))
     foil = _surface(plane, FOIL, rng, 0.03, 1)
     mat = _surface(plane, SLATE, rng, *SPECKLES)
-    scene = _blend(_shadowed(mat, card), card, foil)
+    scene = blend(_shadowed(mat, card), card, foil)
     cell, number = _cells(plane)
     scene = _bump(scene, np.hypot(*cell) - POCKET, SHADE, -0.8)
-    pill = _moved(cell, *rng.uniform(-1.5, 1.5, (2, COLUMNS * ROWS))[:, number])
+    pill = moved(cell, *rng.uniform(-1.5, 1.5, (2, COLUMNS * ROWS))[:, number])
     return _bump(scene, np.hypot(*pill) - PILL, ORANGE * rng.normal(1, 0.03, 3), 0.8)
 
 
@@ -247,7 +221,7 @@ def _cells(plane: Array) -> tuple[Array, Array]:
     right, bottom = (COLUMNS - 1) / 2, (ROWS - 1) / 2
     column = (plane[0] / PITCH + right).round().clip(0, 2 * right)
     row = (plane[1] / PITCH + bottom).round().clip(0, 2 * bottom)
-    cell = _moved(plane, (column - right) * PITCH, (row - bottom) * PITCH)
+    cell = moved(plane, (column - right) * PITCH, (row - bottom) * PITCH)
     return cell, (row * COLUMNS + column).astype(int)
 
 
@@ -258,12 +232,12 @@ def _cells(plane: Array) -> tuple[Array, Array]:
 def _anywhere(plane: Array, rng: Generator) -> Array:
     """Coordinates around a random pixel clear of the image's border."""
     row, column = (int(rng.uniform(0.25, 0.75) * n) for n in plane.shape[1:])
-    return _moved(plane, *plane[:, row, column])
+    return moved(plane, *plane[:, row, column])
 
 
 def _on_ring(plane: Array, rng: Generator) -> Array:
     angle = rng.uniform(0, 2 * np.pi)
-    return _moved(plane, RING * np.cos(angle), RING * np.sin(angle))
+    return moved(plane, RING * np.cos(angle), RING * np.sin(angle))
 
 
 def _spot(paint, plane, rng, radius, colour, soaked=False, place=_anywhere):
@@ -272,7 +246,7 @@ def _spot(paint, plane, rng, radius, colour, soaked=False, place=_anywhere):
     matter = _surface(plane, colour, rng, 0.1, 2)
     if soaked:
         matter *= scene.mean(-1, keepdims=True) / scene.mean()
-    return _blend(scene, rng.uniform(0.85, 1) * blob, matter)
+    return blend(scene, rng.uniform(0.85, 1) * blob, matter)
 
 
 def _line(paint, plane, rng, length, width, colour, height):
@@ -280,19 +254,19 @@ def _line(paint, plane, rng, length, width, colour, height):
     scene, line = paint(plane), _stroke(_anywhere(plane, rng), length, width, rng)
     if height > 0:
         scene = _shadowed(scene, line)
-    return _shade(_blend(scene, line, colour), height * _relief(line))
+    return _shade(blend(scene, line, colour), height * relief(line))
 
 
 def _dent(paint, plane, rng):
     dent = cv2.GaussianBlur(_blob(_anywhere(plane, rng), 16, rng), (0, 0), 3)
-    return _shade(paint(plane), -rng.uniform(4, 5) * _relief(dent))
+    return _shade(paint(plane), -rng.uniform(4, 5) * relief(dent))
 
 
 def _cut(paint, plane, rng):
-    x, y = _turned(plane, rng.uniform(0, 2 * np.pi))
+    x, y = turned(plane, rng.uniform(0, 2 * np.pi))
     edge = rng.uniform(6, 9) + rng.uniform(-0.2, 0.2) * (x - RING)
-    gap = _cover(np.abs(y) - edge) * _cover(_gasket_distance(plane) - 1)
-    return _blend(paint(plane), gap * (x > 0), _surface(plane, BEIGE, rng, *SPECKLES))
+    gap = cover(np.abs(y) - edge) * cover(_gasket_distance(plane) - 1)
+    return blend(paint(plane), gap * (x > 0), _surface(plane, BEIGE, rng, *SPECKLES))
 
 
 def _bend(paint, plane, rng):
@@ -304,10 +278,10 @@ def _bend(paint, plane, rng):
 def _lost_pill(paint, plane, rng, edge):
     """One pill lacks what lies before a ragged line, `edge` from its centre."""
     cell, number = _cells(plane)
-    beyond = _turned(cell, rng.uniform(0, 2 * np.pi))[0] - edge - rng.uniform(-3, 3)
-    lost = _cover(beyond + 1.5 * _smooth(beyond.shape, rng, 2))
+    beyond = turned(cell, rng.uniform(0, 2 * np.pi))[0] - edge - rng.uniform(-3, 3)
+    lost = cover(beyond + 1.5 * _smooth(beyond.shape, rng, 2))
     lost *= number == rng.integers(COLUMNS * ROWS)
-    return _blend(paint(plane), lost * _cover(np.hypot(*cell) - PILL - 2), SHADE)
+    return blend(paint(plane), lost * cover(np.hypot(*cell) - PILL - 2), SHADE)
 
 
 PARTS = {  # height and width of the images, largest turn in radians, painter

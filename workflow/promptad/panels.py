@@ -30,8 +30,8 @@ def run_grids(scores: str | Path) -> np.ndarray:
     Those of a seg run after the last epoch; of a cls run, which has but one score
     for an image, the visual maps.
     """
-    run = read_npz(scores)
-    return run["visual"] if "visual" in run else run["last"]
+    run = read_npz(scores, "last", "visual")
+    return run["last"] if run["last"].ndim == 3 else run["visual"]
 
 
 def write_panels(

@@ -90,7 +90,7 @@ def _learn(tower: Tower, support: dict[str, Tensor], case: dict, meta: dict):
     first = text.encode_prompts(tower, words, start)
     factor = training.temperature(tower, options)
     losses.objective(features, first, factor, meta["lambda1"]).total.backward()
-    run = training.fit(tower, words, start, features, lambda p: (p.numpy(), 0), options)
+    run = training.fit(tower, words, start, features, lambda p: ({}, 0), options)
     values = {
         "text_normal": first.normal,
         "text_abnormal_manual": first.manual,
@@ -122,13 +122,13 @@ def _predict(tower, test, support, text_features, case, meta) -> dict:
     )
     pixels = training.pixel_evaluator(test["patch"], visual, case["masks"], factor)
     cls_scores, image_auroc = images(text_features)
-    fused, pixel_auroc = pixels(text_features)
+    seg_grids, pixel_auroc = pixels(text_features)
     plain = torch.from_numpy(maps.bilinear_matrix(visual.shape[-1], resolution))
     return {
-        "cls_scores": cls_scores,
+        "cls_scores": cls_scores["fused"],
         "cls_maps": scores.resize_maps(visual, plain.float()),
-        "cls_text_scores": scores.textual_scores(test["global"], text_features, factor),
-        "seg_maps": maps.full_maps(fused, resolution),
+        "cls_text_scores": cls_scores["textual"],
+        "seg_maps": maps.full_maps(seg_grids["fused"], resolution),
         "i_roc": image_auroc,
         "p_roc": pixel_auroc,
     }

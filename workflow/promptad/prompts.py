@@ -19,16 +19,13 @@ def tokenize(words: str, states: Sequence[str]) -> dict[str, np.ndarray]:
     `words.` and [EOS]; `states` int64 [n, Ls] zero-padded and `state_lengths`
     int64 [n], those of each state with `{}` replaced by `words`.
     """
-    from open_clip.tokenizer import SimpleTokenizer
-
-    tokenizer = SimpleTokenizer()
     phrases = [check_state(state).format(words) for state in states]
-    rows = [_sequence(tokenizer, phrase) for phrase in phrases]
+    start, (name, *rows) = token_numbers([words, *phrases])
     lengths = [len(row) for row in rows]
     padded = [row + [0] * (max(lengths) - len(row)) for row in rows]
     return {
-        "start": np.array(tokenizer.sot_token_id),
-        "name": np.array(_sequence(tokenizer, words)),
+        "start": np.array(start),
+        "name": np.array(name),
         "states": np.array(padded),
         "state_lengths": np.array(lengths),
     }
@@ -41,5 +38,11 @@ def check_state(state: str) -> str:
     return state
 
 
-def _sequence(tokenizer, phrase: str) -> list[int]:
-    return [*tokenizer.encode(f"{phrase}."), tokenizer.eot_token_id]
+def token_numbers(phrases: Sequence[str]) -> tuple[int, list[list[int]]]:
+    """The number of [SOS], and those of each `phrase.` with [EOS]."""
+    from open_clip.tokenizer import SimpleTokenizer
+
+    tokenizer = SimpleTokenizer()
+    end = tokenizer.eot_token_id
+    rows = [[*tokenizer.encode(f"{phrase}."), end] for phrase in phrases]
+    return tokenizer.sot_token_id, rows

@@ -15,6 +15,7 @@ from promptad.training import Run
 from promptad.transformer import Tower, load_tower
 
 TRAINED_ON = {"cls": "global", "seg": "patch"}
+PARTS = ("textual", "visual")
 
 
 def run_from_files(
@@ -123,6 +124,7 @@ def write_run(
         selection: {
             "epoch": evaluation.epoch,
             **_metrics(task, evaluation, test, masks),
+            "parts": _parts(task, evaluation, test, masks),
         }
         for selection, evaluation in _selected(run).items()
     }
@@ -146,9 +148,10 @@ def _predictions(
     task: str, run: Run, test: dict[str, np.ndarray], visual: np.ndarray
 ) -> dict[str, np.ndarray]:
     arrays = {name: test[name] for name in ("names", "labels")}
-    if task == "cls":
-        arrays["visual"] = visual
-    return arrays | {s: e.predictions for s, e in _selected(run).items()}
+    for selection, evaluation in _selected(run).items():
+        arrays[selection] = evaluation.predictions["fused"]
+        arrays[f"{selection}_textual"] = evaluation.predictions["textual"]
+    return arrays | {"visual": visual}
 
 
 def _metrics(
@@ -157,11 +160,24 @@ def _metrics(
     test: dict[str, np.ndarray],
     masks: np.ndarray | None,
 ) -> dict[str, float]:
+    fused = evaluation.predictions["fused"]
     if task == "cls":
-        return metrics.image_metrics(test["labels"], evaluation.predictions)
-    return metrics.pixel_metrics(
-        masks, full_maps(evaluation.predictions, masks.shape[-1])
-    )
+        return metrics.image_metrics(test["labels"], fused)
+    return metrics.pixel_metrics(masks, full_maps(fused, masks.shape[-1]))
+
+
+def _parts(
+    task: str,
+    evaluation: training.Evaluation,
+    test: dict[str, np.ndarray],
+    masks: np.ndarray | None,
+) -> dict[str, float]:
+    """AUROC of the two scores that are fused, each by itself."""
+    parts = {name: evaluation.predictions[name] for name in PARTS}
+    if task == "cls":
+        return {n: metrics.auroc(test["labels"], part) for n, part in parts.items()}
+    size = masks.shape[-1]
+    return {n: metrics.auroc(masks, full_maps(p, size)) for n, p in parts.items()}
 
 
 def _history(task: str, run: Run) -> str:

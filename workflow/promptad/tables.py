@@ -22,6 +22,7 @@ COLUMNS = (
     "value",
 )
 KEYS = ["experiment", "selection", "metric"]
+PARTS = ("textual", "visual", "fused")
 MEAN = "mean"
 ABSENT = "–"
 
@@ -29,13 +30,16 @@ ABSENT = "–"
 def write_tables(
     folder: str | Path, runs: Iterable[str | Path], classes: Mapping[str, list[str]]
 ) -> None:
-    """Write metrics.csv and, per data set and task, DATASET_TASK.csv and .md.
+    """Write metrics.csv, parts.csv, parts.md, and DATASET_TASK.csv and .md of each.
 
     runs: metrics.json files. classes: those expected of each data set.
     """
     folder, runs = Path(folder), [read_run(path) for path in runs]
     table = long_table(runs)
     write_text(folder / "metrics.csv", table.to_csv(index=False, lineterminator="\n"))
+    parts = parts_table(runs)
+    write_text(folder / "parts.csv", parts.to_csv(index=False, lineterminator="\n"))
+    write_text(folder / "parts.md", parts_markdown(parts, notes(runs)))
     for (dataset, task), part in table.groupby(["dataset", "task"]):
         wide = wide_table(part, classes[dataset])
         title = f"{dataset}, {task}"
@@ -68,6 +72,41 @@ def _rows(run: Mapping) -> list[tuple]:
         for selection in SELECTIONS
         for metric in METRICS[settings["task"]]
     ]
+
+
+def parts_table(runs: Iterable[Mapping]) -> pd.DataFrame:
+    """AUROC of textual, visual and fused scores, a row per run and selection."""
+    keys = COLUMNS[: COLUMNS.index("metric") + 1]
+    rows = [row for run in runs for row in _part_rows(run)]
+    table = pd.DataFrame(rows, columns=[*keys, *PARTS])
+    return table.sort_values(list(keys), kind="stable", ignore_index=True)
+
+
+def _part_rows(run: Mapping) -> list[tuple]:
+    settings = run["settings"]
+    keys = [settings[name] for name in COLUMNS[:6]]
+    auroc = METRICS[settings["task"]][0]
+    scores = {s: run[s]["parts"] | {"fused": run[s][auroc]} for s in SELECTIONS}
+    return [
+        (*keys, selection, auroc, *(values[part] for part in PARTS))
+        for selection, values in scores.items()
+    ]
+
+
+def parts_markdown(parts: pd.DataFrame, notes: Iterable[str]) -> str:
+    """Means of `parts_table` over classes, then seeds, after the last epoch."""
+    last = parts[parts["selection"] == "last"]
+    keys = ["experiment", "dataset", "metric", "shots"]
+    means = last.groupby([*keys, "seed"])[[*PARTS]].mean().groupby(keys).mean()
+    lines = [
+        f"| {' | '.join([*keys, *PARTS])} |",
+        f"|{'---|' * len(keys)}{'---:|' * len(PARTS)}",
+    ]
+    for key, row in means.iterrows():
+        cells = [*map(str, key), *(_cell(value, float("nan")) for value in row)]
+        lines.append(f"| {' | '.join(cells)} |")
+    about = "Mean AUROC of the text alone, the patch memory alone, and both, `last`."
+    return "\n\n".join(["# Parts", about, *notes, "\n".join(lines)]) + "\n"
 
 
 def wide_table(table: pd.DataFrame, classes: Iterable[str]) -> pd.DataFrame:

@@ -17,13 +17,16 @@ CONTEXT_STD = 0.02
 
 
 class Evaluation(NamedTuple):
-    """The prompts and predictions of one evaluated epoch."""
+    """The prompts and predictions of one evaluated epoch.
+
+    predictions: `fused`, `textual` and `visual`, scores [N] or maps [N, G, G].
+    """
 
     epoch: int
     auroc: float
     contexts: Contexts
     prompts: Tensor
-    predictions: np.ndarray
+    predictions: dict[str, np.ndarray]
 
 
 class Run(NamedTuple):
@@ -61,7 +64,7 @@ def fit(
     words: Words,
     contexts: Contexts,
     features: Tensor,
-    evaluate: Callable[[Tensor], tuple[np.ndarray, float]],
+    evaluate: Callable[[Tensor], tuple[dict[str, np.ndarray], float]],
     options: Mapping,
 ) -> Run:
     """Learn contexts from normal image features, full batch, one step an epoch.
@@ -127,25 +130,26 @@ def _evaluation(
 
 def image_evaluator(
     features: Tensor, visual: Tensor, labels: np.ndarray, factor: float, resolution: int
-) -> Callable[[Tensor], tuple[np.ndarray, float]]:
-    """Evaluate prompts on images: fused scores [N] and image AUROC.
+) -> Callable[[Tensor], tuple[dict[str, np.ndarray], float]]:
+    """Evaluate prompts on images: scores [N], and image AUROC of the fused ones.
 
     features: global [N, D]. visual: maps [N, G, G] of the patch memory. labels: [N].
     """
     peaks = scores.peak_scores(visual, resolution)
 
-    def evaluate(prompts: Tensor) -> tuple[np.ndarray, float]:
+    def evaluate(prompts: Tensor) -> tuple[dict[str, np.ndarray], float]:
         textual = scores.textual_scores(features, prompts, factor)
-        fused = scores.harmonic(peaks, textual).cpu().numpy()
-        return fused, metrics.auroc(labels, fused)
+        fused = scores.harmonic(peaks, textual)
+        predictions = _arrays(fused=fused, textual=textual, visual=peaks)
+        return predictions, metrics.auroc(labels, predictions["fused"])
 
     return evaluate
 
 
 def pixel_evaluator(
     features: Tensor, visual: Tensor, masks: np.ndarray, factor: float
-) -> Callable[[Tensor], tuple[np.ndarray, float]]:
-    """Evaluate prompts on pixels: fused maps [N, G, G] and pixel AUROC.
+) -> Callable[[Tensor], tuple[dict[str, np.ndarray], float]]:
+    """Evaluate prompts on pixels: maps [N, G, G], and pixel AUROC of the fused ones.
 
     features: patches [N, G*G, D]. visual: maps [N, G, G] of the patch memory.
     masks: [N, R, R]; the AUROC is that of the maps at their size.
@@ -153,10 +157,15 @@ def pixel_evaluator(
     matrix = anomaly_map_matrix(visual.shape[-1], masks.shape[-1])
     matrix = torch.from_numpy(matrix).to(visual.device)
 
-    def evaluate(prompts: Tensor) -> tuple[np.ndarray, float]:
+    def evaluate(prompts: Tensor) -> tuple[dict[str, np.ndarray], float]:
         textual = scores.textual_scores(features, prompts, factor).view_as(visual)
         fused = scores.harmonic(textual, visual)
         maps = scores.resize_maps(fused, matrix).cpu().numpy()
-        return fused.cpu().numpy(), metrics.auroc(masks, maps)
+        predictions = _arrays(fused=fused, textual=textual, visual=visual)
+        return predictions, metrics.auroc(masks, maps)
 
     return evaluate
+
+
+def _arrays(**tensors: Tensor) -> dict[str, np.ndarray]:
+    return {name: tensor.cpu().numpy() for name, tensor in tensors.items()}

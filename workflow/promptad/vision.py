@@ -17,6 +17,7 @@ from promptad.transformer import (
 from promptad.variants import Variant
 
 
+@torch.inference_mode()
 def embed_images(
     tower: Tower,
     images: np.ndarray,
@@ -45,7 +46,6 @@ def normalise_pixels(images: np.ndarray, tower: Tower, device: str) -> Tensor:
     return ((pixels - mean) / std).permute(0, 3, 1, 2).contiguous()
 
 
-@torch.inference_mode()
 def embed(tower: Tower, pixels: Tensor, variant: Variant) -> dict[str, Tensor]:
     """L2-normalised features of normalised pixels [B, 3, S, S].
 

@@ -45,6 +45,15 @@ def planned_runs():
     ]
 
 
+def listed_files():
+    """The files of every class, by data set and class."""
+    return {
+        (dataset, class_name): class_files(config, dataset, class_name)
+        for dataset, source in config["datasets"].items()
+        for class_name in class_names(source)
+    }
+
+
 def check_data():
     """Fail while planning, not hours later, where a class cannot be trained."""
     for (dataset, class_name), files in FILES.items():
@@ -59,11 +68,8 @@ try:
     check_backbone(config["backbone"])
     BACKBONE = backbone_name(config["backbone"])
     SIZE = image_size(config["backbone"])
-    FILES = {
-        (dataset, class_name): class_files(config, dataset, class_name)
-        for dataset, source in config["datasets"].items()
-        for class_name in class_names(source)
-    }
+    # Who trains the demo's backbone needs no data set. Targets are not known here yet.
+    FILES = {} if "demo_backbone" in sys.argv else listed_files()
     check_data()
 except UserError as error:
     raise WorkflowError(str(error))

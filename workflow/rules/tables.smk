@@ -6,7 +6,10 @@ WIDE_TABLES = [
     for dataset, task in TABLE_NAMES
     for suffix in ("csv", "md")
 ]
-TABLES = [results("tables/metrics.csv"), *WIDE_TABLES]
+LONG_TABLES = [
+    results(f"tables/{name}") for name in ("metrics.csv", "parts.csv", "parts.md")
+]
+TABLES = [*LONG_TABLES, *WIDE_TABLES]
 
 
 rule tables:
@@ -21,8 +24,8 @@ rule tables:
     threads: 1
     params:
         classes={
-            dataset: class_names(source)
-            for dataset, source in config["datasets"].items()
+            dataset: [name for place, name in FILES if place == dataset]
+            for dataset in config["datasets"]
         },
         code=code("tables.py"),
     script:

@@ -1,0 +1,270 @@
+"""The demo's small CLIP, trained from nothing on generated parts.
+
+Three things are learned at once. The memory features of the vision tower take over
+from a network trained on ImageNet (`promptad.teacher`) how alike patches are, and what
+they hold through a linear head; and they tell marred patches from those of two sound
+parts. Images and patches meet the words for sound and for marred parts, written as the
+pipeline writes its prompts. And images meet the words for what they show, as in CLIP
+(Radford et al., ICML 2021).
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+from promptad.backbone import load_clip, split_towers
+from promptad.backbone_config import RANDOM, model_config
+from promptad.compact import TABLE
+from promptad.config import SCHEMAS, check_options, read_yaml
+from promptad.corpus import PER_EPISODE, Batch, Corpus, draw_batch, make_corpus
+from promptad.features import MEMORY
+from promptad.parts import vocabulary
+from promptad.prompts import token_numbers
+from promptad.text import encode_units
+from promptad.transformer import Tower
+from promptad.variants import VARIANTS
+from promptad.vision import embed, normalise_pixels
+
+SCHEMA = SCHEMAS / "demo_backbone.schema.yaml"
+N_CTX, CONTEXT_STD = 4, 0.02  # those of the pipeline
+SOUND, MARRED = 0.02, 0.25  # share of a patch's pixels that a defect covers
+COMPARED = 512  # patches whose likeness to each other is taken over in a step
+UNKNOWN = "object"  # stands for a part that no known word names
+NAMELESS = 0.3  # share of the phrases about it
+
+
+class Heads(NamedTuple):
+    """What is learned beside the towers and not kept: one linear map to each of the
+    teacher's features, and slope and threshold of the distance to the memory."""
+
+    teacher: list[Tensor]
+    slope: Tensor
+    threshold: Tensor
+
+
+class Phrases:
+    """Phrases as rows of a token embedding that holds only the words of the corpus.
+
+    `numbers` are the tokens with a row of their own; all others share the row past
+    the end.
+    """
+
+    def __init__(self, states: Sequence[str]):
+        nouns, defects = vocabulary()
+        self.states = [*states, *(f"{{}} with a {defect}" for defect in defects)]
+        trained = [
+            state.format(noun) for noun in nouns for state in ["{}", *self.states]
+        ]
+        others = [state.format(UNKNOWN) for state in ["{}", *self.states]]
+        start, sequences = token_numbers(trained + others)
+        known = {n for sequence in sequences[: len(trained)] for n in sequence}
+        self.numbers = sorted({start, *known})
+        places = {number: place for place, number in enumerate(self.numbers)}
+        self.start, unknown = places[start], len(self.numbers)
+        rows = [[places.get(n, unknown) for n in sequence] for sequence in sequences]
+        self.rows = dict(zip(trained + others, rows, strict=True))
+
+
+def encode_phrases(
+    tower: Tower, phrases: Phrases, texts: Sequence[str], noise: Tensor
+) -> Tensor:
+    """Normalised text features [n, D]; `noise` [N_CTX, Dt] stands for the contexts."""
+    table = tower.weights["token_embedding.weight"]
+    table = torch.cat([table, table.mean(0, keepdim=True)])
+    prefix = torch.cat([table[phrases.start : phrases.start + 1], noise])[None]
+    units = [table[phrases.rows[text]][None] for text in texts]
+    return F.normalize(encode_units(tower, prefix, units)[:, 0], dim=-1)
+
+
+def read_options(path: str | Path) -> dict:
+    """The options of a training; UserError names what is wrong with them."""
+    return check_options(read_yaml(path), read_yaml(SCHEMA), str(path))
+
+
+def pretrain(
+    options: Mapping, states: Sequence[str], workers: int
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Train a CLIP from nothing; returns what `compact.save_compact` takes.
+
+    options: those of config/demo_backbone.yaml. states: general abnormal states.
+    """
+    model, phrases = options["model"], Phrases(states)
+    patch = model_config(model)["vision_cfg"]["patch_size"]
+    corpus = make_corpus(options["episodes"], patch, workers)
+    start = {"pretrained": RANDOM, "random_seed": options["seed"]}
+    clip = load_clip({"model": model, **start})
+    towers = split_towers(clip, model)  # these share the model's memory
+    numbers = torch.tensor(phrases.numbers)
+    rows = towers[1].weights[TABLE][numbers].clone()
+    towers[1].weights[TABLE] = rows
+    train_clip(towers, corpus, phrases, options)
+    return clip.state_dict() | {TABLE: rows}, numbers
+
+
+def train_clip(
+    towers: tuple[Tower, Tower], corpus: Corpus, phrases: Phrases, options: Mapping
+) -> None:
+    """Train both towers in place; the token embedding has `phrases.numbers` rows.
+
+    options: `seed`, `steps`, `batch` (episodes), `learning_rate`, `warmup` (steps)
+    and the `weights` of the loss terms.
+    """
+    rng = np.random.default_rng(options["seed"])
+    torch.manual_seed(options["seed"])
+    heads = _heads(towers[0], corpus.taught)
+    matrices, vectors = _parameters(towers, heads)
+    optimizer = _optimizer(matrices, vectors)
+    steps = tqdm(range(options["steps"]), "train", mininterval=1)
+    for step in steps:
+        for group in optimizer.param_groups:
+            group["lr"] = _learning_rate(step, options)
+        batch = draw_batch(corpus, options["batch"], rng)
+        terms = _terms(towers, heads, batch, phrases, rng)
+        optimizer.zero_grad()
+        sum(options["weights"][name] * term for name, term in terms.items()).backward()
+        torch.nn.utils.clip_grad_norm_(matrices + vectors, 1.0)
+        optimizer.step()
+        steps.set_postfix({name: f"{term:.3f}" for name, term in terms.items()})
+
+
+def _heads(tower: Tower, taught: Sequence[np.ndarray]) -> Heads:
+    width = tower.weights["proj"].shape[0]
+    maps = [torch.randn(width, t.shape[-1]) * width**-0.5 for t in taught]
+    heads = Heads(maps, torch.tensor(20.0), torch.tensor(0.1))
+    for head in (*maps, heads.slope, heads.threshold):
+        head.requires_grad_()
+    return heads
+
+
+def _parameters(towers, heads: Heads) -> tuple[list[Tensor], list[Tensor]]:
+    """Weights of two axes and more, and the others."""
+    weights = [w.requires_grad_() for tower in towers for w in tower.weights.values()]
+    weights += [*heads.teacher, heads.slope, heads.threshold]
+    return [w for w in weights if w.ndim > 1], [w for w in weights if w.ndim < 2]
+
+
+def _optimizer(matrices: list[Tensor], vectors: list[Tensor]) -> torch.optim.Optimizer:
+    groups = [
+        {"params": matrices, "weight_decay": 0.05},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, betas=(0.9, 0.98))
+
+
+def _learning_rate(step: int, options: Mapping) -> float:
+    """Linear warm-up, then a cosine to a hundredth."""
+    cosine = 0.5 + 0.5 * math.cos(math.pi * step / options["steps"])
+    warm = min(1, (step + 1) / options["warmup"])
+    return options["learning_rate"] * warm * (0.01 + 0.99 * cosine)
+
+
+def _terms(towers, heads, batch: Batch, phrases: Phrases, rng) -> dict[str, Tensor]:
+    pixels = normalise_pixels(batch.images, towers[0], "cpu")
+    with torch.autocast("cpu", torch.bfloat16):
+        features = embed(towers[0], pixels, VARIANTS["original"])
+    features = {name: x.float() for name, x in features.items()}
+    mids = [features[name] for name in MEMORY]
+    return {
+        "teacher": _teacher_term(mids, batch.taught, heads),
+        "likeness": _likeness_term(mids, batch.taught, rng),
+        **_distance_terms(mids, batch, heads),
+        **_word_terms(features, batch, towers[1], phrases, rng),
+    }
+
+
+def _teacher_term(mids: list[Tensor], taught: list[Tensor], heads: Heads) -> Tensor:
+    pairs = zip(mids, heads.teacher, taught, strict=True)
+    cosines = [F.cosine_similarity(x @ head, t, dim=-1).mean() for x, head, t in pairs]
+    return 1 - sum(cosines) / len(cosines)
+
+
+def _likeness_term(mids: list[Tensor], taught: list[Tensor], rng) -> Tensor:
+    """Squared difference of the cosines between patches of all images."""
+    patches = mids[0].shape[0] * mids[0].shape[1]
+    chosen = torch.from_numpy(rng.choice(patches, COMPARED, replace=False))
+    terms = []
+    for x, t in zip(mids, taught, strict=True):
+        x, t = (y.flatten(0, 1)[chosen] for y in (x, t))
+        terms.append(F.mse_loss(x @ x.T, t @ t.T))
+    return sum(terms) / len(terms)
+
+
+def _distance_terms(mids: list[Tensor], batch: Batch, heads: Heads) -> dict:
+    """What the third image's distance to the memory of the others should be."""
+    ours = [_distances(x) for x in mids]
+    theirs = [_distances(t) for t in batch.taught]
+    pairs = zip(ours, theirs, strict=True)
+    copied = sum(F.l1_loss(d, t) for d, t in pairs) / len(ours)
+    logits = heads.slope * (sum(ours) / len(ours) - heads.threshold)
+    return {"distance": copied, "memory": _balanced(logits, batch.marred)}
+
+
+def _distances(features: Tensor) -> Tensor:
+    """(1 - cosine) / 2 to the nearest patch of the two sound images, [B, G*G]."""
+    first, second, third = features.unflatten(0, (-1, PER_EPISODE)).unbind(1)
+    memory = torch.cat([first, second], 1)
+    return (1 - (third @ memory.transpose(1, 2)).amax(-1)) / 2
+
+
+def _balanced(logits: Tensor, marred: Tensor) -> Tensor:
+    """Cross-entropy of marred against sound patches, both kinds of equal weight."""
+    loss = F.binary_cross_entropy_with_logits(
+        logits, (marred >= MARRED).float(), reduction="none"
+    )
+    kinds = [loss[marred >= MARRED], loss[marred <= SOUND]]
+    return sum(kind.sum() / max(kind.numel(), 1) for kind in kinds) / 2
+
+
+def _word_terms(features, batch: Batch, tower: Tower, phrases: Phrases, rng) -> dict:
+    normal, abnormal = _texts(batch.words, phrases, rng)
+    noise = CONTEXT_STD * torch.randn(N_CTX, tower.weights["text_projection"].shape[0])
+    text = encode_phrases(tower, phrases, normal + abnormal, noise)
+    normal, abnormal = text.unflatten(0, (2, -1)).unbind()  # (B, D)
+    scale = math.exp(tower.config["logit_scale"])
+    change = scale * (abnormal - normal)
+    whole = features["global"].unflatten(0, (-1, PER_EPISODE))
+    images = torch.einsum("btd,bd->bt", whole, change)
+    patches = features["patch"].unflatten(0, (-1, PER_EPISODE))[:, 1:]
+    patches = torch.einsum("btpd,bd->btp", patches, change)
+    sound, marred = patches.unbind(1)
+    return {
+        "state": _state_term(images),
+        "place": _balanced(
+            torch.cat([sound, marred]),
+            torch.cat([torch.zeros_like(batch.marred), batch.marred]),
+        ),
+        "noun": _noun_term(scale * whole[:, 0] @ normal.T, batch.words),
+    }
+
+
+def _texts(words, phrases: Phrases, rng) -> tuple[list[str], list[str]]:
+    """A phrase for each episode's part, and one for its being marred."""
+    nouns = [UNKNOWN if rng.random() < NAMELESS else noun for noun, _ in words]
+    own = [f"{{}} with a {defect}" for _, defect in words]
+    states = [
+        state if rng.random() < 0.5 else str(rng.choice(phrases.states))
+        for state in own
+    ]
+    pairs = zip(states, nouns, strict=True)
+    return nouns, [state.format(noun) for state, noun in pairs]
+
+
+def _state_term(logits: Tensor) -> Tensor:
+    """Cross-entropy of [B, 3], the first two sound, the third marred."""
+    sound, marred = F.softplus(logits[:, :2]).mean(), F.softplus(-logits[:, 2]).mean()
+    return (sound + marred) / 2
+
+
+def _noun_term(logits: Tensor, words) -> Tensor:
+    """Images to texts and back, where equal nouns all count as right."""
+    nouns = [noun for noun, _ in words]
+    same = torch.tensor([[a == b for a in nouns] for b in nouns]).float()
+    target = same / same.sum(1, keepdim=True)
+    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2

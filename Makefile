@@ -1,6 +1,7 @@
 # make env    the environment, .venv
 # make demo   the pipeline on generated data, to tables
 # make real   the pipeline on real photographs, PROMPTAD_REAL_DATA names their folder
+# make detection   the same, against random weights and raw pixels
 # make bench  speed against the published way, on the bottle of PROMPTAD_REAL_DATA
 # make test   all tests
 # make lint   formatters and linters
@@ -12,7 +13,10 @@ READY := .venv/ready
 DEMO_DATA := results/demo/data
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 
-.PHONY: env demo real bench real-data test lint
+REAL := $(SNAKEMAKE) --configfile config/real.yaml --config \
+	"datasets={mvtec: {root: '$(PROMPTAD_REAL_DATA)/mvtec'}, folder: {root: '$(PROMPTAD_REAL_DATA)/folder'}}"
+
+.PHONY: env demo real detection bench real-data test lint
 
 env: $(READY)
 
@@ -33,8 +37,11 @@ demo: $(DEMO_DATA)
 	@echo "tables: results/demo/tables"
 
 real: $(READY) real-data
-	$(SNAKEMAKE) --configfile config/real.yaml --config \
-		"datasets={mvtec: {root: '$(PROMPTAD_REAL_DATA)/mvtec'}, folder: {root: '$(PROMPTAD_REAL_DATA)/folder'}}"
+	$(REAL)
+
+detection: real
+	$(REAL) results=results/real_random "backbone={pretrained: random}" "shots=[4]"
+	$(BIN)/python tests/benchmarks/detection.py results/real results/real_random results/bench
 
 bench: $(READY) real-data
 	$(BIN)/python tests/benchmarks/bench.py "$(PROMPTAD_REAL_DATA)/mvtec" results/bench

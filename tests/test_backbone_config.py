@@ -1,3 +1,4 @@
+import hashlib
 import json
 
 import pytest
@@ -75,6 +76,26 @@ def test_a_model_file_without_a_vit_is_told(tmp_path, content):
     (tmp_path / "tiny.json").write_text(content)
     with pytest.raises(UserError, match=r"tiny\.json is no open_clip ViT"):
         check_backbone(backbone(tmp_path / "tiny.json"))
+
+
+@pytest.fixture
+def digest_file(files):
+    """What sha256sum writes of the checkpoint."""
+    digest = hashlib.sha256(b"weights").hexdigest()
+    path = files[1].with_name("weights.pt.sha256")
+    path.write_text(f"{digest}  weights.pt\n")
+    return path
+
+
+def test_a_checkpoint_of_the_digest_beside_it_passes(files, digest_file):
+    check_backbone(backbone(*files))
+
+
+@pytest.mark.parametrize("content", ["", "0" * 64 + "  weights.pt\n"])
+def test_a_checkpoint_of_another_digest_is_told(files, digest_file, content):
+    digest_file.write_text(content)
+    with pytest.raises(UserError, match=r"weights\.pt is not the file whose SHA-256"):
+        check_backbone(backbone(*files))
 
 
 def test_a_missing_checkpoint_is_told(tmp_path):

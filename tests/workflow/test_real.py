@@ -32,7 +32,13 @@ def real(tmp_path_factory):
     datasets = ", ".join(f"{name}: {source}" for name, source in sources.items())
     command = [sys.executable, "-m", "snakemake", "--cores", "2"]
     command += ["--snakefile", REPOSITORY / "Snakefile", "--configfile"]
-    command += [REPOSITORY / "config/real.yaml", "--config", "shots=[2]", "epochs=5"]
+    command += [
+        REPOSITORY / "config/real.yaml",
+        "--config",
+        "shots=[2]",
+        "seeds=[111]",
+        "epochs=5",
+    ]
     subprocess.run([*command, f"datasets={{{datasets}}}"], cwd=folder, check=True)
     return folder
 

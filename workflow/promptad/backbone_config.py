@@ -29,17 +29,20 @@ def backbone_name(backbone: Mapping) -> str:
 
 
 def check_backbone(backbone: Mapping) -> None:
-    """Raise UserError if the model or its checkpoint file is not as configured."""
+    """Raise UserError if the model or its checkpoint file is not as it should be.
+
+    A file beside the checkpoint, named like it with `.sha256` added and written by
+    sha256sum, tells its digest.
+    """
     model_config(backbone["model"])
-    pretrained, expected = backbone["pretrained"], backbone.get("sha256")
+    pretrained = backbone["pretrained"]
     if "/" in pretrained and not Path(pretrained).is_file():
         raise UserError(f"backbone.pretrained: no checkpoint file {pretrained}")
-    if expected and not Path(pretrained).is_file():
-        raise UserError(f"backbone.sha256: {pretrained!r} is no file to check by it")
-    if expected and _digest(pretrained) != expected.lower():
+    expected = Path(f"{pretrained}.sha256")
+    if expected.is_file() and expected.read_text().split()[:1] != [_digest(pretrained)]:
         raise UserError(
-            f"backbone.sha256: {pretrained} is not the file meant, its SHA-256 is "
-            f"{_digest(pretrained)}; get the file again, or mend the option"
+            f"backbone.pretrained: {pretrained} is not the file whose SHA-256 "
+            f"{expected} holds; get it again, or write that file anew with sha256sum"
         )
 
 

@@ -35,18 +35,20 @@ from promptad.vision import embed, normalise_pixels
 SCHEMA = SCHEMAS / "demo_backbone.schema.yaml"
 N_CTX, CONTEXT_STD = 4, 0.02  # those of the pipeline
 SOUND, MARRED = 0.02, 0.25  # share of a patch's pixels that a defect covers
-COMPARED = 512  # patches whose likeness to each other is taken over in a step
+COMPARED = 256  # patches of an episode whose likeness is taken over in a step
 UNKNOWN = "object"  # stands for a part that no known word names
 NAMELESS = 0.3  # share of the phrases about it
 
 
 class Heads(NamedTuple):
     """What is learned beside the towers and not kept: one linear map to each of the
-    teacher's features, and slope and threshold of the distance to the memory."""
+    teacher's features, and log slope and thresholds (of a patch, of an image's farthest
+    one) that make a distance to the memory a logit."""
 
     teacher: list[Tensor]
     slope: Tensor
-    threshold: Tensor
+    patch: Tensor
+    peak: Tensor
 
 
 class Phrases:
@@ -137,8 +139,8 @@ def train_clip(
 def _heads(tower: Tower, taught: Sequence[np.ndarray]) -> Heads:
     width = tower.weights["proj"].shape[0]
     maps = [torch.randn(width, t.shape[-1]) * width**-0.5 for t in taught]
-    heads = Heads(maps, torch.tensor(20.0), torch.tensor(0.1))
-    for head in (*maps, heads.slope, heads.threshold):
+    heads = Heads(maps, *(torch.tensor(x) for x in (3.5, 0.1, 0.2)))
+    for head in (*maps, *heads[1:]):
         head.requires_grad_()
     return heads
 
@@ -146,7 +148,7 @@ def _heads(tower: Tower, taught: Sequence[np.ndarray]) -> Heads:
 def _parameters(towers, heads: Heads) -> tuple[list[Tensor], list[Tensor]]:
     """Weights of two axes and more, and the others."""
     weights = [w.requires_grad_() for tower in towers for w in tower.weights.values()]
-    weights += [*heads.teacher, heads.slope, heads.threshold]
+    weights += [*heads.teacher, *heads[1:]]
     return [w for w in weights if w.ndim > 1], [w for w in weights if w.ndim < 2]
 
 
@@ -186,31 +188,44 @@ def _teacher_term(mids: list[Tensor], taught: list[Tensor], heads: Heads) -> Ten
 
 
 def _likeness_term(mids: list[Tensor], taught: list[Tensor], rng) -> Tensor:
-    """Squared difference of the cosines between patches of all images."""
-    patches = mids[0].shape[0] * mids[0].shape[1]
-    chosen = torch.from_numpy(rng.choice(patches, COMPARED, replace=False))
+    """Squared difference of the cosines between patches, within episodes and across."""
+    episodes, patches = len(mids[0]) // PER_EPISODE, PER_EPISODE * mids[0].shape[1]
+    compared = min(COMPARED, patches)
+    chosen = torch.from_numpy(rng.choice(patches, compared, replace=False))
     terms = []
-    for x, t in zip(mids, taught, strict=True):
-        x, t = (y.flatten(0, 1)[chosen] for y in (x, t))
+    for pair in zip(mids, taught, strict=True):
+        x, t = (y.unflatten(0, (episodes, -1)).flatten(1, 2)[:, chosen] for y in pair)
+        terms.append(F.mse_loss(x @ x.mT, t @ t.mT))
+        x, t = (y[:, : compared // episodes].flatten(0, 1) for y in (x, t))
         terms.append(F.mse_loss(x @ x.T, t @ t.T))
     return sum(terms) / len(terms)
 
 
 def _distance_terms(mids: list[Tensor], batch: Batch, heads: Heads) -> dict:
-    """What the third image's distance to the memory of the others should be."""
-    ours = [_distances(x) for x in mids]
-    theirs = [_distances(t) for t in batch.taught]
-    pairs = zip(ours, theirs, strict=True)
-    copied = sum(F.l1_loss(d, t) for d, t in pairs) / len(ours)
-    logits = heads.slope * (sum(ours) / len(ours) - heads.threshold)
-    return {"distance": copied, "memory": _balanced(logits, batch.marred)}
+    """What the distances to the memory should be: the teacher's, and large where
+    the third image is marred but small in the second, a memory of the first given."""
+    ours = torch.stack([_distances(x) for x in mids])  # (2, 2, B, G*G)
+    theirs = torch.stack([_distances(t) for t in batch.taught])
+    sound, marred = ours.mean(0)
+    distances, share = torch.cat([sound, marred]), _both(batch.marred)
+    slope = heads.slope.exp()
+    peaks = [slope * (x.amax(1) - heads.peak) for x in (sound, marred)]
+    patch = _balanced(slope * (distances - heads.patch), share)
+    return {"distance": F.l1_loss(ours, theirs), "memory": patch + _told(*peaks)}
 
 
 def _distances(features: Tensor) -> Tensor:
-    """(1 - cosine) / 2 to the nearest patch of the two sound images, [B, G*G]."""
+    """(1 - cosine) / 2 to the nearest patch: of the second image to the first, and of
+    the third to the others, [2, B, G*G]."""
     first, second, third = features.unflatten(0, (-1, PER_EPISODE)).unbind(1)
-    memory = torch.cat([first, second], 1)
-    return (1 - (third @ memory.transpose(1, 2)).amax(-1)) / 2
+    memories = first, torch.cat([first, second], 1)
+    pairs = zip((second, third), memories, strict=True)
+    return torch.stack([(1 - (x @ memory.mT).amax(-1)) / 2 for x, memory in pairs])
+
+
+def _both(marred: Tensor) -> Tensor:
+    """Marred shares of the second images, which are sound, and of the third."""
+    return torch.cat([torch.zeros_like(marred), marred])
 
 
 def _balanced(logits: Tensor, marred: Tensor) -> Tensor:
@@ -235,11 +250,8 @@ def _word_terms(features, batch: Batch, tower: Tower, phrases: Phrases, rng) -> 
     patches = torch.einsum("btpd,bd->btp", patches, change)
     sound, marred = patches.unbind(1)
     return {
-        "state": _state_term(images),
-        "place": _balanced(
-            torch.cat([sound, marred]),
-            torch.cat([torch.zeros_like(batch.marred), batch.marred]),
-        ),
+        "state": _told(images[:, :2], images[:, 2]),
+        "place": _balanced(torch.cat([sound, marred]), _both(batch.marred)),
         "noun": _noun_term(scale * whole[:, 0] @ normal.T, batch.words),
     }
 
@@ -256,10 +268,9 @@ def _texts(words, phrases: Phrases, rng) -> tuple[list[str], list[str]]:
     return nouns, [state.format(noun) for state, noun in pairs]
 
 
-def _state_term(logits: Tensor) -> Tensor:
-    """Cross-entropy of [B, 3], the first two sound, the third marred."""
-    sound, marred = F.softplus(logits[:, :2]).mean(), F.softplus(-logits[:, 2]).mean()
-    return (sound + marred) / 2
+def _told(sound: Tensor, marred: Tensor) -> Tensor:
+    """Cross-entropy of the logits of sound and of marred images, of equal weight."""
+    return (F.softplus(sound).mean() + F.softplus(-marred).mean()) / 2
 
 
 def _noun_term(logits: Tensor, words) -> Tensor:

@@ -35,9 +35,14 @@ def load_teacher() -> nn.Module:
 @torch.inference_mode()
 def teach(net: nn.Module, images: np.ndarray, batch: int = 8) -> list[np.ndarray]:
     """Features of uint8 images [N, S, S, 3], float16 [N, H, W, C] of each block."""
-    starts = tqdm(range(0, len(images), batch), "teach", mininterval=1)
-    parts = [_outputs(net, _pixels(images[i : i + batch])) for i in starts]
-    return [np.concatenate(part) for part in zip(*parts, strict=True)]
+    shapes = [x.shape[1:] for x in _outputs(net, _pixels(images[:1]))]
+    # Filled in place: many small arrays would pin the memory freed between them.
+    features = [np.empty((len(images), *shape), np.float16) for shape in shapes]
+    for start in tqdm(range(0, len(images), batch), "teach", mininterval=1):
+        outputs = _outputs(net, _pixels(images[start : start + batch]))
+        for whole, part in zip(features, outputs, strict=True):
+            whole[start : start + batch] = part
+    return features
 
 
 def _pixels(images: np.ndarray) -> Tensor:
@@ -52,5 +57,5 @@ def _outputs(net: nn.Module, pixels: Tensor) -> list[np.ndarray]:
     for index, block in enumerate(net._blocks[: max(BLOCKS) + 1]):
         x = block(x)
         if index in BLOCKS:
-            outputs.append(x.permute(0, 2, 3, 1).half().numpy())
+            outputs.append(x.permute(0, 2, 3, 1).numpy())
     return outputs

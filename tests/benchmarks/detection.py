@@ -1,0 +1,132 @@
+"""How well the demo's small CLIP detects, against random weights and raw pixels.
+
+python tests/benchmarks/detection.py REAL RANDOM OUT: the results folders of two runs of
+config/real.yaml, one with `backbone.pretrained: random`. Writes detection.json and .md.
+Means over the seeds; 4-shot, the model after the last epoch.
+"""
+
+import argparse
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import torch
+
+from promptad import metrics, scores, storage
+from promptad.maps import full_maps
+
+SHOTS = 4
+PATCH = 8
+FEW = {"hazelnut", "transistor"}  # two good test images each: told, in no mean
+PARTS = ("textual", "visual", "fused")
+
+
+def trained(results: Path, name: str) -> pd.DataFrame:
+    """AUROC of each part by class and metric, means over the seeds."""
+    table = pd.read_csv(results / "tables/parts.csv")
+    table = table[(table["shots"] == SHOTS) & (table["selection"] == "last")]
+    means = table.groupby(["class", "metric"])[[*PARTS]].mean()
+    return means.rename(columns=lambda part: f"{name}: {part}")
+
+
+def raw_patches(images: np.ndarray) -> np.ndarray:
+    """Pixels [N, G, G, PATCH * PATCH * 3] of uint8 images [N, S, S, 3], 0 to 1."""
+    n, size = images.shape[:2]
+    grid = size // PATCH
+    cut = images.reshape(n, grid, PATCH, grid, PATCH, 3).swapaxes(2, 3)
+    return cut.reshape(n, grid, grid, -1).astype(np.float32) / 255
+
+
+def hog_patches(images: np.ndarray) -> np.ndarray:
+    """Histograms of oriented gradients of 2x2 cells of 8 pixels, [N, G, G, 36]."""
+    size = images.shape[1]
+    hog = cv2.HOGDescriptor((size, size), (16, 16), (PATCH, PATCH), (PATCH, PATCH), 9)
+    grey = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in images]
+    grid = size // PATCH - 1
+    # OpenCV runs through the blocks column by column.
+    found = [hog.compute(image).reshape(grid, grid, 36) for image in grey]
+    return np.stack(found).swapaxes(1, 2)
+
+
+def nearest_maps(test: np.ndarray, support: np.ndarray) -> np.ndarray:
+    """Distance of each patch [N, G, G, C] to the nearest support patch, [N, G, G]."""
+    bank = torch.from_numpy(support).flatten(0, 2)
+    maps = [torch.cdist(x.flatten(0, 1), bank).amin(1) for x in torch.from_numpy(test)]
+    return torch.stack(maps).view(test.shape[:3]).numpy()
+
+
+def baseline(cache: Path, patches, seeds: list[int]) -> dict[str, float]:
+    """Image and pixel AUROC of nearest patches on one class's cached images."""
+    (path,) = cache.glob("test_px*.npz")
+    test, size = storage.read_npz(path), path.stem.rpartition("_")[2]
+    masks = storage.read_npz(cache / "masks_r256.npz")["masks"]
+    found = []
+    for seed in seeds:
+        support = storage.read_npz(cache / f"support_k{SHOTS}_s{seed}_{size}.npz")
+        maps = nearest_maps(patches(test["images"]), patches(support["images"]))
+        peaks = scores.peak_scores(torch.from_numpy(maps), masks.shape[-1]).numpy()
+        areas = metrics.auroc(masks, full_maps(maps, masks.shape[-1]))
+        found.append((metrics.auroc(test["labels"], peaks), areas))
+    return dict(zip(("image_auroc", "pixel_auroc"), np.mean(found, 0), strict=True))
+
+
+def baselines(results: Path) -> pd.DataFrame:
+    """AUROC of both baselines by class and metric."""
+    table = pd.read_csv(results / "tables/parts.csv")
+    seeds = sorted(table["seed"].unique())
+    columns = {}
+    for name, patches in (("raw pixels", raw_patches), ("HOG", hog_patches)):
+        values = {
+            class_name: baseline(
+                results / "cache" / dataset / class_name, patches, seeds
+            )
+            for dataset, class_name in set(
+                zip(table["dataset"], table["class"], strict=True)
+            )
+        }
+        columns[name] = pd.DataFrame(values).T.stack()
+    return pd.DataFrame(columns).rename_axis(["class", "metric"])
+
+
+def with_means(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with rows for the mean of the classes that have enough images."""
+    ranked = table[~table.index.get_level_values("class").isin(FEW)]
+    means = ranked.groupby("metric").mean()
+    means.index = pd.MultiIndex.from_product([["mean of the ranked"], means.index])
+    return pd.concat([table, means])
+
+
+def to_markdown(table: pd.DataFrame) -> str:
+    """A section per metric, a row per class."""
+    parts = ["# Detection on real photographs, 4-shot, AUROC in percent"]
+    for metric, rows in table.groupby(level=1, sort=False):
+        lines = [
+            f"| {metric} | {' | '.join(table.columns)} |",
+            f"|---|{'---:|' * len(table.columns)}",
+        ]
+        for (name, _), row in rows.iterrows():
+            cells = " | ".join(f"{value:.1f}" for value in row)
+            lines.append(
+                f"| {name}{' (few images)' if name in FEW else ''} | {cells} |"
+            )
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def main() -> None:
+    """Gather both runs and the baselines."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    for name in ("real", "random", "out"):
+        parser.add_argument(name, type=Path)
+    paths = parser.parse_args()
+    columns = [trained(paths.real, "ours"), trained(paths.random, "random")]
+    table = with_means(pd.concat([*columns, baselines(paths.real)], axis=1))
+    values = {m: rows.droplevel(1).T.to_dict() for m, rows in table.groupby(level=1)}
+    storage.write_json(paths.out / "detection.json", values)
+    storage.write_text(paths.out / "detection.md", to_markdown(table))
+    print(to_markdown(table))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""The generated parts: reproducible, well formed, exactly masked, not the demo's."""
+
+import cv2
+import numpy as np
+import pytest
+
+from promptad import demo, parts
+from promptad.painting import VISIBLE
+
+SEEDS = range(12)
+
+
+@pytest.fixture(scope="module")
+def episodes():
+    return [parts.draw_episode(seed) for seed in SEEDS]
+
+
+def test_a_seed_gives_the_same_episode(episodes):
+    again = parts.draw_episode(3)
+    assert np.array_equal(again.images, episodes[3].images)
+    assert np.array_equal(again.mask, episodes[3].mask)
+    assert again[2:] == episodes[3][2:]
+
+
+def test_images_and_masks_are_well_formed(episodes):
+    for episode in episodes:
+        assert episode.images.shape == (3, parts.SIDE, parts.SIDE, 3)
+        assert episode.images.dtype == episode.mask.dtype == np.uint8
+        assert episode.mask.shape == (parts.SIDE, parts.SIDE)
+        assert set(np.unique(episode.mask)) == {0, 255}
+
+
+def test_no_two_images_are_the_same(episodes):
+    images = [image.tobytes() for episode in episodes for image in episode.images]
+    assert len(set(images)) == len(images)
+
+
+def test_words_are_of_the_vocabulary(episodes):
+    nouns, defects = parts.vocabulary()
+    assert {episode.noun for episode in episodes} <= set(nouns)
+    assert {episode.defect for episode in episodes} <= set(defects)
+    assert len(set(nouns)) == len(nouns)
+
+
+@pytest.mark.parametrize("defect", parts.DEFECTS)
+def test_the_mask_is_exactly_what_the_defect_changed(defect):
+    for seed in range(3):
+        design = parts._design(np.random.default_rng(seed))
+        image, mask = parts._marred(design, defect, seed)
+        taken = [parts._photograph(design, seed + i) for i in range(parts.TRIES)]
+        changes = [cv2.absdiff(image, sound).max(-1) for sound in taken]
+        change = min(changes, key=lambda change: np.count_nonzero(change))
+        assert (change[mask == 0] == 0).all()
+        assert (change[mask == 255] >= VISIBLE).all()
+
+
+def test_no_part_is_named_as_one_of_the_demo():
+    nouns, _ = parts.vocabulary()
+    assert not {name.replace("_", " ") for name in demo.CLASSES} & set(nouns)

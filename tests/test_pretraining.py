@@ -1,0 +1,174 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+import yaml
+from sklearn.metrics import log_loss
+
+from helpers import TINY, relative_error
+from promptad import corpus, pretraining
+from promptad.compact import TABLE, expand, save_compact
+from promptad.corpus import Corpus
+from promptad.errors import UserError
+from promptad.pretraining import Phrases, encode_phrases
+
+REPOSITORY = Path(__file__).parents[1]
+STATES = ["damaged {}", "{} with flaw"]
+WEIGHTS = dict.fromkeys(
+    ["teacher", "likeness", "distance", "memory", "state", "place", "noun"], 1.0
+)
+GRID, SIDE = 4, 32
+
+
+@pytest.fixture(scope="module")
+def phrases():
+    return Phrases(STATES)
+
+
+@pytest.fixture(scope="module")
+def episodes():
+    """Noise in which the marred patches of the third image are white."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(60, 120, (6, 3, SIDE, SIDE, 3), np.uint8)
+    marred = (rng.random((6, GRID, GRID)) < 0.2).astype(np.float32)
+    white = marred.repeat(8, 1).repeat(8, 2)[..., None] > 0
+    images[:, 2] = np.where(white, 255, images[:, 2])
+    taught = [rng.standard_normal((6, 3, GRID, GRID, 5)).astype(np.float16)] * 2
+    return Corpus(images, marred, [("nut", "hole"), ("disc", "crack")] * 3, taught)
+
+
+@pytest.fixture
+def configured(tmp_path):
+    """Options of a short training of a tiny model."""
+    model = tmp_path / "tiny.json"
+    model.write_text(json.dumps(TINY | {"vision_cfg": vision()}))
+    options = {"model": str(model), "seed": 1, "episodes": 6, "steps": 40, "batch": 3}
+    return options | {"learning_rate": 0.002, "warmup": 4, "weights": WEIGHTS}
+
+
+def vision():
+    return TINY["vision_cfg"] | {"image_size": SIDE, "patch_size": SIDE // GRID}
+
+
+@pytest.fixture
+def trained(configured, episodes, monkeypatch):
+    monkeypatch.setattr(pretraining, "make_corpus", lambda *_: episodes)
+    torch.use_deterministic_algorithms(True)
+    yield lambda **changed: pretraining.pretrain(configured | changed, STATES, 1)
+    torch.use_deterministic_algorithms(False)
+
+
+def losses_of(trained, monkeypatch, **changed):
+    """Each term of the loss, a list over the steps."""
+    steps, compute = [], pretraining._terms
+
+    def kept(*arguments):
+        terms = compute(*arguments)
+        steps.append({name: term.item() for name, term in terms.items()})
+        return terms
+
+    monkeypatch.setattr(pretraining, "_terms", kept)
+    trained(**changed)
+    return {name: [step[name] for step in steps] for name in steps[0]}
+
+
+def test_every_term_of_the_loss_falls(trained, monkeypatch):
+    losses = losses_of(trained, monkeypatch)
+    assert losses.keys() == WEIGHTS.keys()
+    for name, values in losses.items():
+        assert np.mean(values[-5:]) < np.mean(values[:5]), name
+
+
+def test_a_term_without_weight_teaches_nothing(trained, monkeypatch):
+    alone = dict.fromkeys(WEIGHTS, 0.0) | {"noun": 1.0}
+    losses = losses_of(trained, monkeypatch, weights=alone)
+    fell = {name: np.mean(v[-5:]) / np.mean(v[:5]) for name, v in losses.items()}
+    assert fell["noun"] < 0.9
+    assert fell["teacher"] > 0.9
+
+
+def test_a_seed_gives_the_same_weights(trained):
+    first, second, other = trained(steps=3), trained(steps=3), trained(steps=3, seed=2)
+    same = {n: torch.equal(w, second[0][n]) for n, w in first[0].items()}
+    assert all(same.values())
+    assert not torch.equal(first[0]["visual.proj"], other[0]["visual.proj"])
+
+
+def test_every_weight_but_the_logit_scale_is_trained(trained):
+    (before, numbers), (after, _) = trained(steps=1, learning_rate=1e-9), trained()
+    assert before[TABLE].shape == (len(numbers), 16)
+    still = [name for name, w in before.items() if torch.allclose(w, after[name])]
+    assert still == ["logit_scale"]
+
+
+@torch.no_grad()
+def test_what_was_trained_is_what_open_clip_loads(trained, phrases, tmp_path):
+    weights, numbers = trained()
+    save_compact(tmp_path / "tiny.safetensors", weights, numbers)
+    clip = open_clip.CLIP(**TINY | {"vision_cfg": vision()}).eval()
+    clip.load_state_dict(expand(tmp_path / "tiny.safetensors"))
+    _, text = pretraining.split_towers(clip, "tiny")
+    texts = ["nut", "damaged nut", "object with a hole"]
+    expected = clip.encode_text(open_clip.tokenize([f"{t}." for t in texts]), True)
+    text.weights[TABLE] = text.weights[TABLE][numbers]
+    ours = encode_phrases(text, phrases, texts, torch.zeros(0, 16))
+    assert relative_error(ours, expected) < 1e-5
+
+
+def test_unknown_words_share_a_row(phrases):
+    unknown = len(phrases.numbers)
+    assert phrases.rows["object"][0] == unknown
+    assert unknown not in phrases.rows["nut"]
+
+
+def test_distances_are_to_the_nearest_patch_of_the_images_before():
+    features = torch.nn.functional.normalize(torch.randn(6, 5, 7), dim=-1)
+    sound, marred = pretraining._distances(features)
+    for episode in range(2):
+        first, second, third = features[3 * episode : 3 * episode + 3]
+        for patch in range(5):
+            expected = naive_distance(second[patch], first)
+            assert float(sound[episode, patch]) == pytest.approx(expected, abs=1e-6)
+            expected = naive_distance(third[patch], [*first, *second])
+            assert float(marred[episode, patch]) == pytest.approx(expected, abs=1e-6)
+
+
+def naive_distance(patch, memory):
+    return (1 - max(float(patch @ other) for other in memory)) / 2
+
+
+def test_marred_and_sound_patches_weigh_the_same():
+    logits = torch.randn(40, generator=torch.Generator().manual_seed(0))
+    share = torch.tensor([0.5] * 3 + [0.1] * 7 + [0.0] * 30)  # 0.1 is neither
+    kinds = slice(0, 3), slice(10, None)
+    expected = [
+        log_loss([k] * len(logits[part]), logits[part].sigmoid(), labels=[0, 1])
+        for k, part in zip((1, 0), kinds, strict=True)
+    ]
+    ours = pretraining._balanced(logits, share)
+    assert float(ours) == pytest.approx(np.mean(expected), abs=1e-5)
+
+
+def test_the_shipped_options_are_valid():
+    options = pretraining.read_options(REPOSITORY / "config/demo_backbone.yaml")
+    model = json.loads((REPOSITORY / options["model"]).read_text())
+    assert model["vision_cfg"]["image_size"] == corpus.SIDE
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"step": 3}, "step: unknown option; did you mean 'steps'"),
+        ({"steps": 0}, "steps: 0 is less than"),
+        ({"weights": WEIGHTS | {"noun": -1}}, "weights.noun: -1 is less than"),
+        ({"weights": {}}, "weights.teacher: must be given"),
+    ],
+)
+def test_wrong_options_are_told(configured, tmp_path, change, message):
+    path = tmp_path / "options.yaml"
+    path.write_text(yaml.safe_dump(configured | change))
+    with pytest.raises(UserError, match=f"{path}: {message}"):
+        pretraining.read_options(path)

@@ -30,14 +30,21 @@ def phrases():
 
 @pytest.fixture(scope="module")
 def episodes():
-    """Noise in which the marred patches of the third image are white."""
+    """Noise, dark or bright as the noun says, whose marred patches are white.
+
+    The teacher sees a few linear mixtures of the pixels of a patch.
+    """
     rng = np.random.default_rng(0)
-    images = rng.integers(60, 120, (6, 3, SIDE, SIDE, 3), np.uint8)
+    bright = np.arange(6)[:, None, None, None, None] % 2
+    images = 120 * bright + rng.integers(0, 80, (6, 3, SIDE, SIDE, 3))
     marred = (rng.random((6, GRID, GRID)) < 0.2).astype(np.float32)
     white = marred.repeat(8, 1).repeat(8, 2)[..., None] > 0
     images[:, 2] = np.where(white, 255, images[:, 2])
-    taught = [rng.standard_normal((6, 3, GRID, GRID, 5)).astype(np.float16)] * 2
-    return Corpus(images, marred, [("nut", "hole"), ("disc", "crack")] * 3, taught)
+    patches = images.reshape(6, 3, GRID, 8, GRID, 8, 3).swapaxes(3, 4)
+    patches = patches.reshape(6, 3, GRID, GRID, -1) / 128 - 1
+    taught = [patches @ rng.standard_normal((192, 5)) for _ in range(2)]
+    words = [("nut", "hole"), ("disc", "crack")] * 3
+    return Corpus(images.astype(np.uint8), marred, words, taught)
 
 
 @pytest.fixture
@@ -45,17 +52,19 @@ def configured(tmp_path):
     """Options of a short training of a tiny model."""
     model = tmp_path / "tiny.json"
     model.write_text(json.dumps(TINY | {"vision_cfg": vision()}))
-    options = {"model": str(model), "seed": 1, "episodes": 6, "steps": 40, "batch": 3}
-    return options | {"learning_rate": 0.002, "warmup": 4, "weights": WEIGHTS}
+    options = {"model": str(model), "seed": 1, "episodes": 6, "steps": 40, "batch": 4}
+    return options | {"learning_rate": 0.001, "warmup": 4, "weights": WEIGHTS}
 
 
 def vision():
-    return TINY["vision_cfg"] | {"image_size": SIDE, "patch_size": SIDE // GRID}
+    """Of the tiny model: 32 pixels as 4 x 4 patches, each of 3 * 8 * 8 numbers."""
+    return {"image_size": SIDE, "patch_size": SIDE // GRID, "width": 192, "layers": 4}
 
 
 @pytest.fixture
 def trained(configured, episodes, monkeypatch):
     monkeypatch.setattr(pretraining, "make_corpus", lambda *_: episodes)
+    monkeypatch.setattr(pretraining, "SIDE", SIDE)
     torch.use_deterministic_algorithms(True)
     yield lambda **changed: pretraining.pretrain(configured | changed, STATES, 1)
     torch.use_deterministic_algorithms(False)
@@ -104,7 +113,6 @@ def test_every_weight_but_the_logit_scale_is_trained(trained):
     assert still == ["logit_scale"]
 
 
-@torch.no_grad()
 def test_what_was_trained_is_what_open_clip_loads(trained, phrases, tmp_path):
     weights, numbers = trained()
     save_compact(tmp_path / "tiny.safetensors", weights, numbers)
@@ -112,10 +120,16 @@ def test_what_was_trained_is_what_open_clip_loads(trained, phrases, tmp_path):
     clip.load_state_dict(expand(tmp_path / "tiny.safetensors"))
     _, text = pretraining.split_towers(clip, "tiny")
     texts = ["nut", "damaged nut", "object with a hole"]
-    expected = clip.encode_text(open_clip.tokenize([f"{t}." for t in texts]), True)
+    tokens = open_clip.tokenize([f"{text}." for text in texts])
+    expected = clip.encode_text(tokens, normalize=True).detach()
     text.weights[TABLE] = text.weights[TABLE][numbers]
     ours = encode_phrases(text, phrases, texts, torch.zeros(0, 16))
     assert relative_error(ours, expected) < 1e-5
+
+
+def test_a_model_that_does_not_fit_is_told(configured):
+    with pytest.raises(UserError, match=r"tiny\.json: must take images of 112 pixels"):
+        pretraining.pretrain(configured, STATES, 1)
 
 
 def test_unknown_words_share_a_row(phrases):

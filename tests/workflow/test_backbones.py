@@ -17,7 +17,7 @@ from promptad.compact import is_compact
 from promptad.vision import normalise_pixels
 
 TEST_IMAGES = "results/cache/own/bolt/test_px32.npz"
-SHAPED = TINY["vision_cfg"] | {"image_size": 112, "patch_size": 16}
+SHAPED = {"image_size": 112, "patch_size": 8, "width": 192, "layers": 2}
 MODEL = TINY | {"vision_cfg": SHAPED}
 TRAINING = {
     "model": "config/backbones/demo.json",

@@ -24,8 +24,10 @@ from promptad.backbone_config import RANDOM, model_config
 from promptad.compact import TABLE
 from promptad.config import SCHEMAS, check_options, read_yaml
 from promptad.corpus import PER_EPISODE, Batch, Corpus, draw_batch, make_corpus
+from promptad.errors import UserError
 from promptad.features import MEMORY
-from promptad.parts import vocabulary
+from promptad.initial import initialise
+from promptad.parts import SIDE, vocabulary
 from promptad.prompts import token_numbers
 from promptad.text import encode_units
 from promptad.transformer import Tower
@@ -38,6 +40,7 @@ SOUND, MARRED = 0.02, 0.25  # share of a patch's pixels that a defect covers
 COMPARED = 256  # patches of an episode whose likeness is taken over in a step
 UNKNOWN = "object"  # stands for a part that no known word names
 NAMELESS = 0.3  # share of the phrases about it
+TYPICAL = 200  # episodes whose first image tells what patches are like
 
 
 class Heads(NamedTuple):
@@ -98,7 +101,7 @@ def pretrain(
     options: those of config/demo_backbone.yaml. states: general abnormal states.
     """
     model, phrases = options["model"], Phrases(states)
-    patch = model_config(model)["vision_cfg"]["patch_size"]
+    patch = _fitting_patch(model)
     corpus = make_corpus(options["episodes"], patch, workers)
     start = {"pretrained": RANDOM, "random_seed": options["seed"]}
     clip = load_clip({"model": model, **start})
@@ -108,6 +111,18 @@ def pretrain(
     towers[1].weights[TABLE] = rows
     train_clip(towers, corpus, phrases, options)
     return clip.state_dict() | {TABLE: rows}, numbers
+
+
+def _fitting_patch(model: str) -> int:
+    """Patch size of a model; UserError if the model does not fit the training."""
+    vision = model_config(model)["vision_cfg"]
+    patch = vision["patch_size"]
+    if (vision["image_size"], vision["width"]) != (SIDE, 3 * patch**2):
+        raise UserError(
+            f"{model}: must take images of {SIDE} pixels, with a width of 3 times "
+            "patch_size squared"
+        )
+    return patch
 
 
 def train_clip(
@@ -120,6 +135,7 @@ def train_clip(
     """
     rng = np.random.default_rng(options["seed"])
     torch.manual_seed(options["seed"])
+    initialise(towers[0], corpus.images[:TYPICAL, 0])
     heads = _heads(towers[0], corpus.taught)
     matrices, vectors = _parameters(towers, heads)
     optimizer = _optimizer(matrices, vectors)

@@ -1,7 +1,7 @@
 # make env    the environment, .venv
 # make demo   the pipeline on generated data, to tables
 # make real   the pipeline on real photographs, PROMPTAD_REAL_DATA names their folder
-# make detection   the same, against random weights and raw pixels
+# make detection   how well it detects on them, against random weights and raw pixels
 # make bench  speed against the published way, on the bottle of PROMPTAD_REAL_DATA
 # make test   all tests
 # make lint   formatters and linters
@@ -12,7 +12,6 @@ BIN := .venv/bin
 READY := .venv/ready
 DEMO_DATA := results/demo/data
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
-
 REAL := $(SNAKEMAKE) --configfile config/real.yaml --config \
 	"datasets={mvtec: {root: '$(PROMPTAD_REAL_DATA)/mvtec'}, folder: {root: '$(PROMPTAD_REAL_DATA)/folder'}}"
 
@@ -28,7 +27,7 @@ $(READY): envs/requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-$(DEMO_DATA): $(READY) workflow/promptad/demo.py
+$(DEMO_DATA): $(READY) workflow/promptad/demo.py workflow/promptad/painting.py
 	$(BIN)/promptad demo-data $@
 	touch $@
 
@@ -39,9 +38,11 @@ demo: $(DEMO_DATA)
 real: $(READY) real-data
 	$(REAL)
 
-detection: real
-	$(REAL) results=results/real_random "backbone={pretrained: random}" "shots=[4]"
-	$(BIN)/python tests/benchmarks/detection.py results/real results/real_random results/bench
+detection: $(READY) real-data
+	$(REAL) results=results/detection/demo "shots=[4]" "seeds=[111,222,333]"
+	$(REAL) results=results/detection/random "shots=[4]" "seeds=[111,222,333]" \
+		"backbone={pretrained: random}"
+	$(BIN)/python tests/benchmarks/detection.py results/detection
 
 bench: $(READY) real-data
 	$(BIN)/python tests/benchmarks/bench.py "$(PROMPTAD_REAL_DATA)/mvtec" results/bench

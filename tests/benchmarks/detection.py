@@ -1,8 +1,8 @@
 """How well the demo's small CLIP detects, against random weights and raw pixels.
 
-python tests/benchmarks/detection.py REAL RANDOM OUT: the results folders of two runs of
-config/real.yaml, one with `backbone.pretrained: random`. Writes detection.json and .md.
-Means over the seeds; 4-shot, the model after the last epoch.
+python tests/benchmarks/detection.py FOLDER: it holds the results of two runs of
+config/real.yaml, `demo`, and `random` with `backbone.pretrained: random`, and gets
+detection.json and .md. Means over the seeds; 4-shot, the model after the last epoch.
 """
 
 import argparse
@@ -117,14 +117,13 @@ def to_markdown(table: pd.DataFrame) -> str:
 def main() -> None:
     """Gather both runs and the baselines."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name in ("real", "random", "out"):
-        parser.add_argument(name, type=Path)
-    paths = parser.parse_args()
-    columns = [trained(paths.real, "ours"), trained(paths.random, "random")]
-    table = with_means(pd.concat([*columns, baselines(paths.real)], axis=1))
+    parser.add_argument("folder", type=Path)
+    folder = parser.parse_args().folder
+    columns = [trained(folder / name, name) for name in ("demo", "random")]
+    table = with_means(pd.concat([*columns, baselines(folder / "demo")], axis=1))
     values = {m: rows.droplevel(1).T.to_dict() for m, rows in table.groupby(level=1)}
-    storage.write_json(paths.out / "detection.json", values)
-    storage.write_text(paths.out / "detection.md", to_markdown(table))
+    storage.write_json(folder / "detection.json", values)
+    storage.write_text(folder / "detection.md", to_markdown(table))
     print(to_markdown(table))
 
 

@@ -27,7 +27,9 @@ def test_images_and_masks_are_well_formed(episodes):
         assert episode.images.shape == (3, parts.SIDE, parts.SIDE, 3)
         assert episode.images.dtype == episode.mask.dtype == np.uint8
         assert episode.mask.shape == (parts.SIDE, parts.SIDE)
-        assert set(np.unique(episode.mask)) == {0, 255}
+        assert set(np.unique(episode.mask)) <= {0, 255}
+    # A defect that cannot be seen after all tries is rare.
+    assert sum(episode.mask.any() for episode in episodes) >= len(episodes) - 1
 
 
 def test_no_two_images_are_the_same(episodes):

@@ -73,7 +73,7 @@ def test_parts_stand_beside_the_fused_score(folder):
     found = [r for r in rows(folder / "parts.csv") if keys.items() <= r.items()]
     assert len(rows(folder / "parts.csv")) == len(RUNS) * 2
     parts = [(r["metric"], r["textual"], r["visual"], r["fused"]) for r in found]
-    assert parts == [("image_auroc", "50", "60", "75")]
+    assert parts == [("image_auroc", "50", "60", "75.0")]
 
 
 def test_the_means_of_the_parts_are_over_classes_first(folder):

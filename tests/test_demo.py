@@ -8,9 +8,10 @@ import pytest
 from numpy.random import default_rng
 from PIL import Image
 
-from promptad.demo import CLASSES, DEFECTS, PROMPTS, VISIBLE, generate, render
+from promptad.demo import CLASSES, DEFECTS, PROMPTS, generate, render
 from promptad.layouts import GOOD, list_class, list_classes
 from promptad.metrics import auroc
+from promptad.painting import VISIBLE
 from promptad.prompts import check_state
 
 SMALL = {"train": 1, "good": 1, "defect": 1}

@@ -66,7 +66,8 @@ def test_equal_maps_can_be_drawn(tmp_path):
     assert len(written(tmp_path)) == 2
 
 
-CLS, SEG = {"visual": GRIDS, "last": np.zeros(2)}, {"last": GRIDS}
+CLS = {"visual": GRIDS, "last": np.zeros(2)}
+SEG = {"visual": np.zeros_like(GRIDS), "last": GRIDS}
 
 
 @pytest.mark.parametrize("run", [CLS, SEG], ids=["cls", "seg"])

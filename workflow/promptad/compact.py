@@ -21,14 +21,14 @@ VOCABULARY = 49408
 
 
 def is_compact(path: str | Path) -> bool:
-    """Whether a file is a compact one; UserError if it cannot be read."""
+    """Whether a file is a compact one; what cannot be read is not."""
     if Path(path).suffix != ".safetensors":
         return False
     try:
         with safe_open(path, "pt") as file:
             return ROWS in set(file.keys())
-    except (OSError, SafetensorError) as error:
-        raise damaged(path, error) from error
+    except (OSError, SafetensorError):
+        return False
 
 
 def save_compact(path: str | Path, weights: dict[str, Tensor], numbers: Tensor) -> None:

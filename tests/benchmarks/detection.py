@@ -15,13 +15,13 @@ import torch
 
 from promptad import metrics, scores, storage
 from promptad.maps import full_maps
+from promptad.tables import PARTS, markdown_table
 
 SHOTS = 4
 PATCH = 8
 BINS = 9
 CORNERS = (0, 0), (0, 1), (1, 0), (1, 1)
 FEW = {"hazelnut", "transistor"}  # two good test images each: told, in no mean
-PARTS = ("textual", "visual", "fused")
 
 
 def trained(results: Path, name: str) -> pd.DataFrame:
@@ -109,16 +109,14 @@ def to_markdown(table: pd.DataFrame) -> str:
     """A section per metric, a row per class."""
     parts = ["# Detection on real photographs, 4-shot, AUROC in percent"]
     for metric, rows in table.groupby(level=1, sort=False):
-        lines = [
-            f"| {metric} | {' | '.join(table.columns)} |",
-            f"|---|{'---:|' * len(table.columns)}",
+        cells = [
+            [
+                f"{name} (few images)" if name in FEW else name,
+                *(f"{value:.1f}" for value in row),
+            ]
+            for (name, _), row in rows.iterrows()
         ]
-        for (name, _), row in rows.iterrows():
-            cells = " | ".join(f"{value:.1f}" for value in row)
-            lines.append(
-                f"| {name}{' (few images)' if name in FEW else ''} | {cells} |"
-            )
-        parts.append("\n".join(lines))
+        parts.append(markdown_table([metric, *table.columns], cells))
     return "\n\n".join(parts) + "\n"
 
 

@@ -37,7 +37,7 @@ def save_compact(path: str | Path, weights: dict[str, Tensor], numbers: Tensor) 
     weights: those of an open_clip model, but of `TABLE` the trained rows alone,
     [n, Dt]. numbers: int64 [n], their token numbers.
     """
-    kept = {n: w.detach().half() if w.ndim > 1 else w for n, w in weights.items()}
+    kept = {n: w.half() if w.ndim > 1 else w for n, w in weights.items()}
     kept |= {ROWS: kept.pop(TABLE), NUMBERS: numbers}
     with atomic(path) as temporary:
         save_file({n: w.detach().contiguous() for n, w in kept.items()}, temporary)

@@ -139,7 +139,7 @@ def _marred(design: Design, defect: Defect, seed: int) -> tuple[Array, Array]:
         plane, paint = _pose(design.camera, posing), _painter(design, painting)
         scene = defect(design, paint, plane, marring)
         after = _expose(scene, design.camera, exposing)
-        before = _photograph(design, seed + attempt)
+        before = _expose(paint(plane), design.camera, _streams(seed + attempt)[2])
         image, mask = changed(before, after)
         if np.count_nonzero(mask) >= SPECK:
             break

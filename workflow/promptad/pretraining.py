@@ -30,12 +30,13 @@ from promptad.initial import initialise
 from promptad.parts import SIDE, vocabulary
 from promptad.prompts import token_numbers
 from promptad.text import encode_units
+from promptad.training import CONTEXT_STD
 from promptad.transformer import Tower
 from promptad.variants import VARIANTS
 from promptad.vision import embed, normalise_pixels
 
 SCHEMA = SCHEMAS / "demo_backbone.schema.yaml"
-N_CTX, CONTEXT_STD = 4, 0.02  # those of the pipeline
+N_CTX = 4  # that of the pipeline
 SOUND, MARRED = 0.02, 0.25  # share of a patch's pixels that a defect covers
 COMPARED = 256  # patches of an episode whose likeness is taken over in a step
 UNKNOWN = "object"  # stands for a part that no known word names
@@ -81,7 +82,7 @@ def encode_phrases(
     tower: Tower, phrases: Phrases, texts: Sequence[str], noise: Tensor
 ) -> Tensor:
     """Normalised text features [n, D]; `noise` [N_CTX, Dt] stands for the contexts."""
-    table = tower.weights["token_embedding.weight"]
+    table = tower.weights[TABLE]
     table = torch.cat([table, table.mean(0, keepdim=True)])
     prefix = torch.cat([table[phrases.start : phrases.start + 1], noise])[None]
     units = [table[phrases.rows[text]][None] for text in texts]

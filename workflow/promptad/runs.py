@@ -15,7 +15,6 @@ from promptad.training import Run
 from promptad.transformer import Tower, load_tower
 
 TRAINED_ON = {"cls": "global", "seg": "patch"}
-PARTS = ("textual", "visual")
 
 
 def run_from_files(
@@ -117,14 +116,19 @@ def write_run(
     """
     folder = Path(folder)
     storage.write_npz(folder / "model.npz", _model(run), settings)
-    predictions = _predictions(task, run, test, visual)
+    predictions = _predictions(run, test, visual)
     storage.write_npz(folder / "scores.npz", predictions, settings)
     storage.write_text(folder / "history.csv", _history(task, run))
+    # Training changes the text alone, so both selections share the visual part.
+    memory = _auroc(run.last.predictions["visual"], test, masks)
     results = {
         selection: {
             "epoch": evaluation.epoch,
             **_metrics(task, evaluation, test, masks),
-            "parts": _parts(task, evaluation, test, masks),
+            "parts": {
+                "textual": _auroc(evaluation.predictions["textual"], test, masks),
+                "visual": memory,
+            },
         }
         for selection, evaluation in _selected(run).items()
     }
@@ -145,7 +149,7 @@ def _model(run: Run) -> dict[str, np.ndarray]:
 
 
 def _predictions(
-    task: str, run: Run, test: dict[str, np.ndarray], visual: np.ndarray
+    run: Run, test: dict[str, np.ndarray], visual: np.ndarray
 ) -> dict[str, np.ndarray]:
     arrays = {name: test[name] for name in ("names", "labels")}
     for selection, evaluation in _selected(run).items():
@@ -166,18 +170,13 @@ def _metrics(
     return metrics.pixel_metrics(masks, full_maps(fused, masks.shape[-1]))
 
 
-def _parts(
-    task: str,
-    evaluation: training.Evaluation,
-    test: dict[str, np.ndarray],
-    masks: np.ndarray | None,
-) -> dict[str, float]:
-    """AUROC of the two scores that are fused, each by itself."""
-    parts = {name: evaluation.predictions[name] for name in PARTS}
-    if task == "cls":
-        return {n: metrics.auroc(test["labels"], part) for n, part in parts.items()}
-    size = masks.shape[-1]
-    return {n: metrics.auroc(masks, full_maps(p, size)) for n, p in parts.items()}
+def _auroc(
+    part: np.ndarray, test: dict[str, np.ndarray], masks: np.ndarray | None
+) -> float:
+    """AUROC of one of the two scores that are fused, scores [N] or maps [N, G, G]."""
+    if part.ndim == 1:
+        return metrics.auroc(test["labels"], part)
+    return metrics.auroc(masks, full_maps(part, masks.shape[-1]))
 
 
 def _history(task: str, run: Run) -> str:

@@ -98,15 +98,23 @@ def parts_markdown(parts: pd.DataFrame, notes: Iterable[str]) -> str:
     last = parts[parts["selection"] == "last"]
     keys = ["experiment", "dataset", "metric", "shots"]
     means = last.groupby([*keys, "seed"])[[*PARTS]].mean().groupby(keys).mean()
-    lines = [
-        f"| {' | '.join([*keys, *PARTS])} |",
-        f"|{'---|' * len(keys)}{'---:|' * len(PARTS)}",
+    rows = [
+        [*map(str, key), *(_cell(value, float("nan")) for value in row)]
+        for key, row in means.iterrows()
     ]
-    for key, row in means.iterrows():
-        cells = [*map(str, key), *(_cell(value, float("nan")) for value in row)]
-        lines.append(f"| {' | '.join(cells)} |")
+    table = markdown_table([*keys, *PARTS], rows, left=len(keys))
     about = "Mean AUROC of the text alone, the patch memory alone, and both, `last`."
-    return "\n\n".join(["# Parts", about, *notes, "\n".join(lines)]) + "\n"
+    return "\n\n".join(["# Parts", about, *notes, table]) + "\n"
+
+
+def markdown_table(
+    head: Iterable[str], rows: Iterable[Iterable[str]], left: int = 1
+) -> str:
+    """Markdown of a table, its first `left` columns to the left, numbers right."""
+    head = list(head)
+    rule = ["---"] * left + ["---:"] * (len(head) - left)
+    lines = [f"| {' | '.join(cells)} |" for cells in (head, *rows)]
+    return "\n".join([lines[0], f"|{'|'.join(rule)}|", *lines[1:]])
 
 
 def wide_table(table: pd.DataFrame, classes: Iterable[str]) -> pd.DataFrame:
@@ -162,14 +170,11 @@ def to_markdown(wide: pd.DataFrame, title: str, notes: Iterable[str]) -> str:
 
 def _section(rows: pd.DataFrame) -> str:
     shots = list(dict.fromkeys(k for k, _ in rows.columns))
-    lines = [
-        f"| class | {' | '.join(f'{k}-shot' for k in shots)} |",
-        f"|---|{'---:|' * len(shots)}",
+    cells = [
+        [name, *(_cell(row[k, "mean"], row[k, "std"]) for k in shots)]
+        for name, row in rows.iterrows()
     ]
-    for name, row in rows.iterrows():
-        cells = " | ".join(_cell(row[k, "mean"], row[k, "std"]) for k in shots)
-        lines.append(f"| {name} | {cells} |")
-    return "\n".join(lines)
+    return markdown_table(["class", *(f"{k}-shot" for k in shots)], cells)
 
 
 def _cell(mean: float, std: float) -> str:

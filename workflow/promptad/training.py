@@ -136,11 +136,12 @@ def image_evaluator(
     features: global [N, D]. visual: maps [N, G, G] of the patch memory. labels: [N].
     """
     peaks = scores.peak_scores(visual, resolution)
+    known = _arrays(visual=peaks)
 
     def evaluate(prompts: Tensor) -> tuple[dict[str, np.ndarray], float]:
         textual = scores.textual_scores(features, prompts, factor)
         fused = scores.harmonic(peaks, textual)
-        predictions = _arrays(fused=fused, textual=textual, visual=peaks)
+        predictions = known | _arrays(fused=fused, textual=textual)
         return predictions, metrics.auroc(labels, predictions["fused"])
 
     return evaluate
@@ -156,12 +157,13 @@ def pixel_evaluator(
     """
     matrix = anomaly_map_matrix(visual.shape[-1], masks.shape[-1])
     matrix = torch.from_numpy(matrix).to(visual.device)
+    known = _arrays(visual=visual)
 
     def evaluate(prompts: Tensor) -> tuple[dict[str, np.ndarray], float]:
         textual = scores.textual_scores(features, prompts, factor).view_as(visual)
         fused = scores.harmonic(textual, visual)
         maps = scores.resize_maps(fused, matrix).cpu().numpy()
-        predictions = _arrays(fused=fused, textual=textual, visual=visual)
+        predictions = known | _arrays(fused=fused, textual=textual)
         return predictions, metrics.auroc(masks, maps)
 
     return evaluate

@@ -1,12 +1,17 @@
 import csv
 import json
+from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from promptad import tables
 from promptad.errors import UserError
+from promptad.literature import CLASSES as CLASSES_OF
 from promptad.metrics import METRICS
 
+LITERATURE = Path(__file__).parents[1] / "config/literature.csv"
+OPTIONS = {"decimals": 2, "bold": True}
 CLASSES = {"mvtec": ["bottle", "nut", "screw"]}
 COLUMNS = ["experiment", "dataset", "class", "task", "shots", "seed"]
 COLUMNS += ["selection", "metric", "value"]
@@ -40,12 +45,16 @@ def folder(tmp_path):
     return written(tmp_path, RUNS)
 
 
-def written(tmp_path, runs):
+def written(tmp_path, runs, classes=CLASSES["mvtec"], **options):
     paths = []
     for index, content in enumerate(runs):
         paths.append(tmp_path / f"{index}.json")
         paths[-1].write_text(json.dumps(content))
-    tables.write_tables(tmp_path / "tables", paths, CLASSES)
+    names = list(dict.fromkeys(run["settings"]["experiment"] for run in runs))
+    tables.write_tables(
+        *(tmp_path / "tables", paths, {"mvtec": classes}, names, LITERATURE),
+        OPTIONS | options,
+    )
     return tmp_path / "tables"
 
 
@@ -61,11 +70,30 @@ def wide_rows(folder, selection="last", experiment="original"):
     return {row["class"]: row for row in found}
 
 
-def test_files_are_one_long_table_and_two_per_data_set_and_task(tmp_path):
+def names_of(*stems):
+    suffixes = ("csv", "md", "tex", "html")
+    return {f"{stem}.{suffix}" for stem in stems for suffix in suffixes}
+
+
+def test_files_are_the_long_table_the_parts_and_each_data_set_and_task(tmp_path):
     folder = written(tmp_path, [*RUNS, run("nut", 60, "seg")])
-    names = {path.name for path in folder.iterdir()}
-    wide = {f"mvtec_{task}.{suffix}" for task in METRICS for suffix in ("csv", "md")}
-    assert names == {"metrics.csv", "parts.csv", "parts.md"} | wide
+    expected = names_of("parts", "mvtec_cls", "mvtec_seg")
+    expected |= {"metrics.csv", "metrics.parquet"}
+    assert {path.name for path in folder.iterdir()} == expected
+
+
+def test_two_experiments_are_compared(tmp_path):
+    folder = written(tmp_path, [*RUNS, run("nut", 93, experiment="qq")])
+    assert names_of("comparison") <= {path.name for path in folder.iterdir()}
+    found = rows(folder / "comparison.csv")
+    keys = {"metric": "image_auroc", "selection": "last", "experiment": "qq"}
+    (pair,) = [row for row in found if keys.items() <= row.items()]
+    assert (pair["reference"], pair["difference"]) == ("original", "3.0")
+
+
+def test_the_parquet_file_holds_the_long_table(folder):
+    table = pd.read_parquet(folder / "metrics.parquet")
+    pd.testing.assert_frame_equal(table, pd.read_csv(folder / "metrics.csv"))
 
 
 def test_parts_stand_beside_the_fused_score(folder):
@@ -79,8 +107,8 @@ def test_parts_stand_beside_the_fused_score(folder):
 def test_the_means_of_the_parts_are_over_classes_first(folder):
     # 1-shot: (90 + 80) / 2 with seed 1 and 84 with seed 2
     lines = (folder / "parts.md").read_text().splitlines()
-    assert "| original | mvtec | image_auroc | 1 | 64.50 | 74.50 | 84.50 |" in lines
-    assert "| original | mvtec | image_auroc | 2 | 50.00 | 60.00 | 70.00 |" in lines
+    assert "| original | mvtec | image_auroc | 1 | 64.50 | 74.50 | **84.50** |" in lines
+    assert "| original | mvtec | image_auroc | 2 | 50.00 | 60.00 | **70.00** |" in lines
 
 
 def test_the_long_table_has_exactly_its_columns(folder):
@@ -101,7 +129,7 @@ def test_the_order_of_runs_does_not_matter(tmp_path, folder):
     (tmp_path / "other").mkdir()
     other = written(tmp_path / "other", RUNS[::-1])
     for path in folder.iterdir():
-        assert path.read_text() == (other / path.name).read_text()
+        assert path.read_bytes() == (other / path.name).read_bytes()
 
 
 def test_a_cell_is_mean_and_deviation_over_seeds(folder):
@@ -168,10 +196,75 @@ def test_markdown_has_a_section_for_each_metric_and_selection(folder):
     text = (folder / "mvtec_cls.md").read_text()
     titles = [line for line in text.splitlines() if line.startswith("## ")]
     assert titles == [
-        f"## original: {metric}, {selection}"
-        for metric in METRICS["cls"]
-        for selection in ("last", "best")
+        *(f"## {metric}, mean over 3 classes" for metric in METRICS["cls"]),
+        *(
+            f"## original: {metric}, {selection}"
+            for metric in METRICS["cls"]
+            for selection in ("last", "best")
+        ),
     ]
+
+
+def test_the_means_stand_first_and_tell_of_how_many_classes(folder):
+    assert section(folder, "image_auroc, mean over 3 classes") == [
+        "| method | protocol | 1-shot | 2-shot |",
+        "|---|---|---:|---:|",
+        "| original | last | 84.50 ± 0.71 (2/3) | 70.00 (1/3) |",
+        "| original | best | 84.50 ± 0.71 (2/3) | 75.00 (1/3) |",
+    ]
+
+
+QQ = [run("bottle", 90, experiment="qq"), run("nut", 89.996, experiment="qq")]
+
+
+def test_the_best_experiment_is_bold(tmp_path):
+    folder = written(tmp_path, [*RUNS, *QQ])
+    assert "| bottle | 82.00 ± 2.83 | 70.00 |" in section(
+        folder, "original: image_auroc, last"
+    )
+    qq = section(folder, "qq: image_auroc, last")
+    assert "| bottle | **90.00** | – |" in qq
+    # equal as printed: both
+    assert "| nut | **90.00** | – |" in qq
+    assert "| nut | **90.00** | – |" in section(folder, "original: image_auroc, last")
+    assert "| qq | last | **90.00 (2/3)** | – |" in section(
+        folder, "image_auroc, mean over 3 classes"
+    )
+
+
+def test_decimals_and_bold_are_options(tmp_path):
+    folder = written(tmp_path, [*RUNS, *QQ], decimals=1, bold=False)
+    text = (folder / "mvtec_cls.md").read_text()
+    assert "| bottle | 82.0 ± 2.8 | 70.0 |" in text
+    assert "**" not in text
+    assert float(wide_rows(folder)["bottle"]["k1_std"]) == pytest.approx(2.8284)
+
+
+def test_experiments_keep_the_order_of_the_configuration(tmp_path):
+    runs = [run("nut", 90, experiment=name) for name in ("zz", "aa")]
+    text = (written(tmp_path, runs) / "mvtec_cls.md").read_text()
+    assert text.index("## zz: image_auroc, last") < text.index("## aa: image_auroc")
+
+
+MVTEC = sorted(CLASSES_OF["mvtec"])
+
+
+def test_published_values_stand_beside_the_same_setting(tmp_path):
+    runs = [run(name, 95, shots=k) for name in MVTEC for k in (2, 3)]
+    folder = written(tmp_path, [*runs, run("bottle", 90, shots=4)], classes=MVTEC)
+    found = section(folder, "image_auroc, mean over 15 classes")
+    assert "| PatchCore | as published | 86.3 | – | – |" in found
+    assert "| PromptAD | re-runs of the public code | 92.8–95.1 | – | – |" in found
+    assert "as published" not in "".join(section(folder, "original: image_auroc, last"))
+
+
+def test_published_values_need_all_classes(tmp_path):
+    folder = written(tmp_path, [run(name, 95, shots=2) for name in MVTEC[1:]])
+    assert "as published" not in (folder / "mvtec_cls.md").read_text()
+    folder = written(
+        tmp_path, [run(name, 95, shots=2) for name in MVTEC[1:]], classes=MVTEC
+    )
+    assert "as published" not in (folder / "mvtec_cls.md").read_text()
 
 
 def test_markdown_tells_the_protocol(folder):

@@ -14,8 +14,9 @@ import pandas as pd
 import torch
 
 from promptad import metrics, scores, storage
+from promptad.formats import markdown_table
 from promptad.maps import full_maps
-from promptad.tables import PARTS, markdown_table
+from promptad.pages import PARTS
 
 SHOTS = 4
 PATCH = 8

@@ -83,6 +83,11 @@ def test_pictures_need_no_new_training(finished):
     assert jobs == {"draw_panels": 8, "all": 1, "total": 9}
 
 
+def test_table_options_concern_the_tables_alone(finished):
+    jobs = finished.planned("--config", "tables={decimals: 1, bold: false}")
+    assert jobs == {"tables": 1, "all": 1, "total": 2}
+
+
 def test_one_changed_option_retrains_what_it_concerns(finished):
     override = "overrides={own: {bolt: {training: {lr: 0.1}}}}"
     jobs = finished.planned("--config", override)

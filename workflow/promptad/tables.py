@@ -1,14 +1,25 @@
 """From the metrics of single runs to tables."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from promptad.backbone_config import RANDOM
+from promptad.comparison import compare
+from promptad.formats import Page, to_html, to_latex, to_markdown
+from promptad.literature import read_literature, same_setting
 from promptad.metrics import METRICS, SELECTIONS
-from promptad.storage import damaged, write_text
+from promptad.pages import (
+    KEYS,
+    MEAN,
+    PARTS,
+    comparison_page,
+    notes,
+    parts_page,
+    wide_page,
+)
+from promptad.storage import atomic, damaged, write_text
 
 COLUMNS = (
     "experiment",
@@ -21,32 +32,55 @@ COLUMNS = (
     "metric",
     "value",
 )
-KEYS = ["experiment", "selection", "metric"]
-PARTS = ("textual", "visual", "fused")
-MEAN = "mean"
-ABSENT = "–"
 
 
 def write_tables(
-    folder: str | Path, runs: Iterable[str | Path], classes: Mapping[str, list[str]]
+    folder: str | Path,
+    runs: Iterable[str | Path],
+    classes: Mapping[str, list[str]],
+    experiments: Sequence[str],
+    literature: str | Path,
+    options: Mapping,
 ) -> None:
-    """Write metrics.csv, parts.csv, parts.md, and DATASET_TASK.csv and .md of each.
+    """Write all numbers, and the tables that people read, into `folder`.
 
-    runs: metrics.json files. classes: those expected of each data set.
+    metrics.csv and .parquet; parts, DATASET_TASK of each and, of two experiments and
+    more, comparison, as .csv, .md, .tex and .html. runs: metrics.json files. classes:
+    those expected of each data set. experiments: their names, in order. literature:
+    see `read_literature`. options: `decimals` and `bold`.
     """
     folder, runs = Path(folder), [read_run(path) for path in runs]
-    table = long_table(runs)
-    write_text(folder / "metrics.csv", table.to_csv(index=False, lineterminator="\n"))
+    table, about = long_table(runs), notes(runs)
+    _write_long(folder / "metrics", table)
     parts = parts_table(runs)
-    write_text(folder / "parts.csv", parts.to_csv(index=False, lineterminator="\n"))
-    write_text(folder / "parts.md", parts_markdown(parts, notes(runs)))
+    _write_table(folder / "parts", parts, parts_page(parts, about, options))
+    if len(experiments) > 1:
+        pairs = compare(table, experiments)
+        page = comparison_page(pairs, about, options)
+        _write_table(folder / "comparison", pairs, page)
+    published = read_literature(literature)
     for (dataset, task), part in table.groupby(["dataset", "task"]):
-        wide = wide_table(part, classes[dataset])
-        title = f"{dataset}, {task}"
-        write_text(folder / f"{dataset}_{task}.csv", to_csv(wide))
-        write_text(
-            folder / f"{dataset}_{task}.md", to_markdown(wide, title, notes(runs))
-        )
+        wide = wide_table(part, classes[dataset], experiments)
+        rows = same_setting(published, dataset, classes[dataset])
+        page = wide_page(f"{dataset}, {task}", wide, about, rows, options)
+        _write_table(folder / f"{dataset}_{task}", _flat(wide), page)
+
+
+def _write_long(stem: Path, table: pd.DataFrame) -> None:
+    write_text(f"{stem}.csv", _csv(table))
+    with atomic(f"{stem}.parquet") as temporary:
+        table.to_parquet(temporary, index=False)
+
+
+def _write_table(stem: Path, table: pd.DataFrame, page: Page) -> None:
+    write_text(f"{stem}.csv", _csv(table))
+    write_text(f"{stem}.md", to_markdown(page))
+    write_text(f"{stem}.tex", to_latex(page))
+    write_text(f"{stem}.html", to_html(page))
+
+
+def _csv(table: pd.DataFrame) -> str:
+    return table.to_csv(index=False, lineterminator="\n")
 
 
 def read_run(path: str | Path) -> dict:
@@ -93,31 +127,9 @@ def _part_rows(run: Mapping) -> list[tuple]:
     ]
 
 
-def parts_markdown(parts: pd.DataFrame, notes: Iterable[str]) -> str:
-    """Means of `parts_table` over classes, then seeds, after the last epoch."""
-    last = parts[parts["selection"] == "last"]
-    keys = ["experiment", "dataset", "metric", "shots"]
-    means = last.groupby([*keys, "seed"])[[*PARTS]].mean().groupby(keys).mean()
-    rows = [
-        [*map(str, key), *(_cell(value, float("nan")) for value in row)]
-        for key, row in means.iterrows()
-    ]
-    table = markdown_table([*keys, *PARTS], rows, left=len(keys))
-    about = "Mean AUROC of the text alone, the patch memory alone, and both, `last`."
-    return "\n\n".join(["# Parts", about, *notes, table]) + "\n"
-
-
-def markdown_table(
-    head: Iterable[str], rows: Iterable[Iterable[str]], left: int = 1
-) -> str:
-    """Markdown of a table, its first `left` columns to the left, numbers right."""
-    head = list(head)
-    rule = ["---"] * left + ["---:"] * (len(head) - left)
-    lines = [f"| {' | '.join(cells)} |" for cells in (head, *rows)]
-    return "\n".join([lines[0], f"|{'|'.join(rule)}|", *lines[1:]])
-
-
-def wide_table(table: pd.DataFrame, classes: Iterable[str]) -> pd.DataFrame:
+def wide_table(
+    table: pd.DataFrame, classes: Iterable[str], experiments: Sequence[str]
+) -> pd.DataFrame:
     """Mean and standard deviation over seeds of one data set and task.
 
     Rows are (experiment, selection, metric, class) with a `mean` row over the
@@ -129,70 +141,30 @@ def wide_table(table: pd.DataFrame, classes: Iterable[str]) -> pd.DataFrame:
     average = average.reset_index().assign(**{"class": MEAN})
     values = pd.concat([table, average]).groupby([*KEYS, "class", "shots"], sort=False)
     spread = values["value"].agg(["mean", "std"]).unstack("shots").swaplevel(axis=1)
-    return spread.reindex(_rows_in_order(table, classes)).sort_index(axis=1)
+    order = _rows_in_order(table, classes, experiments)
+    return spread.reindex(order).sort_index(axis=1)
 
 
-def _rows_in_order(table: pd.DataFrame, classes: Iterable[str]) -> pd.MultiIndex:
+def _rows_in_order(
+    table: pd.DataFrame, classes: Iterable[str], experiments: Sequence[str]
+) -> pd.MultiIndex:
     metrics = [m for names in METRICS.values() for m in names]
-    keys = table[KEYS].drop_duplicates()
-    order = keys["metric"].map(metrics.index), keys["selection"].map(SELECTIONS.index)
-    keys = keys.assign(m=order[0], s=order[1]).sort_values(["experiment", "m", "s"])
-    rows = [
-        (*key, name)
-        for key in keys[KEYS].itertuples(index=False)
-        for name in (*classes, MEAN)
+    ran = set(table[KEYS].itertuples(index=False, name=None))
+    keys = [
+        key
+        for experiment in experiments
+        for metric in metrics
+        for selection in SELECTIONS
+        if (key := (experiment, selection, metric)) in ran
     ]
+    rows = [(*key, name) for key in keys for name in (*classes, MEAN)]
     return pd.MultiIndex.from_tuples(rows, names=[*KEYS, "class"])
 
 
-def to_csv(wide: pd.DataFrame) -> str:
+def _flat(wide: pd.DataFrame) -> pd.DataFrame:
     """The wide table with columns `k1`, `k1_std`, ...; empty where nothing ran."""
-    flat = wide.copy()
+    flat = wide.round(4)
     flat.columns = [
         f"k{k}" if part == "mean" else f"k{k}_std" for k, part in wide.columns
     ]
-    return flat.reset_index().to_csv(
-        index=False, float_format="%.4f", lineterminator="\n"
-    )
-
-
-def to_markdown(wide: pd.DataFrame, title: str, notes: Iterable[str]) -> str:
-    """One section per experiment, metric and selection; `mean ± std` in percent."""
-    parts = [f"# {title}", *notes]
-    for key, rows in wide.groupby(level=KEYS, sort=False):
-        experiment, selection, metric = key
-        parts += [
-            f"## {experiment}: {metric}, {selection}",
-            _section(rows.droplevel(KEYS)),
-        ]
-    return "\n\n".join(parts) + "\n"
-
-
-def _section(rows: pd.DataFrame) -> str:
-    shots = list(dict.fromkeys(k for k, _ in rows.columns))
-    cells = [
-        [name, *(_cell(row[k, "mean"], row[k, "std"]) for k in shots)]
-        for name, row in rows.iterrows()
-    ]
-    return markdown_table(["class", *(f"{k}-shot" for k in shots)], cells)
-
-
-def _cell(mean: float, std: float) -> str:
-    if pd.isna(mean):
-        return ABSENT
-    return f"{mean:.2f}" if pd.isna(std) else f"{mean:.2f} ± {std:.2f}"
-
-
-def notes(runs: Iterable[Mapping]) -> list[str]:
-    """What a reader must know: the protocol, and whether weights were random."""
-    lines = [
-        "Percent; mean ± standard deviation over seeds. `last`: after the last epoch. "
-        "`best`: the evaluated epoch with the highest AUROC on the test set. "
-        f"{ABSENT}: did not run, and not in the mean."
-    ]
-    backbones = {run["settings"]["backbone"]["pretrained"] for run in runs}
-    if RANDOM in backbones:
-        lines.append(
-            "**Warning: the backbone has RANDOM weights; use no number of this.**"
-        )
-    return lines
+    return flat.reset_index()

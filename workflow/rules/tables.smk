@@ -1,20 +1,23 @@
 """From the metrics of all runs to the tables that people read."""
 
 TABLE_NAMES = sorted({(dataset, task) for task, _, dataset, *_ in RUNS})
-WIDE_TABLES = [
-    results(f"tables/{dataset}_{task}.{suffix}")
-    for dataset, task in TABLE_NAMES
-    for suffix in ("csv", "md")
+FORMATS = "csv", "md", "tex", "html"
+WIDE_TABLES = [f"{dataset}_{task}" for dataset, task in TABLE_NAMES]
+COMPARISON = ["comparison"] if len(config["experiments"]) > 1 else []
+TABLES = [
+    *(results(f"tables/metrics.{suffix}") for suffix in ("csv", "parquet")),
+    *(
+        results(f"tables/{name}.{suffix}")
+        for name in ("parts", *COMPARISON, *WIDE_TABLES)
+        for suffix in FORMATS
+    ),
 ]
-LONG_TABLES = [
-    results(f"tables/{name}") for name in ("metrics.csv", "parts.csv", "parts.md")
-]
-TABLES = [*LONG_TABLES, *WIDE_TABLES]
 
 
 rule tables:
     input:
-        run_files(f"{RUN}/{{task}}/metrics.json"),
+        runs=run_files(f"{RUN}/{{task}}/metrics.json"),
+        literature=workflow.source_path("../../config/literature.csv"),
     output:
         TABLES,
     log:
@@ -27,6 +30,8 @@ rule tables:
             dataset: [name for place, name in FILES if place == dataset]
             for dataset in config["datasets"]
         },
+        experiments=list(config["experiments"]),
+        options=config["tables"],
         code=code("tables.py"),
     script:
         "../scripts/tables.py"

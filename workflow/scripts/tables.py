@@ -7,4 +7,10 @@ from promptad.tables import write_tables
 
 with job(snakemake.log[0], snakemake.threads):
     folder = Path(snakemake.output[0]).parent
-    write_tables(folder, snakemake.input, snakemake.params.classes)
+    names = "classes", "experiments", "options"
+    write_tables(
+        folder,
+        snakemake.input.runs,
+        literature=snakemake.input.literature,
+        **{name: snakemake.params[name] for name in names},
+    )

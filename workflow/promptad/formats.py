@@ -1,0 +1,166 @@
+"""Tables of words and numbers, written as Markdown, LaTeX (booktabs) and HTML."""
+
+import html
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+ABSENT = "–"
+LATEX_SPECIAL = {c: f"\\{c}" for c in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    "–": "--",
+}
+# Greys and one blue, as in the figures; the page needs nothing from elsewhere.
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #1f2933; background: #fff;
+       margin: 2rem auto; max-width: 72rem; padding: 0 1.5rem; }
+h1 { font-size: 1.5rem; margin: 0 0 .5rem; }
+h2 { font-size: 1.05rem; margin: 2rem 0 .5rem; }
+p { color: #52606d; max-width: 48rem; }
+p.warning { color: #a61b1b; font-weight: 600; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .3rem .9rem; text-align: right; white-space: nowrap; }
+th { font-weight: 600; border-bottom: 2px solid #9aa5b1; }
+td { border-bottom: 1px solid #e4e7eb; }
+tr:last-child td { border-bottom: 2px solid #9aa5b1; }
+tbody tr:hover td { background: #f0f4f8; }
+th.left, td.left { text-align: left; white-space: normal; }
+td b { color: #0b5394; }
+pre { background: #f5f7fa; padding: 1rem; overflow-x: auto; font-size: 13px; }
+"""
+
+
+class Cell(NamedTuple):
+    """A formatted entry of a table; the best of its kind is bold."""
+
+    text: str
+    bold: bool = False
+
+
+class Table(NamedTuple):
+    """A head and rows of cells, the first `left` columns to the left, and a note."""
+
+    title: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    left: int = 1
+    note: str = ""
+
+
+class Page(NamedTuple):
+    """A title, what a reader must know, and tables. A warning says so in capitals."""
+
+    title: str
+    notes: Sequence[str]
+    tables: Sequence[Table]
+
+
+def cells(values: Iterable[str]) -> list[Cell]:
+    """Plain cells of texts."""
+    return [Cell(str(value)) for value in values]
+
+
+def number(mean: float, std: float = float("nan"), decimals: int = 2) -> str:
+    """`mean ± std`, `mean` alone without a deviation, a dash without either."""
+    if mean != mean:
+        return ABSENT
+    spread = "" if std != std else f" ± {std:.{decimals}f}"
+    return f"{mean:.{decimals}f}{spread}"
+
+
+def to_markdown(page: Page) -> str:
+    """The page as Markdown."""
+    parts = [f"# {page.title}", *page.notes]
+    for table in page.tables:
+        rows = [[f"**{c.text}**" if c.bold else c.text for c in r] for r in table.rows]
+        parts += [f"## {table.title}", markdown_table(table.head, rows, table.left)]
+        parts += [table.note] if table.note else []
+    return "\n\n".join(parts) + "\n"
+
+
+def markdown_table(
+    head: Iterable[str], rows: Iterable[Iterable[str]], left: int = 1
+) -> str:
+    """Markdown of a table, its first `left` columns to the left, numbers right."""
+    head = list(head)
+    rule = ["---"] * left + ["---:"] * (len(head) - left)
+    lines = [f"| {' | '.join(cells)} |" for cells in (head, *rows)]
+    return "\n".join([lines[0], f"|{'|'.join(rule)}|", *lines[1:]])
+
+
+def to_latex(page: Page) -> str:
+    r"""A `table` environment for each table; the document needs \usepackage{booktabs}.
+
+    Notes are comments, so that the file can be read in with \input.
+    """
+    notes = [f"% {line}" for note in page.notes for line in note.splitlines()]
+    tables = [_latex_table(page.title, table) for table in page.tables]
+    return "\n\n".join(["\n".join(notes), *tables]) + "\n"
+
+
+def _latex_table(title: str, table: Table) -> str:
+    columns = "l" * table.left + "r" * (len(table.head) - table.left)
+    rows = [[_latex_cell(cell) for cell in row] for row in table.rows]
+    head, *body = (
+        f"{' & '.join(row)} \\\\"
+        for row in ([latex_text(text) for text in table.head], *rows)
+    )
+    caption = latex_text(
+        ". ".join(filter(None, [f"{title}: {table.title}", table.note]))
+    )
+    lines = [r"\begin{table}", r"\centering", f"\\caption{{{caption}}}"]
+    lines += [f"\\begin{{tabular}}{{{columns}}}", r"\toprule", head, r"\midrule"]
+    return "\n".join([*lines, *body, r"\bottomrule", r"\end{tabular}", r"\end{table}"])
+
+
+def _latex_cell(cell: Cell) -> str:
+    text = latex_text(cell.text)
+    return f"\\textbf{{{text}}}" if cell.bold else text
+
+
+def latex_text(text: str) -> str:
+    """`text` with the characters escaped that LaTeX would take as commands."""
+    return "".join(LATEX_SPECIAL.get(c, c) for c in text)
+
+
+def to_html(page: Page) -> str:
+    """The page as one HTML file that needs no other."""
+    parts = [f"<h1>{html.escape(page.title)}</h1>", *map(_html_note, page.notes)]
+    for table in page.tables:
+        parts += [f"<h2>{html.escape(table.title)}</h2>", _html_table(table)]
+        parts += [_html_note(table.note)] if table.note else []
+    return html_page(page.title, "\n".join(parts))
+
+
+def html_page(title: str, body: str) -> str:
+    """A whole HTML file of a body, in the style of all pages."""
+    head = f'<meta charset="utf-8"><title>{html.escape(title)}</title>'
+    head += f"<style>{STYLE}</style>"
+    return (
+        f'<!doctype html>\n<html lang="en"><head>{head}</head>\n'
+        f"<body>\n{body}\n</body></html>\n"
+    )
+
+
+def _html_note(note: str) -> str:
+    kind = ' class="warning"' if "Warning" in note else ""
+    return f"<p{kind}>{html.escape(note.replace('**', '').replace('`', ''))}</p>"
+
+
+def _html_table(table: Table) -> str:
+    head = _html_row(cells(table.head), table.left, "th")
+    body = "\n".join(_html_row(row, table.left, "td") for row in table.rows)
+    return f"<table><thead>{head}</thead><tbody>\n{body}\n</tbody></table>"
+
+
+def _html_row(row: Iterable[Cell], left: int, tag: str) -> str:
+    entries = []
+    for column, cell in enumerate(row):
+        text = html.escape(cell.text)
+        kind = ' class="left"' if column < left else ""
+        entries.append(
+            f"<{tag}{kind}>{f'<b>{text}</b>' if cell.bold else text}</{tag}>"
+        )
+    return f"<tr>{''.join(entries)}</tr>"

@@ -4,7 +4,12 @@
 # make detection   how well it detects on them, against random weights and raw pixels
 # make bench  speed against the published way, on the bottle of PROMPTAD_REAL_DATA
 # make test   all tests
+# make stress hurts the pipeline and counts what survives: results/stress/report.md
 # make lint   formatters and linters
+# make lock   digests of all packages, after a change of envs/requirements.txt
+# make audit  known weaknesses of these packages
+#
+# INDEX=URL   a package index beside pip's own, for env and lock
 
 PYTHON ?= python3
 CORES ?= all
@@ -15,15 +20,16 @@ SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 REAL := $(SNAKEMAKE) --configfile config/real.yaml --config \
 	"datasets={mvtec: {root: '$(PROMPTAD_REAL_DATA)/mvtec'}, folder: {root: '$(PROMPTAD_REAL_DATA)/folder'}}"
 
-.PHONY: env demo real detection bench real-data test lint
+.PHONY: env demo real detection bench real-data test stress lint lock audit
 
 env: $(READY)
 
-$(READY): envs/requirements.txt pyproject.toml
+$(READY): envs/requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "error: $(PYTHON) is older than Python 3.11; name one with PYTHON=" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --requirement envs/requirements.txt
+	$(BIN)/python -m pip install --quiet --require-hashes $(INDEX:%=--extra-index-url %) \
+		--requirement envs/requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
@@ -54,8 +60,27 @@ real-data:
 test: $(READY) lint
 	$(BIN)/python -m pytest
 
+stress: $(READY)
+	$(BIN)/python -m pytest tests/stress --stress
+
 lint: $(DEMO_DATA)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint --configfile config/demo.yaml
+
+lock: $(BIN)/uv
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+		--generate-hashes --no-header --no-annotate \
+		$(INDEX:%=--index % --index-strategy unsafe-best-match) \
+		--output-file envs/requirements.lock envs/requirements.txt
+
+# Alone, so that locking the CPU build does not install the other one first.
+$(BIN)/uv:
+	$(PYTHON) -m venv .venv
+	awk '/^[^ ]/ {uv = /^uv==/} uv' envs/requirements.lock > .venv/uv.lock
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement .venv/uv.lock
+
+audit: $(BIN)/uv
+	$(BIN)/uvx --from pip-audit==2.10.1 pip-audit --require-hashes --disable-pip \
+		--requirement envs/requirements.lock

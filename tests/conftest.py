@@ -1,4 +1,7 @@
-"""A tiny CLIP and what goes with it, made on the spot."""
+"""A tiny CLIP and what goes with it, made on the spot; and no network."""
+
+import os
+from pathlib import Path
 
 import hypothesis
 import numpy as np
@@ -6,6 +9,7 @@ import open_clip
 import pytest
 import torch
 
+import offline.sitecustomize
 from helpers import OPTIONS, TINY, perturbed
 from promptad import prompts
 from promptad.backbone import split_towers
@@ -14,6 +18,11 @@ hypothesis.settings.register_profile(
     "tests", deadline=None, max_examples=60, database=None, derandomize=True
 )
 hypothesis.settings.load_profile("tests")
+
+OFFLINE = Path(offline.sitecustomize.__file__).parent
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [str(OFFLINE), os.environ.get("PYTHONPATH")])
+)
 
 
 @pytest.fixture(scope="session")

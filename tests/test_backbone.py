@@ -6,6 +6,7 @@ import torch
 from safetensors.torch import save_file
 
 from helpers import TINY, perturbed, relative_error
+from promptad import storage
 from promptad.backbone import load_backbone, load_clip, split_towers
 from promptad.errors import UserError
 from promptad.text import encode_units
@@ -200,7 +201,7 @@ def test_weights_that_cannot_be_had_are_told(monkeypatch):
     def offline(*_, **__):
         raise OSError("no network")
 
-    monkeypatch.setattr(open_clip, "create_model", offline)
+    monkeypatch.setattr(open_clip, "download_pretrained", offline)
     with pytest.raises(UserError, match=r"'laion400m_e32' of ViT-B-16 .*no network"):
         load_backbone(local("ViT-B-16", "laion400m_e32"))
 
@@ -209,3 +210,26 @@ def test_a_tag_trained_with_another_activation_is_refused(monkeypatch, clip):
     monkeypatch.setattr(open_clip, "create_model", lambda *_, **__: clip)
     with pytest.raises(UserError, match="quickgelu"):
         load_backbone(local("ViT-B-16", "openai"))
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch, clip):
+    """The hub's cache with weights of a tag, named by their digest; the file."""
+    save_file(clip.state_dict(), tmp_path / "new")
+    blob = tmp_path / storage.file_digest(tmp_path / "new")
+    (tmp_path / "new").rename(blob)
+    (tmp_path / "open_clip_model.safetensors").symlink_to(blob)
+    link = str(tmp_path / "open_clip_model.safetensors")
+    monkeypatch.setattr(open_clip, "download_pretrained", lambda _: link)
+    monkeypatch.setattr(open_clip, "create_model", lambda *_, **__: clip)
+    return blob
+
+
+def test_weights_of_the_digest_in_the_cache_are_taken(hub, clip):
+    assert load_clip(local("ViT-B-16", "laion400m_e32")) is clip
+
+
+def test_damaged_weights_in_the_cache_are_refused(hub):
+    hub.write_bytes(hub.read_bytes()[:-1] + b"?")
+    with pytest.raises(UserError, match=f"{hub}.*has not the SHA-256 of its name"):
+        load_clip(local("ViT-B-16", "laion400m_e32"))

@@ -4,7 +4,12 @@ import json
 import pytest
 
 from helpers import TINY
-from promptad.backbone_config import backbone_name, check_backbone, image_size
+from promptad.backbone_config import (
+    backbone_name,
+    check_backbone,
+    check_unchanged,
+    image_size,
+)
 from promptad.errors import UserError
 
 
@@ -101,3 +106,11 @@ def test_a_checkpoint_of_another_digest_is_told(files, digest_file, content):
 def test_a_missing_checkpoint_is_told(tmp_path):
     with pytest.raises(UserError, match=f"no checkpoint file {tmp_path}/weights.pt"):
         check_backbone(backbone(pretrained=tmp_path / "weights.pt"))
+
+
+def test_files_that_changed_since_they_were_named_are_told(files):
+    name = backbone_name(backbone(*files))
+    check_unchanged(backbone(*files), name)
+    files[1].write_bytes(b"other weights")
+    with pytest.raises(UserError, match=f"{name} was planned; start it again"):
+        check_unchanged(backbone(*files), name)

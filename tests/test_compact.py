@@ -67,7 +67,9 @@ def test_the_pipeline_and_open_clip_load_the_same(files, tmp_path):
     checkpoint = tmp_path / "whole.safetensors"
     write_checkpoint(compact, checkpoint)
     open_clip.add_model_config(config)
-    theirs = open_clip.create_model("tiny", pretrained=str(checkpoint)).eval()
+    theirs = open_clip.create_model(
+        "tiny", pretrained=str(checkpoint), weights_only=True
+    ).eval()
     ours = load_clip({"model": str(config), "pretrained": str(compact)})
     pixels, tokens = torch.randn(2, 3, 32, 32), open_clip.tokenize(["a metal nut"])
     assert torch.equal(ours.encode_image(pixels), theirs.encode_image(pixels))

@@ -19,6 +19,21 @@ def test_every_package_is_pinned():
     assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in packages)
 
 
+def test_the_lock_has_the_same_pins():
+    wanted = pins((ENVS / "requirements.txt").read_text().splitlines())
+    locked = re.findall(
+        r"^[\w.-]+==[\w.]+", (ENVS / "requirements.lock").read_text(), re.M
+    )
+    assert {same(pin) for pin in wanted} <= {same(pin) for pin in locked}, "make lock"
+
+
+def same(pin):
+    """A pin as all spellings of its name have it."""
+    return re.sub(r"[-_.]+", "-", pin.partition("==")[0]).lower(), pin.partition("==")[
+        2
+    ]
+
+
 def test_the_conda_file_has_the_same_pins():
     conda = yaml.safe_load((ENVS / "promptad.yaml").read_text())
     wanted = next(d["pip"] for d in conda["dependencies"] if isinstance(d, dict))

@@ -1,14 +1,17 @@
 """CLIP from open_clip: found, checked, and taken apart into two plain towers."""
 
 import logging
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from promptad.backbone_config import RANDOM, check_backbone
 from promptad.compact import expand, is_compact
 from promptad.errors import UserError
+from promptad.storage import file_digest
 from promptad.transformer import Tower
 
+HUB_DIGEST = re.compile("[0-9a-f]{64}")
 BLOCK_TYPE = "ResidualAttentionBlock"
 TEXT_WEIGHTS = (
     "positional_embedding",
@@ -42,21 +45,25 @@ def load_clip(backbone: Mapping):
         logging.warning("backbone: %s runs on RANDOM weights", model)
         torch.manual_seed(backbone["random_seed"])
         return open_clip.create_model(model).eval()
-    if not Path(pretrained).is_file():
-        _check_tag(model, pretrained)
     try:
-        if is_compact(pretrained):
-            return _filled(open_clip.create_model(model), expand(pretrained)).eval()
-        return open_clip.create_model(model, pretrained=pretrained).eval()
+        return _trained(model, pretrained).eval()
     except UserError:
         raise
     except Exception as error:  # open_clip raises what its loaders raise
         raise _no_weights(backbone, error) from error
 
 
-def _filled(clip, weights: Mapping):
-    clip.load_state_dict(weights)
-    return clip
+def _trained(model: str, pretrained: str):
+    import open_clip
+
+    if is_compact(pretrained):
+        clip = open_clip.create_model(model)
+        clip.load_state_dict(expand(pretrained))
+        return clip
+    if not Path(pretrained).is_file():
+        _check_tag(model, pretrained)
+        _check_download(model, pretrained)
+    return open_clip.create_model(model, pretrained=pretrained, weights_only=True)
 
 
 def split_towers(clip, name: str) -> tuple[Tower, Tower]:
@@ -164,6 +171,22 @@ def _check_tag(model: str, tag: str) -> None:
         raise UserError(
             f"backbone.model: {tag!r} was trained with QuickGELU, which {model} has "
             f"not; take {model}-quickgelu"
+        )
+
+
+def _check_download(model: str, tag: str) -> None:
+    """Fetch the weights of a tag unless they are here; UserError if damaged.
+
+    In its cache the hub names a file of weights by their SHA-256.
+    """
+    import open_clip
+
+    weights = open_clip.get_pretrained_cfg(model, tag)
+    path = Path(open_clip.download_pretrained(weights)).resolve()
+    if HUB_DIGEST.fullmatch(path.name) and file_digest(path) != path.name:
+        raise UserError(
+            f"backbone.pretrained: {path}, the weights {tag!r} of {model}, has not "
+            "the SHA-256 of its name; delete it and run again"
         )
 
 

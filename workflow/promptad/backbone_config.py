@@ -4,13 +4,13 @@ Imported while the pipeline is planned, so neither torch nor open_clip is.
 """
 
 import difflib
-import hashlib
 import importlib.util
 import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from promptad.errors import UserError
+from promptad.storage import file_digest
 
 RANDOM = "random"
 DIGEST_LENGTH = 12
@@ -20,11 +20,11 @@ def backbone_name(backbone: Mapping) -> str:
     """Folder name of a backbone: model, and pretrained tag or digest of its file."""
     model, pretrained = backbone["model"], backbone["pretrained"]
     if _is_file(model, ".json"):
-        model = f"{Path(model).stem}-{_digest(model)[:DIGEST_LENGTH]}"
+        model = f"{Path(model).stem}-{file_digest(model)[:DIGEST_LENGTH]}"
     if pretrained == RANDOM:
         return f"{model}_random{backbone['random_seed']}"
     if Path(pretrained).is_file():
-        pretrained = f"sha256-{_digest(pretrained)[:DIGEST_LENGTH]}"
+        pretrained = f"sha256-{file_digest(pretrained)[:DIGEST_LENGTH]}"
     return f"{model}_{pretrained}"
 
 
@@ -39,10 +39,23 @@ def check_backbone(backbone: Mapping) -> None:
     if "/" in pretrained and not Path(pretrained).is_file():
         raise UserError(f"backbone.pretrained: no checkpoint file {pretrained}")
     expected = Path(f"{pretrained}.sha256")
-    if expected.is_file() and expected.read_text().split()[:1] != [_digest(pretrained)]:
+    if expected.is_file() and not _has_digest(pretrained, expected):
         raise UserError(
             f"backbone.pretrained: {pretrained} is not the file whose SHA-256 "
             f"{expected} holds; get it again, or write that file anew with sha256sum"
+        )
+
+
+def _has_digest(path: str, expected: Path) -> bool:
+    return expected.read_text().split()[:1] == [file_digest(path)]
+
+
+def check_unchanged(backbone: Mapping, name: str) -> None:
+    """Raise UserError if the files no longer are those that `backbone_name` named."""
+    if backbone_name(backbone) != name:
+        raise UserError(
+            f"backbone: its files changed after the run of {name} was planned; "
+            "start it again"
         )
 
 
@@ -86,8 +99,3 @@ def _builtin_configs() -> Path:
 
 def _is_file(name: str, suffix: str) -> bool:
     return name.endswith(suffix) and Path(name).is_file()
-
-
-def _digest(path: str) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

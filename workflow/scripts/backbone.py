@@ -2,11 +2,13 @@
 
 from promptad import provenance
 from promptad.backbone import load_backbone
+from promptad.backbone_config import check_unchanged
 from promptad.jobs import job
 from promptad.transformer import save_tower
 
 with job(snakemake.log[0], snakemake.threads, torch=True):
     backbone = snakemake.params.backbone
+    check_unchanged(backbone, snakemake.params.name)
     settings = provenance.settings(**backbone)
     vision, text = load_backbone(backbone)
     save_tower(snakemake.output.vision, vision, settings)

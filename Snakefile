@@ -16,7 +16,8 @@ if not workflow.overwrite_configfiles:
 include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/features.smk"
-include: "workflow/rules/train.smk"
+include: f"workflow/rules/{'train_together' if config['train_together'] else 'train'}.smk"
+include: "workflow/rules/panels.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/demo_backbone.smk"
 

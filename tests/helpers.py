@@ -43,6 +43,7 @@ OPTIONS = {
     "resolution": 16,
     "seed": 1,
     "device": "cpu",
+    "precision": "float32",
 }
 
 

@@ -18,12 +18,12 @@ def images(pixels):
 
 @pytest.fixture(scope="module")
 def embedded(towers, images):
-    return features.embed_test(towers[0], images, VARIANT, "cpu")
+    return features.embed_test(towers[0], images, VARIANT)
 
 
 def embed_support(towers, images, embedded):
     support = {"images": images, "names": np.array(["s"] * len(images))}
-    return features.embed_support(towers[0], support, embedded, VARIANT, "cpu")
+    return features.embed_support(towers[0], support, embedded, VARIANT)
 
 
 def test_test_features_carry_labels_and_names(towers, images, embedded):

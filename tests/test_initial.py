@@ -32,7 +32,7 @@ def tower(images):
 
 
 def test_patches_start_nearly_uncorrelated(tower, images):
-    pixels = normalise_pixels(images, tower, "cpu")
+    pixels = normalise_pixels(images, tower)
     patches = F.conv2d(pixels, tower.weights["conv1.weight"], stride=8)
     patches = patches.flatten(2).transpose(1, 2).flatten(0, 1)
     moments = patches.T @ patches / len(patches)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from helpers import OPTIONS
+from helpers import OPTIONS, relative_error
 from promptad import features, metrics, runs, storage
 from promptad.maps import full_maps
 from promptad.scores import peak_scores
@@ -27,8 +27,8 @@ def cached(towers, tokens):
     arrays = {"images": images[:4], "labels": labels, "names": names}
     chosen = {"images": images[4:], "names": np.array(["s0", "s1"])}
     variant = VARIANTS["original"]
-    test = features.embed_test(towers[0], arrays, variant, "cpu")
-    support = features.embed_support(towers[0], chosen, test, variant, "cpu")
+    test = features.embed_test(towers[0], arrays, variant)
+    support = features.embed_support(towers[0], chosen, test, variant)
     return tokens, test, support, masks
 
 
@@ -44,8 +44,8 @@ def write(towers, cached):
     def write(folder, task, **changed):
         tokens, test, support, masks = cached
         masks = masks if task == "seg" else None
-        identity = settings(task, **changed)
-        runs.run_from_arrays(folder, identity, towers[1], tokens, test, support, masks)
+        known = towers[1], tokens, test, [support], masks
+        runs.run_from_arrays([folder], [settings(task, **changed)], *known)
         return folder
 
     return write
@@ -87,8 +87,31 @@ def test_a_run_from_files_gives_the_same_bytes(folder, tmp_path, task, towers, c
         storage.write_npz(tmp_path / f"{name}.npz", arrays, {})
     inputs = {name: tmp_path / f"{name}.npz" for name in stored}
     inputs["tower"] = tmp_path / "text.safetensors"
-    runs.run_from_files(tmp_path / "again", settings(task), **inputs)
+    inputs["support"] = [inputs["support"]]
+    runs.run_from_files([tmp_path / "again"], [settings(task)], **inputs)
     assert_same_files(tmp_path / "again", folder)
+
+
+def test_runs_of_one_pass_are_those_of_their_own(tmp_path, write, towers, cached):
+    tokens, test, support, masks = cached
+    wanted = [("cls", {"n_pro": 3}), ("seg", {"n_pro": 1}), ("cls", {"seed": 2})]
+    folders = [tmp_path / f"together{i}" for i in range(len(wanted))]
+    identities = [settings(task, **changed) for task, changed in wanted]
+    known = towers[1], tokens, test, [support] * len(wanted), masks
+    runs.run_from_arrays(folders, identities, *known)
+    for folder, (task, changed) in zip(folders, wanted, strict=True):
+        alone = write(tmp_path / f"{folder.name}_alone", task, **changed)
+        for ours, other in zip(figures(folder), figures(alone), strict=True):
+            assert ours == pytest.approx(other, abs=1e-6)
+        ours, other = (storage.read_npz(f / "model.npz") for f in (folder, alone))
+        for name in ours:
+            assert relative_error(ours[name], other[name]) < 1e-5
+
+
+def figures(folder):
+    """The detection figures of a run."""
+    for selection in metrics.SELECTIONS:
+        yield {k: v for k, v in results(folder)[selection].items() if k != "parts"}
 
 
 def test_another_seed_gives_another_run(folder, tmp_path, task, write):

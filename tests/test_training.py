@@ -10,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 from helpers import relative_error
 from promptad import losses, text, training
 from promptad.text import Contexts
+from promptad.training import Training
 
 
 def unit(*shape):
@@ -28,8 +29,8 @@ def words(towers, tokens):
 def fit(towers, words, options, evaluate=None, task="cls"):
     contexts = training.initial_contexts(options, 16, options["seed"])
     evaluate = evaluate or (lambda prompts: (prompts.numpy(), 50.0))
-    tower, features = towers[1], FEATURES[task]
-    return training.fit(tower, words, contexts, features, evaluate, options)
+    learner = Training(contexts, FEATURES[task], evaluate)
+    return training.fit(towers[1], words, [learner], options)[0]
 
 
 @pytest.mark.parametrize(
@@ -111,11 +112,41 @@ def test_training_is_a_plain_loop(towers, words, options, task):
     assert [row["lr"] for row in run.history] == pytest.approx(rates)
 
 
+def test_trainings_in_one_pass_are_those_of_their_own(towers, words, options):
+    options |= {"epochs": 6, "eval_every": 2, "lr": 0.2}
+    learners = []
+    for seed, (task, n_pro) in enumerate([("cls", 3), ("seg", 1), ("cls", 2)]):
+        contexts = training.initial_contexts(options | {"n_pro": n_pro}, 16, seed)
+        score = iter([50.0 + seed, 70.0 - 20 * seed, 60.0])
+        evaluate = lambda p, score=score: ({"fused": p.numpy()}, next(score))  # noqa: E731
+        learners.append((contexts, FEATURES[task], evaluate))
+    scores = [[50.0, 70.0, 60.0], [51.0, 50.0, 60.0], [52.0, 30.0, 60.0]]
+    together = training.fit(
+        towers[1], words, [Training(*learner) for learner in learners], options
+    )
+    for (contexts, features, _), run, aurocs in zip(
+        learners, together, scores, strict=True
+    ):
+        score = iter(aurocs)
+        evaluate = lambda p, score=score: ({"fused": p.numpy()}, next(score))  # noqa: E731
+        learner = Training(contexts, features, evaluate)
+        [alone] = training.fit(towers[1], words, [learner], options)
+        assert run.best.epoch == alone.best.epoch
+        assert relative_error(run.last.prompts, alone.last.prompts) < 1e-5
+        assert (
+            relative_error(run.last.contexts.normal, alone.last.contexts.normal) < 1e-5
+        )
+        for row, other in zip(run.history, alone.history, strict=True):
+            assert row == pytest.approx(other, rel=1e-4)
+
+
 def test_the_given_contexts_are_left_alone(towers, words, options):
     contexts = training.initial_contexts(options, 16, 1)
     before = [c.clone() for c in contexts]
     evaluate = lambda prompts: (prompts.numpy(), 50.0)  # noqa: E731
-    training.fit(towers[1], words, contexts, FEATURES["cls"], evaluate, options)
+    training.fit(
+        towers[1], words, [Training(contexts, FEATURES["cls"], evaluate)], options
+    )
     assert all(torch.equal(c, b) for c, b in zip(contexts, before, strict=True))
 
 

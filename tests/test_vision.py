@@ -32,7 +32,7 @@ def weights(clip):
 
 @pytest.fixture(scope="module")
 def inputs(towers, pixels):
-    return normalise_pixels(pixels, towers[0], "cpu")
+    return normalise_pixels(pixels, towers[0])
 
 
 def norm(x, weights, name):
@@ -207,6 +207,6 @@ def test_pixels_are_normalised_channel_by_channel(towers, pixels):
         [0.48145466, 0.4578275, 0.40821073],
         [0.26862954, 0.26130258, 0.27577711],
     )
-    normal = normalise_pixels(pixels, towers[0], "cpu")
+    normal = normalise_pixels(pixels, towers[0])
     expected = ((pixels / 255 - mean) / std).transpose(0, 3, 1, 2)
     assert np.allclose(normal, expected, atol=1e-5)

@@ -56,6 +56,7 @@ OPTIONS = {
     "resolution": 256,
     "seed": 111,
     "device": "cpu",
+    "precision": "float32",
 }
 SHOTS = 2
 EMBEDDED = 16
@@ -128,9 +129,9 @@ def embedding(clip, tower, test: dict) -> dict:
     @torch.inference_mode()
     def encode():
         for batch in batches:
-            clip.encode_image(normalise_pixels(batch.numpy(), tower, "cpu"))
+            clip.encode_image(normalise_pixels(batch.numpy(), tower))
 
-    ours = seconds(lambda: features.embed_test(tower, some, ORIGINAL, "cpu"), 3)
+    ours = seconds(lambda: features.embed_test(tower, some, ORIGINAL), 3)
     return against(ours, seconds(encode, 3))
 
 
@@ -187,8 +188,8 @@ def prepare(data: Path, folder: Path, towers, threads: int) -> tuple:
     test = images.load_images(files.test, size, threads)
     support = images.load_images(files.train[:SHOTS], size, threads)
     masks = images.load_masks(files.test, OPTIONS["resolution"], threads)
-    seen = features.embed_test(towers[0], test, ORIGINAL, "cpu")
-    known = features.embed_support(towers[0], support, seen, ORIGINAL, "cpu")
+    seen = features.embed_test(towers[0], test, ORIGINAL)
+    known = features.embed_support(towers[0], support, seen, ORIGINAL)
     tokens = prompts.tokenize("bottle", STATES)
     arrays = {"prompts": tokens, "test": seen, "support": known, "masks": masks}
     for name, content in arrays.items():

@@ -70,7 +70,7 @@ def evaluate(
     size, maps, masks = tower.config["image_size"], [], []
     banks = [memory[name].flatten(0, 1) for name in ("mid1", "mid2")]
     for sample in samples:
-        pixels = normalise_pixels(read(sample.path, size)[None], tower, "cpu")
+        pixels = normalise_pixels(read(sample.path, size)[None], tower)
         seen = embed(tower, pixels, VARIANTS["original"])
         pairs = zip(("mid1", "mid2"), banks, strict=True)
         visual = sum((1 - (seen[n] @ bank.T).amax(-1)) / 2 for n, bank in pairs) / 2

@@ -53,7 +53,7 @@ def test_a_checkpoint_file_is_a_line_of_the_configuration(project, checkpoint):
     found = np.load(features / "original/own/bolt/test.npz")["global"]
     images = np.load(project.folder / TEST_IMAGES)["images"]
     vision, _ = split_towers(checkpoint, "tiny")
-    expected = checkpoint.encode_image(normalise_pixels(images, vision, "cpu"), True)
+    expected = checkpoint.encode_image(normalise_pixels(images, vision), True)
     assert relative_error(found, expected) < 1e-5
     tables = (project.folder / "results/tables/own_cls.md").read_text()
     assert "RANDOM" not in tables

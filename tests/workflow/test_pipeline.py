@@ -151,3 +151,26 @@ def test_full_benchmark_plans_1134_trainings(project):
     jobs = project.planned("--config", roots)
     assert (jobs["train_cls"], jobs["train_seg"]) == (567, 567)
     assert (jobs["preprocess_test"], jobs["embed_test"]) == (27, 27 * 7)
+
+
+def test_training_together_gives_the_same_figures(finished, project):
+    folder = write_class(project.folder / "data", "pin")
+    for mask in (folder / "ground_truth").rglob("*.png"):
+        mask.unlink()
+    project.configure(train_together=True)
+    jobs = project.planned()
+    assert (jobs["train_together"], jobs["train_together_cls"]) == (2, 1)
+    project.snakemake()
+    assert "Nothing to be done" in project.snakemake().stderr
+    ours, alone = (
+        long_table(p.folder).drop("pin", errors="ignore") for p in (project, finished)
+    )
+    assert ours.index.equals(alone.index)
+    assert np.allclose(ours, alone, rtol=0, atol=1e-6)
+
+
+def long_table(folder):
+    """metrics.csv as values by class and whatever else tells them apart."""
+    table = pd.read_csv(folder / "results/tables/metrics.csv")
+    keys = [name for name in table if name != "value"]
+    return table.set_index(["class", *(k for k in keys if k != "class")])["value"]

@@ -16,6 +16,7 @@ from promptad.config import (
 from promptad.devices import check_device
 from promptad.errors import UserError
 from promptad.support import draw_support
+from promptad.transformer import placed
 from promptad.variants import VARIANTS, parse_variant
 
 
@@ -43,12 +44,14 @@ def train_by_hand(
     settings = run_settings(config, **keys)
     settings["options"] |= changed
     arrays = _load(config, keys, vis)
-    tower, *cached = _prepare(config, keys, arrays)
-    runs.run_from_arrays(out, settings, tower, *cached, arrays["masks"])
+    tower, tokens, test, support = _prepare(config, keys, arrays)
+    masks = arrays["masks"]
+    runs.run_from_arrays([out], [settings], tower, tokens, test, [support], masks)
     if vis:
         grids = panels.run_grids(out / "scores.npz")
-        test, masks = arrays["test"], arrays["masks"]
-        panels.write_panels(out / "vis", test, grids, masks, config["resolution"])
+        panels.write_panels(
+            out / "vis", arrays["test"], grids, masks, config["resolution"]
+        )
 
 
 def _load(config: Mapping, keys: Mapping, vis: bool) -> dict:
@@ -74,9 +77,9 @@ def _prepare(config: Mapping, keys: Mapping, arrays: Mapping) -> tuple:
     tokens = prompts.tokenize(words["text"], words["states"])
     vision, text = load_backbone(config["backbone"])
     variant = parse_variant(config["experiments"][keys["experiment"]]["variant"])
-    device = config["device"]
-    test = features.embed_test(vision, arrays["test"], variant, device)
-    support = features.embed_support(vision, arrays["support"], test, variant, device)
+    vision = placed(vision, config["device"], config["precision"])
+    test = features.embed_test(vision, arrays["test"], variant)
+    support = features.embed_support(vision, arrays["support"], test, variant)
     return text, tokens, test, support
 
 

@@ -129,7 +129,7 @@ def run_settings(
 ) -> dict:
     """All that identifies a run, and under `options` what it is trained with."""
     options = training_options(config, experiment, dataset, class_name, task)
-    shared = {key: config[key] for key in ("resolution", "device")}
+    shared = {key: config[key] for key in ("resolution", "device", "precision")}
     variant = parse_variant(config["experiments"][experiment]["variant"])
     return {
         "experiment": experiment,

@@ -37,7 +37,7 @@ def initialise(tower: Tower, images: np.ndarray) -> None:
 def _whitening(tower: Tower, images: np.ndarray) -> Tensor:
     """Matrix [P, P] that makes the pixels of patches, P numbers, uncorrelated."""
     size = tower.config["patch_size"]
-    pixels = normalise_pixels(images, tower, "cpu")
+    pixels = normalise_pixels(images, tower)
     patches = pixels.unfold(2, size, size).unfold(3, size, size)
     patches = patches.permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(0, 2).double()
     variances, axes = torch.linalg.eigh(patches.T @ patches / len(patches))

@@ -90,7 +90,8 @@ def _learn(tower: Tower, support: dict[str, Tensor], case: dict, meta: dict):
     first = text.encode_prompts(tower, words, start)
     factor = training.temperature(tower, options)
     losses.objective(features, first, factor, meta["lambda1"]).total.backward()
-    run = training.fit(tower, words, start, features, lambda p: ({}, 0), options)
+    learner = training.Training(start, features, lambda prompts: ({}, 0))
+    [run] = training.fit(tower, words, [learner], options)
     values = {
         "text_normal": first.normal,
         "text_abnormal_manual": first.manual,

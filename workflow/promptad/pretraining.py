@@ -185,7 +185,7 @@ def _learning_rate(step: int, options: Mapping) -> float:
 
 
 def _terms(towers, heads, batch: Batch, phrases: Phrases, rng) -> dict[str, Tensor]:
-    pixels = normalise_pixels(batch.images, towers[0], "cpu")
+    pixels = normalise_pixels(batch.images, towers[0])
     with torch.autocast("cpu", torch.bfloat16):
         features = embed(towers[0], pixels, VARIANTS["original"])
     features = {name: x.float() for name, x in features.items()}

@@ -1,6 +1,6 @@
-"""One training of one class: from cached features to the files of its run."""
+"""The trainings of one class: from cached features to the files of its runs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,94 +10,97 @@ import torch
 from promptad import metrics, provenance, storage, training
 from promptad.devices import check_device
 from promptad.maps import full_maps
-from promptad.text import embed_words
-from promptad.training import Run
-from promptad.transformer import Tower, load_tower
+from promptad.text import Contexts, embed_words
+from promptad.training import Run, Training
+from promptad.transformer import Tower, load_tower, placed, tower_device
 
 TRAINED_ON = {"cls": "global", "seg": "patch"}
 
 
 def run_from_files(
-    folder: str | Path,
-    settings: Mapping,
+    folders: Sequence[str | Path],
+    settings: Sequence[Mapping],
     tower: str,
     prompts: str,
     test: str,
-    support: str,
+    support: Sequence[str],
     masks: str | None = None,
 ) -> None:
-    """Train one class from cached files and write its run into `folder`.
+    """Train one class from cached files and write each of its runs into its folder.
 
-    settings: `task`, `options` for `train`, and whatever identifies the run.
+    settings, support: of each run; see `train`. masks: needed where a task is seg.
     """
-    task = settings["task"]
-    trained_on = TRAINED_ON[task]
+    read = sorted({TRAINED_ON[run["task"]] for run in settings})
     run_from_arrays(
-        folder,
+        folders,
         settings,
         load_tower(tower),
         storage.read_npz(prompts),
-        storage.read_npz(test, trained_on, "labels", "names"),
-        storage.read_npz(support, trained_on, "visual"),
-        storage.read_npz(masks, "masks")["masks"] if task == "seg" else None,
+        storage.read_npz(test, *read, "labels", "names"),
+        [storage.read_npz(path, *read, "visual") for path in support],
+        storage.read_npz(masks, "masks")["masks"] if masks else None,
     )
 
 
 def run_from_arrays(
-    folder: str | Path,
-    settings: Mapping,
+    folders: Sequence[str | Path],
+    settings: Sequence[Mapping],
     tower: Tower,
     tokens: dict[str, np.ndarray],
     test: dict[str, np.ndarray],
-    support: dict[str, np.ndarray],
+    supports: Sequence[dict[str, np.ndarray]],
     masks: np.ndarray | None,
 ) -> None:
-    """Train one class, see `train`, and write its run into `folder`."""
-    task, options = settings["task"], settings["options"]
-    run = train(task, tower, tokens, test, support, masks, options)
-    described = provenance.settings(**settings)
-    write_run(folder, task, run, test, support["visual"], masks, described)
+    """Train one class, see `train`, and write each of its runs into its folder."""
+    trained = train(settings, tower, tokens, test, supports, masks)
+    for folder, run, of, support in zip(
+        folders, trained, settings, supports, strict=True
+    ):
+        described = provenance.settings(**of)
+        write_run(folder, of["task"], run, test, support["visual"], masks, described)
 
 
 def train(
-    task: str,
+    settings: Sequence[Mapping],
     tower: Tower,
     tokens: dict[str, np.ndarray],
     test: dict[str, np.ndarray],
-    support: dict[str, np.ndarray],
+    supports: Sequence[dict[str, np.ndarray]],
     masks: np.ndarray | None,
-    options: Mapping,
-) -> Run:
-    """Train and evaluate one class.
+) -> list[Run]:
+    """Train and evaluate several runs of one class and variant, all in one pass.
 
-    tokens: `prompts.tokenize`. test, support: `features.embed_test`,
-    `features.embed_support`. masks: [N, R, R] for seg. options: those of
-    `config.training_options` with `resolution`, `seed` and `device`.
+    settings: of each run its `task`, and as `options` those of
+    `config.training_options` with `resolution`, `device`, `precision` and `seed`; only
+    task, `seed` and `n_pro` may differ. tokens: `prompts.tokenize`. test:
+    `features.embed_test`. supports: `features.embed_support` of each run. masks:
+    [N, R, R] for seg.
     """
-    device = options["device"]
-    check_device(device)
-    tower = Tower({n: w.to(device) for n, w in tower.weights.items()}, tower.config)
+    options = settings[0]["options"]
+    check_device(options["device"])
+    tower = placed(tower, options["device"], options["precision"])
     words = embed_words(tower, tokens)
-    contexts = training.initial_contexts(options, words.start.shape[0], options["seed"])
-    contexts = training.Contexts(*(c.to(device) for c in contexts))
-    features = _tensor(support[TRAINED_ON[task]], device)
-    evaluate = _evaluator(task, tower, test, support["visual"], masks, options)
-    return training.fit(tower, words, contexts, features, evaluate, options)
+    trainings = [
+        _training(run, tower, test, support, masks)
+        for run, support in zip(settings, supports, strict=True)
+    ]
+    return training.fit(tower, words, trainings, options)
 
 
-def _evaluator(task, tower, test, visual, masks, options):
-    device, factor = options["device"], training.temperature(tower, options)
-    features, visual = _tensor(test[TRAINED_ON[task]], device), _tensor(visual, device)
+def _training(run: Mapping, tower: Tower, test, support, masks) -> Training:
+    task, options, device = run["task"], run["options"], tower_device(tower)
+    width = tower.weights["positional_embedding"].shape[1]
+    drawn = training.initial_contexts(options, width, options["seed"])
+    contexts = Contexts(*(c.to(device) for c in drawn))
+    arrays = support[TRAINED_ON[task]], test[TRAINED_ON[task]], support["visual"]
+    features, tested, visual = (torch.from_numpy(a).to(device) for a in arrays)
+    factor = training.temperature(tower, options)
     if task == "cls":
-        resolution = options["resolution"]
-        return training.image_evaluator(
-            features, visual, test["labels"], factor, resolution
-        )
-    return training.pixel_evaluator(features, visual, masks, factor)
-
-
-def _tensor(array: np.ndarray, device: str) -> torch.Tensor:
-    return torch.from_numpy(array).to(device)
+        truth = test["labels"], factor, options["resolution"]
+        evaluate = training.image_evaluator(tested, visual, *truth)
+    else:
+        evaluate = training.pixel_evaluator(tested, visual, masks, factor)
+    return Training(contexts, features, evaluate)
 
 
 def write_run(

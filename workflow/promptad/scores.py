@@ -46,3 +46,12 @@ def peak_scores(maps: Tensor, resolution: int) -> Tensor:
     """Maximum of each map [N, G, G] after bilinear interpolation, [N]."""
     matrix = torch.from_numpy(bilinear_matrix(maps.shape[-1], resolution)).to(maps)
     return resize_maps(maps, matrix).amax((1, 2))
+
+
+def auroc(marred: Tensor, scores: Tensor) -> float:
+    """`metrics.auroc` on the device of its arguments, bool and float32 of one shape."""
+    good, defects = scores[~marred].sort().values, scores[marred]
+    sides = (torch.searchsorted(good, defects, right=right) for right in (False, True))
+    won, won_or_tied = (int(side.sum()) for side in sides)
+    pairs = len(good) * len(defects)
+    return 50 * (won + won_or_tied) / pairs if pairs else float("nan")

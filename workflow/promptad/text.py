@@ -1,5 +1,6 @@
 """CLIP's text tower on embedded sequences, with learned contexts among the words."""
 
+from collections.abc import Sequence
 from itertools import groupby
 from math import prod
 from typing import NamedTuple
@@ -64,22 +65,38 @@ def encode_prompts(tower: Tower, words: Words, contexts: Contexts) -> TextFeatur
     `[SOS] c_i STATE . [EOS]`; for m = 0 ... n_pro * n_pro_ab - 1
     `[SOS] c_(m mod n_pro) a_(m mod n_pro_ab) NAME . [EOS]`.
     """
-    n_pro, n_pro_ab = len(contexts.normal), len(contexts.abnormal)
-    starts = words.start.expand(n_pro, 1, -1)
-    prefixes = torch.cat([starts, contexts.normal], 1)  # (n_pro, 1 + n_ctx, Dt)
-    manual = [_shared(n_pro, state) for state in words.states]
-    learned = [
-        torch.cat([contexts.abnormal[pairs], _shared(n_pro, words.name)], 1)
-        for pairs in (torch.arange(n_pro * n_pro_ab) % n_pro_ab).split(n_pro)
+    return encode_together(tower, words, [contexts])[0]
+
+
+def encode_together(
+    tower: Tower, words: Words, several: Sequence[Contexts]
+) -> list[TextFeatures]:
+    """`encode_prompts` of several contexts in one pass; only n_pro may differ."""
+    prefixes = torch.cat([_prefixes(words, contexts) for contexts in several])
+    abnormal = torch.cat([_paired(contexts) for contexts in several], 1)
+    name, *manual = (
+        unit.expand(len(prefixes), -1, -1) for unit in (words.name, *words.states)
+    )
+    learned = [torch.cat([tokens, name], 1) for tokens in abnormal]
+    features = encode_units(tower, prefixes, [name, *manual, *learned])
+    counts = [1, len(manual), len(learned)]
+    parts = features.split([len(contexts.normal) for contexts in several], 1)
+    return [
+        TextFeatures(*(kind.flatten(0, 1) for kind in part.split(counts)))
+        for part in parts
     ]
-    units = [_shared(n_pro, words.name), *manual, *learned]
-    features = encode_units(tower, prefixes, units)
-    counts = [n_pro * number for number in (1, len(manual), len(learned))]
-    return TextFeatures(*features.flatten(0, 1).split(counts))
 
 
-def _shared(n_pro: int, tokens: Tensor) -> Tensor:
-    return tokens.expand(n_pro, -1, -1)
+def _prefixes(words: Words, contexts: Contexts) -> Tensor:
+    starts = words.start.expand(len(contexts.normal), 1, -1)
+    return torch.cat([starts, contexts.normal], 1)  # (n_pro, 1 + n_ctx, Dt)
+
+
+def _paired(contexts: Contexts) -> Tensor:
+    """The abnormal context of m = 0 ... in rows of n_pro."""
+    n_pro = len(contexts.normal)
+    repeated = contexts.abnormal.repeat(n_pro, 1, 1)
+    return repeated.unflatten(0, (-1, n_pro))  # (n_pro_ab, n_pro, n_ctx_ab, Dt)
 
 
 def encode_units(tower: Tower, prefixes: Tensor, units: list[Tensor]) -> Tensor:
@@ -96,14 +113,14 @@ def encode_units(tower: Tower, prefixes: Tensor, units: list[Tensor]) -> Tensor:
     _check_lengths(tower, prefixes, units)
     order = sorted(range(len(units)), key=lambda i: units[i].shape[1])
     x, shapes = _packed(tower, prefixes, [units[i] for i in order])
-    ends = _last_tokens(shapes).to(x.device)
+    ends = _last_tokens(shapes, x.device)
     final = tower.config["layers"] - 1
     for index in range(final + 1):
         x = _block(tower, index, x, shapes, ends if index == final else None)
     x = layer_norm(x, tower.weights, "ln_final", tower.config["eps"])
     features = (x @ tower.weights["text_projection"]).unflatten(0, (len(units), -1))
-    places = torch.tensor(order, device=x.device).argsort()
-    return features.index_select(0, places)
+    places = sorted(range(len(units)), key=order.__getitem__)
+    return torch.stack([features[place] for place in places])
 
 
 def _check_lengths(tower: Tower, prefixes: Tensor, units: list[Tensor]) -> None:
@@ -129,12 +146,12 @@ def _packed(
     return tokens, [tuple(part.shape[:3]) for part in parts]
 
 
-def _last_tokens(shapes: list[tuple[int, int, int]]) -> Tensor:
+def _last_tokens(shapes: list[tuple[int, int, int]], device: torch.device) -> Tensor:
     """Rows of the packed tokens at which the units (not the prefixes) end."""
     rows, start = [], prod(shapes[0])
     for shape in shapes[1:]:
         end = start + prod(shape)
-        rows.append(torch.arange(start + shape[2] - 1, end, shape[2]))
+        rows.append(torch.arange(start + shape[2] - 1, end, shape[2], device=device))
         start = end
     return torch.cat(rows)
 

@@ -1,6 +1,6 @@
 """Prompt learning on cached features, evaluated on a schedule."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,8 +9,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from promptad import losses, metrics, scores
+from promptad.devices import captured
 from promptad.maps import anomaly_map_matrix
-from promptad.text import Contexts, Words, anomaly_prompts, encode_prompts
+from promptad.text import Contexts, Words, anomaly_prompts, encode_together
 from promptad.transformer import Tower
 
 CONTEXT_STD = 0.02
@@ -27,6 +28,26 @@ class Evaluation(NamedTuple):
     contexts: Contexts
     prompts: Tensor
     predictions: dict[str, np.ndarray]
+
+
+class Training(NamedTuple):
+    """What one training learns from.
+
+    contexts: those it starts from. features: of the support images, [k, D] (cls) or
+    [k, P, D] (seg). evaluate: from prompts [2, D] to predictions and AUROC.
+    """
+
+    contexts: Contexts
+    features: Tensor
+    evaluate: Callable[[Tensor], tuple[dict[str, np.ndarray], float]]
+
+
+class Step(NamedTuple):
+    """Prompts [n, 2, D] and loss terms [n, 4] of n trainings, and the gradients."""
+
+    prompts: Tensor
+    losses: Tensor
+    gradients: Sequence[Tensor]
 
 
 class Run(NamedTuple):
@@ -60,35 +81,39 @@ def temperature(tower: Tower, options: Mapping) -> float:
 
 
 def fit(
-    tower: Tower,
-    words: Words,
-    contexts: Contexts,
-    features: Tensor,
-    evaluate: Callable[[Tensor], tuple[dict[str, np.ndarray], float]],
-    options: Mapping,
-) -> Run:
+    tower: Tower, words: Words, trainings: Sequence[Training], options: Mapping
+) -> list[Run]:
     """Learn contexts from normal image features, full batch, one step an epoch.
 
-    features: [k, D] (cls) or [k, P, D] (seg). evaluate: from prompts [2, D] to
-    predictions and AUROC. options: see config/README.md.
+    The trainings pass the text tower together, and are otherwise independent.
+    options: see config/README.md.
     """
-    contexts = Contexts(*(c.detach().clone().requires_grad_() for c in contexts))
-    optimizer, schedule = _optimizer(contexts, options)
+    several = [_learnable(training.contexts) for training in trainings]
+    optimizer, schedule = _optimizer([c for pair in several for c in pair], options)
+    step = captured(lambda: _step(tower, words, several, trainings, options), tower)
     due = evaluation_epochs(options["epochs"], options["eval_every"])
-    history, best, last = [], None, None
-    for epoch in tqdm(range(1, options["epochs"] + 1), "train", mininterval=1):
-        row = {"epoch": epoch, "lr": schedule.get_last_lr()[0]}
-        row |= _step(tower, words, contexts, features, optimizer, options)
-        schedule.step()
+    rates, terms, aurocs, best = [], [], {}, None
+    for epoch in tqdm(range(options["epochs"] + 1), "train", mininterval=1):
+        # The prompts that a step starts from are those that the last one has led to.
+        now = step()
         if epoch in due:
-            last = _evaluation(epoch, tower, words, contexts, evaluate)
-            best = last if best is None or last.auroc > best.auroc else best
-            row["auroc"] = last.auroc
-        history.append(row)
-    return Run(last, best, history)
+            evaluated = zip(trainings, several, now.prompts, strict=True)
+            last = [_evaluation(epoch, *of) for of in evaluated]
+            best = [_better(*pair) for pair in zip(best or last, last, strict=True)]
+            aurocs[epoch] = [evaluation.auroc for evaluation in last]
+        if epoch < options["epochs"]:
+            rates.append(schedule.get_last_lr()[0])
+            terms.append(now.losses.clone())
+            _update(optimizer, schedule, now.gradients)
+    histories = _histories(rates, torch.stack(terms).tolist(), aurocs)
+    return [Run(*of) for of in zip(last, best, histories, strict=True)]
 
 
-def _optimizer(contexts: Contexts, options: Mapping):
+def _learnable(contexts: Contexts) -> Contexts:
+    return Contexts(*(c.detach().clone().requires_grad_() for c in contexts))
+
+
+def _optimizer(contexts: list[Tensor], options: Mapping):
     optimizer = torch.optim.SGD(
         contexts,
         lr=options["lr"],
@@ -104,28 +129,54 @@ def _optimizer(contexts: Contexts, options: Mapping):
 def _step(
     tower: Tower,
     words: Words,
-    contexts: Contexts,
-    features: Tensor,
-    optimizer: torch.optim.Optimizer,
+    several: Sequence[Contexts],
+    trainings: Sequence[Training],
     options: Mapping,
-) -> dict[str, float]:
-    text = encode_prompts(tower, words, contexts)
-    factor = temperature(tower, options)
-    terms = losses.objective(features, text, factor, options["match_weight"])
-    optimizer.zero_grad()
-    terms.total.backward()
+) -> Step:
+    texts = encode_together(tower, words, several)
+    factor, weight = temperature(tower, options), options["match_weight"]
+    terms = [
+        losses.objective(training.features, text, factor, weight)
+        for training, text in zip(trainings, texts, strict=True)
+    ]
+    total = sum(term.total for term in terms)
+    gradients = torch.autograd.grad(total, [c for pair in several for c in pair])
+    with torch.no_grad():
+        prompts = torch.stack([anomaly_prompts(text) for text in texts])
+        return Step(prompts, torch.stack([torch.stack(t) for t in terms]), gradients)
+
+
+def _update(optimizer, schedule, gradients: Sequence[Tensor]) -> None:
+    contexts = optimizer.param_groups[0]["params"]
+    for context, gradient in zip(contexts, gradients, strict=True):
+        context.grad = gradient
     optimizer.step()
-    return {name: term.item() for name, term in terms._asdict().items()}
+    schedule.step()
 
 
-@torch.no_grad()
 def _evaluation(
-    epoch: int, tower: Tower, words: Words, contexts: Contexts, evaluate: Callable
+    epoch: int, training: Training, contexts: Contexts, prompts: Tensor
 ) -> Evaluation:
-    prompts = anomaly_prompts(encode_prompts(tower, words, contexts))
-    predictions, auroc = evaluate(prompts)
+    predictions, auroc = training.evaluate(prompts)
     kept = Contexts(*(c.detach().clone() for c in contexts))
-    return Evaluation(epoch, auroc, kept, prompts, predictions)
+    return Evaluation(epoch, auroc, kept, prompts.clone(), predictions)
+
+
+def _better(first: Evaluation, second: Evaluation) -> Evaluation:
+    return second if second.auroc > first.auroc else first
+
+
+def _histories(
+    rates: list[float], terms: list[list], aurocs: dict[int, list[float]]
+) -> list[list[dict]]:
+    """One row per epoch of each training, of terms [epochs, n, 4]."""
+    histories = [[] for _ in terms[0]]
+    for epoch, (rate, rows) in enumerate(zip(rates, terms, strict=True), 1):
+        for i, (history, row) in enumerate(zip(histories, rows, strict=True)):
+            values = dict(zip(losses.Losses._fields, row, strict=True))
+            reached = {"auroc": aurocs[epoch][i]} if epoch in aurocs else {}
+            history.append({"epoch": epoch, "lr": rate} | values | reached)
+    return histories
 
 
 def image_evaluator(
@@ -157,16 +208,23 @@ def pixel_evaluator(
     """
     matrix = anomaly_map_matrix(visual.shape[-1], masks.shape[-1])
     matrix = torch.from_numpy(matrix).to(visual.device)
-    known = _arrays(visual=visual)
+    known, area = _arrays(visual=visual), _pixel_auroc(masks, visual.device)
 
     def evaluate(prompts: Tensor) -> tuple[dict[str, np.ndarray], float]:
         textual = scores.textual_scores(features, prompts, factor).view_as(visual)
         fused = scores.harmonic(textual, visual)
-        maps = scores.resize_maps(fused, matrix).cpu().numpy()
         predictions = known | _arrays(fused=fused, textual=textual)
-        return predictions, metrics.auroc(masks, maps)
+        return predictions, area(scores.resize_maps(fused, matrix))
 
     return evaluate
+
+
+def _pixel_auroc(masks: np.ndarray, device: torch.device) -> Callable[[Tensor], float]:
+    """AUROC of maps [N, R, R], computed where they lie."""
+    if device.type == "cpu":
+        return lambda maps: metrics.auroc(masks, maps.numpy())
+    marred = torch.from_numpy(masks != 0).to(device)
+    return lambda maps: scores.auroc(marred, maps)
 
 
 def _arrays(**tensors: Tensor) -> dict[str, np.ndarray]:

@@ -42,14 +42,37 @@ def save_tower(path: str | Path, tower: Tower, settings: Mapping) -> None:
         save_file(tensors, temporary, {METADATA: described})
 
 
-def load_tower(path: str | Path, device: str = "cpu") -> Tower:
+def load_tower(path: str | Path) -> Tower:
     """Memory-map a tower; UserError if the file is missing or damaged."""
     try:
-        with safe_open(path, "pt", device=device) as file:
+        with safe_open(path, "pt") as file:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             return Tower(weights, json.loads(file.metadata()[METADATA])["config"])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise damaged(path, error) from error
+
+
+def placed(tower: Tower, device: str, precision: str) -> Tower:
+    """A tower on a device, its blocks' products computed in `precision`.
+
+    precision: `float32` or `bfloat16`. All else, layer norms and skips included, is
+    float32 in either.
+    """
+    kind = getattr(torch, precision)
+    weights = {
+        name: weight.to(device, kind if _is_multiplied(name) else weight.dtype)
+        for name, weight in tower.weights.items()
+    }
+    return Tower(weights, tower.config)
+
+
+def _is_multiplied(name: str) -> bool:
+    return ".attn." in name or ".mlp." in name
+
+
+def tower_device(tower: Tower) -> torch.device:
+    """Where a tower lies."""
+    return tower.weights["positional_embedding"].device
 
 
 def block_weights(tower: Tower, index: int) -> dict[str, Tensor]:
@@ -60,20 +83,25 @@ def block_weights(tower: Tower, index: int) -> dict[str, Tensor]:
 
 
 def layer_norm(x: Tensor, weights: dict[str, Tensor], name: str, eps: float) -> Tensor:
-    """Layer norm over the last axis."""
+    """Layer norm over the last axis, float32."""
     weight, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
-    return F.layer_norm(x, weight.shape, weight, bias, eps)
+    return F.layer_norm(x.float(), weight.shape, weight, bias, eps)
+
+
+def linear(x: Tensor, weights: dict[str, Tensor], name: str) -> Tensor:
+    """The product with the weights of this name, in their precision."""
+    weight, bias = weights[f"{name}weight"], weights[f"{name}bias"]
+    return F.linear(x.to(weight.dtype), weight, bias)
 
 
 def project_qkv(h: Tensor, weights: dict[str, Tensor]) -> Tensor:
     """Queries, keys and values [..., 3 D] of normalised tokens [..., D]."""
-    return F.linear(h, weights["attn.in_proj_weight"], weights["attn.in_proj_bias"])
+    return linear(h, weights, "attn.in_proj_")
 
 
 def project_out(mixed: Tensor, weights: dict[str, Tensor]) -> Tensor:
     """The output projection of attention, [..., D]."""
-    weight, bias = weights["attn.out_proj.weight"], weights["attn.out_proj.bias"]
-    return F.linear(mixed, weight, bias)
+    return linear(mixed, weights, "attn.out_proj.")
 
 
 def split_heads(
@@ -93,9 +121,9 @@ def attend(q: Tensor, k: Tensor, v: Tensor, weights: dict[str, Tensor]) -> Tenso
 def feed_forward(x: Tensor, weights: dict[str, Tensor], config: dict) -> Tensor:
     """The block's second half without its skip, `mlp(ln_2(x))`."""
     h = layer_norm(x, weights, "ln_2", config["eps"])
-    h = F.linear(h, weights["mlp.c_fc.weight"], weights["mlp.c_fc.bias"])
+    h = linear(h, weights, "mlp.c_fc.")
     h = h * torch.sigmoid(1.702 * h) if _is_quick(config) else F.gelu(h)
-    return F.linear(h, weights["mlp.c_proj.weight"], weights["mlp.c_proj.bias"])
+    return linear(h, weights, "mlp.c_proj.")
 
 
 def _is_quick(config: dict) -> bool:

@@ -13,33 +13,30 @@ from promptad.transformer import (
     feed_forward,
     layer_norm,
     split_heads,
+    tower_device,
 )
 from promptad.variants import Variant
 
 
 @torch.inference_mode()
 def embed_images(
-    tower: Tower,
-    images: np.ndarray,
-    variant: Variant,
-    device: str = "cpu",
-    batch: int = 8,
+    tower: Tower, images: np.ndarray, variant: Variant, batch: int = 8
 ) -> dict[str, np.ndarray]:
     """Features of uint8 images [N, S, S, 3]; see `embed` for what comes back."""
     batches = [
-        embed(
-            tower,
-            normalise_pixels(images[start : start + batch], tower, device),
-            variant,
-        )
+        embed(tower, normalise_pixels(images[start : start + batch], tower), variant)
         for start in tqdm(range(0, len(images), batch), "embed", mininterval=1)
     ]
     names = batches[0]
     return {name: torch.cat([b[name] for b in batches]).cpu().numpy() for name in names}
 
 
-def normalise_pixels(images: np.ndarray, tower: Tower, device: str) -> Tensor:
-    """uint8 [B, S, S, 3] to float32 [B, 3, S, S] with the backbone's mean and std."""
+def normalise_pixels(images: np.ndarray, tower: Tower) -> Tensor:
+    """uint8 [B, S, S, 3] to float32 [B, 3, S, S] with the backbone's mean and std.
+
+    They come to lie where the tower does.
+    """
+    device = tower_device(tower)
     mean = torch.tensor(tower.config["mean"], device=device)
     std = torch.tensor(tower.config["std"], device=device)
     pixels = torch.from_numpy(images).to(device).float() / 255
@@ -65,7 +62,7 @@ def embed(tower: Tower, pixels: Tensor, variant: Variant) -> dict[str, Tensor]:
         "mid1": mids[0][:, 1:],
         "mid2": mids[1][:, 1:],
     }
-    return {name: F.normalize(x, dim=-1) for name, x in features.items()}
+    return {name: F.normalize(x.float(), dim=-1) for name, x in features.items()}
 
 
 def memory_blocks(layers: int) -> tuple[int, int]:

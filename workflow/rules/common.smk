@@ -130,9 +130,14 @@ def class_features(file):
     )
 
 
+def support_features(*files):
+    """Paths of several feature files; of one, a list as well."""
+    return lambda w: [class_features(file)(w) for file in files]
+
+
 def settings_of(task):
     """All that identifies a run of `task`, and the options it is trained with."""
-    return lambda w: run_settings(config, task, **dict(w.items()))
+    return lambda w: [run_settings(config, task, **dict(w.items()))]
 
 
 def panel_masks(wildcards):

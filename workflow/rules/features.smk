@@ -36,6 +36,7 @@ rule embed_test:
     params:
         variant=lambda w: VARIANT_FIELDS[w.variant],
         device=config["device"],
+        precision=config["precision"],
         code=code("embed_test.py"),
     script:
         "../scripts/embed_test.py"
@@ -56,6 +57,7 @@ rule embed_support:
     params:
         variant=lambda w: VARIANT_FIELDS[w.variant],
         device=config["device"],
+        precision=config["precision"],
         code=code("embed_support.py"),
     script:
         "../scripts/embed_support.py"

@@ -1,4 +1,4 @@
-"""Learn the prompts of one class, evaluate them, and write the run."""
+"""Learn the prompts of one class, evaluate them, and write its runs."""
 
 from pathlib import Path
 
@@ -6,5 +6,5 @@ from promptad import runs
 from promptad.jobs import job
 
 with job(snakemake.log[0], snakemake.threads, torch=True):
-    folder = Path(snakemake.output.metrics).parent
-    runs.run_from_files(folder, snakemake.params.settings, **snakemake.input)
+    folders = [Path(file).parent for file in snakemake.output.metrics]
+    runs.run_from_files(folders, snakemake.params.settings, **snakemake.input)

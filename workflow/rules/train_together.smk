@@ -1,0 +1,84 @@
+"""One training job per experiment and class, for all its shots, seeds and tasks."""
+
+import re
+from itertools import product
+
+MASKED = [
+    re.escape(f"{dataset}/{class_name}/")
+    for (dataset, class_name), files in FILES.items()
+    if class_tasks(config, files) == config["tasks"]
+]
+
+
+def runs_together(tasks):
+    """(task, shots, seed) of each run of a job."""
+    return list(product(tasks, config["shots"], config["seeds"]))
+
+
+def outputs(tasks, file):
+    return [
+        RUN.replace("{shots}", f"{shots}").replace("{seed}", f"{seed}")
+        + f"/{task}/{file}"
+        for task, shots, seed in runs_together(tasks)
+    ]
+
+
+def supports(tasks):
+    runs = runs_together(tasks)
+    files = [f"support_k{shots}_s{seed}.npz" for _, shots, seed in runs]
+    return support_features(*files)
+
+
+def settings_together(tasks):
+    keys = "task", "shots", "seed"
+    return lambda w: [
+        run_settings(config, **dict(zip(keys, run, strict=True)), **dict(w.items()))
+        for run in runs_together(tasks)
+    ]
+
+
+rule train_together:
+    input:
+        tower=rules.backbone.output.text,
+        prompts=rules.tokenize_prompts.output[0],
+        test=class_features("test.npz"),
+        support=supports(config["tasks"]),
+        masks=MASKS if "seg" in config["tasks"] else [],
+    output:
+        model=outputs(config["tasks"], "model.npz"),
+        scores=outputs(config["tasks"], "scores.npz"),
+        history=outputs(config["tasks"], "history.csv"),
+        metrics=outputs(config["tasks"], "metrics.json"),
+    log:
+        f"{LOGS}/train_together/{{experiment}}/{{dataset}}/{{class_name}}.log",
+    benchmark:
+        f"{BENCHMARKS}/train_together/{{experiment}}/{{dataset}}/{{class_name}}.tsv"
+    wildcard_constraints:
+        dataset=f"(?={'|'.join(MASKED)})[^/]+",
+    conda:
+        "../../envs/promptad.yaml"
+    threads: config["threads"]
+    params:
+        settings=settings_together(config["tasks"]),
+        code=code("train.py"),
+    script:
+        "../scripts/train.py"
+
+
+# Classes without masks.
+use rule train_together as train_together_cls with:
+    input:
+        tower=rules.backbone.output.text,
+        prompts=rules.tokenize_prompts.output[0],
+        test=class_features("test.npz"),
+        support=supports(["cls"]),
+    output:
+        model=outputs(["cls"], "model.npz"),
+        scores=outputs(["cls"], "scores.npz"),
+        history=outputs(["cls"], "history.csv"),
+        metrics=outputs(["cls"], "metrics.json"),
+    wildcard_constraints:
+        dataset=f"(?!{'|'.join(MASKED)})[^/]+",
+    params:
+        settings=settings_together(["cls"]),
+        code=code("train.py"),

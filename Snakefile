@@ -22,6 +22,14 @@ include: "workflow/rules/tables.smk"
 include: "workflow/rules/demo_backbone.smk"
 
 
+if config["monitor"]:
+
+    from promptad.monitor import start_monitor
+
+    onstart:
+        start_monitor(os.getpid(), results("monitor"), workflow.cores)
+
+
 rule all:
     default_target: True
     input:

@@ -1,20 +1,23 @@
 import pytest
 import torch
 
-from promptad.devices import check_device
+from promptad.devices import captured, check_device
 from promptad.errors import UserError
+from promptad.transformer import Tower, placed
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def one_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
 
 
+@pytest.mark.usefixtures("one_gpu")
 @pytest.mark.parametrize("device", ["cpu", "cuda", "cuda:0"])
 def test_a_device_that_is_there(device):
     check_device(device)
 
 
+@pytest.mark.usefixtures("one_gpu")
 def test_a_gpu_that_is_absent_is_told():
     with pytest.raises(UserError, match="cuda:1 asked for, torch sees 1 GPUs"):
         check_device("cuda:1")
@@ -24,3 +27,21 @@ def test_without_any_gpu_cuda_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     with pytest.raises(UserError, match="cuda asked for"):
         check_device("cuda")
+
+
+TOWER = Tower({"positional_embedding": torch.zeros(2, 3)}, {})
+
+
+def test_without_a_gpu_work_is_not_captured():
+    work = lambda: 1  # noqa: E731
+    assert captured(work, TOWER) is work
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_a_captured_graph_reads_what_its_inputs_hold_by_then():
+    tower = placed(TOWER, "cuda", "float32")
+    given = torch.ones(3, device="cuda")
+    replay = captured(lambda: 2 * given, tower)
+    assert replay().tolist() == [2, 2, 2]
+    given.fill_(5)
+    assert replay().tolist() == [10, 10, 10]

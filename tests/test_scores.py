@@ -1,9 +1,11 @@
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from helpers import relative_error
-from promptad import scores
+from promptad import metrics, scores
 
 
 def maps(grid, number=3):
@@ -80,3 +82,16 @@ def test_a_patch_of_the_memory_is_at_distance_zero_and_never_below():
     maps = scores.visual_maps(both, both)
     assert maps.min() >= 0
     assert maps.max() < 1e-6
+
+
+@pytest.mark.parametrize("levels", [2, 7, 10**6])
+def test_auroc_of_tensors_is_exactly_that_of_arrays(levels):
+    generator = torch.Generator().manual_seed(levels)
+    drawn = torch.randint(levels, (3, 40, 40), generator=generator) / levels
+    marred = torch.rand(3, 40, 40, generator=generator) < 0.1 + 0.3 * drawn
+    assert scores.auroc(marred, drawn) == metrics.auroc(marred.numpy(), drawn.numpy())
+
+
+@pytest.mark.parametrize("marred", [True, False])
+def test_auroc_of_one_kind_alone_is_nan(marred):
+    assert math.isnan(scores.auroc(torch.full((4,), marred), torch.rand(4)))

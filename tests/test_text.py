@@ -7,6 +7,7 @@ from helpers import relative_error
 from promptad import text
 from promptad.errors import UserError
 from promptad.text import Contexts, TextFeatures
+from promptad.transformer import placed
 
 FIELDS = TextFeatures._fields
 
@@ -146,3 +147,13 @@ def test_anomaly_prompts_are_the_directions_of_the_means():
     directions = text.anomaly_prompts(TextFeatures(normal, manual, learned))
     expected = torch.tensor([[0.6, 0.8], [0.6, 0.8]])
     assert torch.allclose(directions, expected)
+
+
+@torch.no_grad()
+def test_bfloat16_is_near(towers, words):
+    half = placed(towers[1], "cpu", "bfloat16")
+    ours, exact = (text.encode_prompts(t, words, contexts()) for t in (half, towers[1]))
+    for name in FIELDS:
+        features, others = getattr(ours, name), getattr(exact, name)
+        assert features.dtype == torch.float32
+        assert 0 < relative_error(features, others) < 0.05

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from promptad.errors import UserError
-from promptad.transformer import Tower, load_tower, save_tower
+from promptad.transformer import Tower, load_tower, placed, save_tower
 
 TOWER = Tower(
     {"proj": torch.arange(6.0).view(2, 3), "ln.bias": torch.ones(2)}, {"heads": 2}
@@ -50,3 +50,16 @@ def test_a_damaged_configuration_is_told(stored):
 def test_a_missing_tower_is_named(tmp_path):
     with pytest.raises(UserError, match=r"tower\.safetensors"):
         load_tower(tmp_path / "tower.safetensors")
+
+
+def test_only_products_of_blocks_take_the_precision(towers):
+    for tower in towers:
+        half = placed(tower, "cpu", "bfloat16")
+        for name, weight in half.weights.items():
+            block = name.startswith("transformer.") and ".ln_" not in name
+            assert weight.dtype == (torch.bfloat16 if block else torch.float32), name
+
+
+def test_float32_leaves_a_tower_as_it_is(towers):
+    same = placed(towers[0], "cpu", "float32")
+    assert all(w is towers[0].weights[name] for name, w in same.weights.items())

@@ -11,6 +11,7 @@ from scipy.special import erf
 
 from helpers import TINY, perturbed, relative_error
 from promptad.backbone import split_towers
+from promptad.transformer import placed
 from promptad.variants import VARIANTS, Variant
 from promptad.vision import embed, embed_images, memory_blocks, normalise_pixels
 
@@ -210,3 +211,12 @@ def test_pixels_are_normalised_channel_by_channel(towers, pixels):
     normal = normalise_pixels(pixels, towers[0])
     expected = ((pixels / 255 - mean) / std).transpose(0, 3, 1, 2)
     assert np.allclose(normal, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_bfloat16_is_near(towers, pixels, name):
+    half = placed(towers[0], "cpu", "bfloat16")
+    ours, exact = (embed_images(t, pixels, VARIANTS[name]) for t in (half, towers[0]))
+    for kind, features in exact.items():
+        assert ours[kind].dtype == np.float32
+        assert 0 < relative_error(ours[kind], features) < 0.05

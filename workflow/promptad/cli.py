@@ -32,6 +32,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_demo_data(commands)
     _add_expand(commands)
+    _add_monitor(commands)
     return parser
 
 
@@ -121,6 +122,25 @@ def _expand(arguments: argparse.Namespace) -> None:
     from promptad.compact import write_checkpoint
 
     write_checkpoint(arguments.compact, arguments.checkpoint)
+
+
+def _add_monitor(commands) -> None:
+    monitor = commands.add_parser(
+        "monitor", help="sample cores and memory of a process and all it starts"
+    )
+    monitor.set_defaults(run=_monitor)
+    monitor.add_argument("pid", type=_positive, help="of the process, say Snakemake's")
+    monitor.add_argument("--out", required=True, type=Path, help="folder to write to")
+    monitor.add_argument("--cores", type=_positive, help="budget to draw in the plot")
+
+
+def _monitor(arguments: argparse.Namespace) -> None:
+    from promptad.monitor import watch
+
+    watch(arguments.pid, arguments.out)
+    from promptad.timeline import summarise  # heavy, and only needed now
+
+    summarise(arguments.out, arguments.cores)
 
 
 if __name__ == "__main__":

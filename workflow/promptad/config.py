@@ -189,6 +189,11 @@ def _with_defaults(schema: Mapping | bool | None, value: Mapping) -> dict:
 
 
 def _check_meaning(config: Mapping) -> None:
+    if config["gpus"] and config["device"] != "cuda":
+        raise UserError(
+            f"config: gpus: needs `device: cuda`, not {config['device']}; each job "
+            "sees the GPU of its slot alone"
+        )
     for name, experiment in config["experiments"].items():
         try:
             parse_variant(experiment["variant"])

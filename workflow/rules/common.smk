@@ -74,6 +74,11 @@ try:
 except UserError as error:
     raise WorkflowError(str(error))
 
+# Jobs that use the GPU ask for one; locally no more run at once than there are slots.
+GPU = int(config["device"] != "cpu")
+if config["gpus"] and "gpu" not in workflow.global_resources:
+    workflow.register_resource("gpu", len(config["gpus"]) * config["jobs_per_gpu"])
+
 RUNS = planned_runs()
 VARIANTS = {
     name: parse_variant(experiment["variant"])

@@ -33,6 +33,8 @@ rule embed_test:
     conda:
         "../../envs/promptad.yaml"
     threads: config["threads"]
+    resources:
+        gpu=GPU,
     params:
         variant=lambda w: VARIANT_FIELDS[w.variant],
         device=config["device"],
@@ -54,6 +56,8 @@ rule embed_support:
     conda:
         "../../envs/promptad.yaml"
     threads: config["threads"]
+    resources:
+        gpu=GPU,
     params:
         variant=lambda w: VARIANT_FIELDS[w.variant],
         device=config["device"],

@@ -19,6 +19,8 @@ rule train_cls:
     conda:
         "../../envs/promptad.yaml"
     threads: config["threads"]
+    resources:
+        gpu=GPU,
     params:
         settings=settings_of("cls"),
         code=code("train.py"),

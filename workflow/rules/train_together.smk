@@ -58,6 +58,8 @@ rule train_together:
     conda:
         "../../envs/promptad.yaml"
     threads: config["threads"]
+    resources:
+        gpu=GPU,
     params:
         settings=settings_together(config["tasks"]),
         code=code("train.py"),

@@ -2,11 +2,15 @@
 
 from promptad import features, provenance, storage
 from promptad.devices import check_device
+from promptad.gpus import gpu_slot
 from promptad.jobs import job
 from promptad.transformer import load_tower, placed
 from promptad.variants import Variant
 
-with job(snakemake.log[0], snakemake.threads, torch=True):
+with (
+    job(snakemake.log[0], snakemake.threads, torch=True),
+    gpu_slot(snakemake.config),
+):
     fields, device = snakemake.params.variant, snakemake.params.device
     check_device(device)
     tower = load_tower(snakemake.input.tower)

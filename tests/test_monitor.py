@@ -57,6 +57,8 @@ def test_jobs_are_named_by_their_logs(watched):
     timeline = pd.read_csv(watched / "timeline.csv")
     assert tuple(timeline.columns) == monitor.COLUMNS
     assert {"all", "snakemake", "train_cls/a", "train_cls/b"} <= set(timeline["job"])
+    named = timeline[timeline["job"].str.startswith("train_cls/")]
+    assert len(named) > 4
     assert (timeline.groupby("job")["memory_mb"].max().loc["all"]) > 5
 
 
@@ -66,7 +68,7 @@ def test_the_plot_is_drawn(watched):
 
 def test_processes_that_ended_are_counted():
     busy = [sys.executable, "-c", BUSY.format(0.2)]
-    before = monitor.measure(psutil.Process(), {})["all"].cpu
+    before = monitor.measure(psutil.Process())["all"].cpu
     for _ in range(3):
         subprocess.run(busy, check=True)
-    assert monitor.measure(psutil.Process(), {})["all"].cpu - before >= 0.57
+    assert monitor.measure(psutil.Process())["all"].cpu - before >= 0.57

@@ -2,11 +2,13 @@
 
 import atexit
 import csv
+import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +17,7 @@ from typing import NamedTuple
 import psutil
 
 INTERVAL = 0.25  # seconds between samples
-ALL, OWN = "all", "snakemake"
+ALL, OWN, STARTING = "all", "snakemake", "starting"
 COLUMNS = "seconds", "job", "cores", "memory_mb"
 
 
@@ -61,13 +63,14 @@ def watch(pid: int, folder: str | Path) -> None:
 
 def _samples(pid: int, stopped: threading.Event) -> Iterator[list[tuple]]:
     """Rows of each sample, the first of which only tells where the others start."""
-    root, labels, before = psutil.Process(pid), {}, {}
+    root, names, before = psutil.Process(pid), {}, {}
     start = last = time.monotonic()
     while root.is_running():
         with suppress(psutil.NoSuchProcess):
-            usage, now = measure(root, labels), time.monotonic()
+            usage, now = measure(root), time.monotonic()
+            _name_jobs(root, names)
             if before:
-                yield _rows(usage, before, now - start, now - last)
+                yield _rows(usage, before, names, now - start, now - last)
             before, last = usage, now
         if stopped.is_set():
             return
@@ -75,34 +78,44 @@ def _samples(pid: int, stopped: threading.Event) -> Iterator[list[tuple]]:
 
 
 def _rows(
-    usage: dict[str, Usage], before: dict[str, Usage], time: float, step: float
+    usage: dict[int | str, Usage],
+    before: dict[int | str, Usage],
+    names: dict[int, str],
+    time: float,
+    step: float,
 ) -> list[tuple]:
     """What was used since the last sample. The kernel counts CPU seconds, those of
     ended processes too, so nothing between two samples is lost."""
-    rows = []
-    for name, used in usage.items():
-        spent = used.cpu - before.get(name, Usage(0, 0)).cpu
-        cores = round(max(spent, 0) / step, 3)
-        rows.append((round(time, 3), name, cores, round(used.memory / 2**20, 1)))
-    return rows
+    rows = defaultdict(lambda: Usage(0, 0))
+    for key, used in usage.items():
+        spent = max(0, used.cpu - before.get(key, Usage(0, 0)).cpu)
+        name = names.get(key, STARTING) if isinstance(key, int) else key
+        rows[name] += Usage(spent / step, used.memory)
+    return [
+        (round(time, 3), name, round(row.cpu, 3), round(row.memory / 2**20, 1))
+        for name, row in rows.items()
+    ]
 
 
-def measure(root: psutil.Process, labels: dict[int, str]) -> dict[str, Usage]:
-    """Usage of each job below a process, of the process itself, and of all.
-
-    labels: names of the jobs seen so far, by process; filled here.
-    """
-    jobs = {}
-    for child in root.children():
-        if child.pid != psutil.Process().pid:
-            tree = [child, *_descendants(child)]
-            name = labels.get(child.pid) or _label(tree)
-            if name:
-                labels[child.pid] = name
-            jobs[name or f"process {child.pid}"] = _total(tree)
+def measure(root: psutil.Process) -> dict[int | str, Usage]:
+    """Usage of each job below a process, by its process, of the process itself
+    (`snakemake`), and of `all`."""
+    jobs = {child.pid: _total([child, *_descendants(child)]) for child in _jobs(root)}
     own = _total([root], ended=False)
-    ended = Usage(_ended(root), 0)
-    return jobs | {OWN: own, ALL: sum(jobs.values(), own + ended)}
+    return jobs | {OWN: own, ALL: sum(jobs.values(), own + Usage(_ended(root), 0))}
+
+
+def _jobs(root: psutil.Process) -> list[psutil.Process]:
+    return [child for child in root.children() if child.pid != os.getpid()]
+
+
+def _name_jobs(root: psutil.Process, names: dict[int, str]) -> None:
+    """Name each job by the log file that its process writes, below `logs`."""
+    for job in _jobs(root):
+        if job.pid in names:
+            continue
+        for log in _logs([job, *_descendants(job)]):
+            names[job.pid] = log
 
 
 def _descendants(process: psutil.Process) -> list[psutil.Process]:
@@ -128,13 +141,13 @@ def _ended(process: psutil.Process) -> float:
     return times.children_user + times.children_system
 
 
-def _label(tree: list[psutil.Process]) -> str | None:
-    """A job's name: the log file that its process writes, below `logs`."""
-    for process in tree:
+def _logs(processes: list[psutil.Process]) -> list[str]:
+    """Names of the log files that processes hold open."""
+    logs = []
+    for process in processes:
         with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-            for file in process.open_files():
-                parts = Path(file.path).parts
-                if file.path.endswith(".log") and "logs" in parts:
-                    below = parts[parts.index("logs") + 1 :]
-                    return "/".join(below).removesuffix(".log")
-    return None
+            parts = [
+                Path(file.path).with_suffix("").parts for file in process.open_files()
+            ]
+            logs += ["/".join(p[p.index("logs") + 1 :]) for p in parts if "logs" in p]
+    return logs

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from promptad.monitor import ALL
+from promptad.monitor import ALL, OWN, STARTING
 
 BINS = 400  # of the plot
 
@@ -42,34 +42,41 @@ def draw(timeline: pd.DataFrame, path: str | Path, cores: int | None) -> None:
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(2, 1, sharex=True, figsize=(9, 5), layout="constrained")
-    for axis, column, unit in zip(
-        axes, ("cores", "memory_mb"), ("cores", "memory, GB"), strict=True
-    ):
-        stacked = _by_rule(timeline, column) / (1024 if column == "memory_mb" else 1)
-        axis.stackplot(stacked.index, stacked.T, labels=stacked.columns, lw=0)
-        axis.set_ylabel(unit)
-        axis.set_ylim(bottom=0)
+    panels = ("cores", "cores", 1), ("memory_mb", "memory, GB", 1024)
+    for axis, (column, label, unit) in zip(axes, panels, strict=True):
+        table = _by_rule(timeline, column) / unit
+        axis.stackplot(
+            table.index, table.T, labels=table.columns, colors=_colours(table), lw=0
+        )
+        axis.set_ylabel(label)
         axis.spines[["top", "right"]].set_visible(False)
     if cores:
         axes[0].axhline(cores, color="black", lw=0.8, ls="--", label="--cores")
-    axes[0].legend(fontsize=8, ncols=4, loc="upper right")
+    for axis in axes:
+        axis.set_ylim(bottom=0)
+    figure.legend(*axes[0].get_legend_handles_labels(), fontsize=8, loc="outside right")
     axes[1].set_xlabel("seconds")
     figure.savefig(path)
     plt.close(figure)
 
 
+def _colours(table: pd.DataFrame) -> list:
+    """Greys for what is no job yet, then one colour for each rule."""
+    from matplotlib import colormaps
+
+    colours = [*colormaps["tab20"].colors[::2], *colormaps["tab20"].colors[1::2]]
+    greys = {OWN: "0.45", STARTING: "0.8"}
+    return [greys.get(rule) or colours.pop(0) for rule in table]
+
+
 def _by_rule(timeline: pd.DataFrame, column: str) -> pd.DataFrame:
     """Sums of all jobs of a rule, means over at most BINS stretches of time."""
     jobs = timeline[timeline["job"] != ALL]
-    rule = (
-        jobs["job"]
-        .str.split("/")
-        .str[0]
-        .str.replace(r"process \d+", "start", regex=True)
-    )
-    table = jobs.assign(rule=rule).pivot_table(
+    table = jobs.assign(rule=jobs["job"].str.split("/").str[0]).pivot_table(
         column, "seconds", "rule", aggfunc="sum", fill_value=0, sort=False
     )
+    first = [rule for rule in (OWN, STARTING) if rule in table]
+    table = table[[*first, *(rule for rule in table if rule not in first)]]
     stretch = -(-len(table) // BINS)
     group = [i // stretch for i in range(len(table))]
     return table.groupby(group).mean().set_axis(table.index[::stretch])

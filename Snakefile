@@ -18,6 +18,7 @@ include: "workflow/rules/data.smk"
 include: "workflow/rules/features.smk"
 include: f"workflow/rules/{'train_together' if config['train_together'] else 'train'}.smk"
 include: "workflow/rules/panels.smk"
+include: "workflow/rules/predict.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/demo_backbone.smk"
 
@@ -35,3 +36,4 @@ rule all:
     input:
         TABLES,
         PANELS,
+        PREDICTIONS,

@@ -3,7 +3,9 @@
 import sys
 
 import pytest
+import yaml
 
+from helpers import write_class
 from promptad import cli, demo
 
 
@@ -59,3 +61,23 @@ def test_numbers_are_at_least_one(monkeypatch, capsys, value):
     with pytest.raises(SystemExit):
         run(monkeypatch, "train", "cls", *place, "--shots", value)
     assert f"'{value}' is not a number of at least 1" in capsys.readouterr().err
+
+
+def test_checked_data_gives_its_configuration(monkeypatch, tmp_path, capsys):
+    write_class(tmp_path / "parts", "nut")
+    run(monkeypatch, "check-data", tmp_path / "parts")
+    output = capsys.readouterr()
+    options = {"parts": {"layout": "folder", "root": str(tmp_path / "parts")}}
+    assert yaml.safe_load(output.out) == {"datasets": options}
+    assert "nut: 4 good to learn from" in output.err
+
+
+def test_wrong_data_is_told_and_ends_in_an_error(monkeypatch, tmp_path, capsys):
+    folder = write_class(tmp_path / "parts", "nut")
+    (folder / "test/good/000.png").write_bytes(b"")
+    with pytest.raises(SystemExit, match="1"):
+        run(monkeypatch, "check-data", tmp_path / "parts")
+    output = capsys.readouterr()
+    assert "problem: " in output.err
+    assert output.err.endswith("parts: 1 problems\n")
+    assert "datasets:" in output.out

@@ -29,6 +29,12 @@ def test_without_any_gpu_cuda_is_refused(monkeypatch):
         check_device("cuda")
 
 
+@pytest.mark.parametrize("device", ["tpu", "cuda:x", "CPU", ""])
+def test_what_is_no_device_is_told(device):
+    with pytest.raises(UserError, match=f"'{device}' is neither cpu nor cuda"):
+        check_device(device)
+
+
 TOWER = Tower({"positional_embedding": torch.zeros(2, 3)}, {})
 
 

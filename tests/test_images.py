@@ -293,3 +293,14 @@ def test_32_bit_pixels_are_refused(tmp_path, dtype):
     Image.fromarray(np.zeros((4, 4), dtype)).save(path)
     with pytest.raises(UserError, match=r"deep\.tif: has 32-bit pixels"):
         images.read_image(path)
+
+
+def test_a_written_image_comes_back(tmp_path):
+    images.write_image(tmp_path / "below/a.png", COLOUR)
+    assert np.array_equal(images.read_image(tmp_path / "below/a.png"), COLOUR)
+
+
+def test_written_floats_keep_their_bits(tmp_path):
+    array = np.random.default_rng(0).normal(size=(6, 9)).astype(np.float32)
+    images.write_image(tmp_path / "a.tiff", array)
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "a.tiff")), array)

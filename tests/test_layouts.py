@@ -5,7 +5,7 @@ from PIL import Image
 
 from helpers import write_class
 from promptad.errors import UserError
-from promptad.layouts import list_class, list_classes
+from promptad.layouts import find_images, list_class, list_classes
 
 
 def draw(path):
@@ -177,3 +177,35 @@ def test_visa_download_with_another_table_is_named(tmp_path):
     (tmp_path / "split_csv/1cls.csv").write_text("class,split\nnut,train\n")
     with pytest.raises(UserError, match=r"1cls\.csv: has no column `object`"):
         list_class("visa", tmp_path, "nut")
+
+
+@pytest.fixture
+def belt(tmp_path):
+    """Images of two days, and what is none."""
+    for name in ("belt/mon/b.png", "belt/mon/a.JPG", "belt/tue/a.png"):
+        draw(tmp_path / name)
+    (tmp_path / "belt/tue/notes.txt").write_text("-")
+    (tmp_path / "belt/tue/.b.png").write_text("-")
+    return tmp_path / "belt"
+
+
+def test_images_of_a_folder_are_named_from_there(belt):
+    found = find_images([belt])
+    assert list(found) == ["mon/a.JPG", "mon/b.png", "tue/a.png"]
+    assert all(path == belt / name for name, path in found.items())
+
+
+def test_images_of_several_folders_and_files_have_names_of_their_own(belt):
+    found = find_images([belt / "tue/a.png", belt / "mon", belt / "mon/a.JPG"])
+    assert list(found) == ["mon/a.JPG", "mon/b.png", "tue/a.png"]
+
+
+def test_a_single_file_has_its_own_name_whatever_it_is(belt):
+    assert list(find_images([belt / "tue/notes.txt"])) == ["notes.txt"]
+    assert list(find_images([belt / "tue/gone.png"])) == ["gone.png"]
+
+
+def test_a_folder_without_images_is_named(belt):
+    (belt / "wed").mkdir()
+    with pytest.raises(UserError, match=f"{belt / 'wed'}: holds no image"):
+        find_images([belt / "mon", belt / "wed"])

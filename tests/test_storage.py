@@ -44,6 +44,10 @@ def test_settings_are_stored_beside_the_arrays(artefact):
     assert json.loads(str(stored)) == SETTINGS
 
 
+def test_settings_come_back(artefact):
+    assert storage.read_settings(artefact) == SETTINGS
+
+
 def test_nothing_is_pickled(tmp_path):
     with pytest.raises(ValueError, match="allow_pickle"):
         storage.write_npz(tmp_path / "a.npz", {"x": np.array([{}])}, {})

@@ -3,6 +3,7 @@
 import argparse
 import json
 import shutil
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from promptad.storage import write_json, write_text
 from promptad.threads import limit_threads, limit_torch_threads
 
 GENERAL = ("resolution", "threads", "device")
+THREADS = 2
 SCHEDULE = ("epochs", "eval_every")
 
 
@@ -33,6 +35,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_demo_data(commands)
     _add_expand(commands)
     _add_monitor(commands)
+    _add_check_data(commands)
+    _add_predict(commands)
+    _add_export(commands)
     return parser
 
 
@@ -141,6 +146,87 @@ def _monitor(arguments: argparse.Namespace) -> None:
     from promptad.timeline import summarise  # heavy, and only needed now
 
     summarise(arguments.out, arguments.cores)
+
+
+def _add_check_data(commands) -> None:
+    check = commands.add_parser(
+        "check-data",
+        help="read every image of a data folder, say what is there and what is wrong, "
+        "and write the configuration that fits to standard output",
+    )
+    check.set_defaults(run=_check_data)
+    check.add_argument("folder", type=Path, help="it holds a folder for each class")
+    check.add_argument("--threads", type=_positive, default=THREADS)
+
+
+def _check_data(arguments: argparse.Namespace) -> None:
+    from promptad.data_check import check_data
+
+    limit_threads(arguments.threads)
+    checked = check_data(arguments.folder, arguments.threads)
+    print("\n".join(checked.classes), file=sys.stderr)
+    for problem in checked.problems:
+        print(f"problem: {problem}", file=sys.stderr)
+    if checked.options:
+        print(yaml.safe_dump(checked.options, sort_keys=False), end="")
+    if checked.problems:
+        raise UserError(f"{arguments.folder}: {len(checked.problems)} problems")
+
+
+def _add_predict(commands) -> None:
+    predict = commands.add_parser("predict", help="score new images with a trained run")
+    predict.set_defaults(run=_predict)
+    predict.add_argument("images", nargs="+", type=Path, help="image files or folders")
+    predict.add_argument("--out", required=True, type=Path, help="folder to write")
+    _add_run(predict)
+
+
+def _predict(arguments: argparse.Namespace) -> None:
+    limit_torch_threads(arguments.threads)
+    from promptad import predicting
+    from promptad.layouts import find_images
+
+    if (arguments.out / predicting.TABLE).exists():
+        raise UserError(f"--out: {arguments.out} holds scores already; name another")
+    detector = predicting.open_detector(arguments.run_path, arguments.device)
+    images = find_images(arguments.images)
+    counts = predicting.predict(detector, images, arguments.out, arguments.threads)
+    print(f"{counts.anomalous} of {len(images)} images are anomalous: {arguments.out}")
+    if counts.failed:
+        raise UserError(f"{counts.failed} of {len(images)} images could not be read")
+
+
+def _add_export(commands) -> None:
+    export = commands.add_parser(
+        "export", help="write a trained run as one file that promptad predict takes"
+    )
+    export.set_defaults(run=_export)
+    export.add_argument(
+        "--out", required=True, type=Path, help="file to write, .safetensors"
+    )
+    _add_run(export)
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    limit_torch_threads(arguments.threads)
+    from promptad.detector import save_detector
+    from promptad.trained import run_detector
+
+    detector = run_detector(arguments.run_path, arguments.device)
+    save_detector(arguments.out, detector)
+
+
+def _add_run(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--run",
+        required=True,
+        dest="run_path",
+        type=Path,
+        help="RESULTS/runs/EXPERIMENT/DATASET/CLASS/kSHOTS/sSEED/TASK, or, to predict, "
+        "an exported file",
+    )
+    command.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+    command.add_argument("--threads", type=_positive, default=THREADS)
 
 
 if __name__ == "__main__":

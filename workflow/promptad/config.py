@@ -19,6 +19,7 @@ from promptad.variants import parse_variant, variant_name
 
 SCHEMAS = Path(__file__).parents[1] / "schemas"
 SCHEMA = SCHEMAS / "config.schema.yaml"
+PROMPTS = Path(__file__).parents[2] / "config/prompts"
 TRAINING_KEYS = ("epochs", "eval_every", "training")
 
 

@@ -1,5 +1,6 @@
 """The device that a job computes on."""
 
+import re
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -13,7 +14,9 @@ WARM_UP = 3  # runs before a capture, in which libraries choose their kernels
 
 
 def check_device(device: str) -> None:
-    """Raise UserError if torch does not see the GPU that `device` names."""
+    """Raise UserError if `device` is none, or a GPU that torch does not see."""
+    if not re.fullmatch("cpu|cuda(:[0-9]+)?", device):
+        raise UserError(f"device: {device!r} is neither cpu nor cuda or cuda:N")
     name, _, index = device.partition(":")
     if name == "cuda" and int(index or 0) >= torch.cuda.device_count():
         raise UserError(

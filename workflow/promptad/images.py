@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 
 from promptad.errors import UserError
 from promptad.layouts import Sample
+from promptad.storage import atomic
 
 SIXTEEN_BIT = ("I;16", "I;16B", "I;16L")
 THIRTY_TWO_BIT = ("I", "F")
@@ -53,6 +54,11 @@ def load_masks(
 def _load_mask(sample: Sample, resolution: int) -> np.ndarray:
     if sample.label == 0:
         return np.zeros((resolution, resolution), np.uint8)
+    return resize_mask(defect_mask(sample), resolution)
+
+
+def defect_mask(sample: Sample) -> np.ndarray:
+    """The mask of a defect image, bool [H, W]; UserError if it has none that fits."""
     if sample.mask is None:
         raise UserError(
             f"{sample.path}: defect image without a mask; add its mask under "
@@ -64,7 +70,7 @@ def _load_mask(sample: Sample, resolution: int) -> np.ndarray:
             f"{sample.mask}: mask is {mask.shape[1]}x{mask.shape[0]} pixels, its image "
             f"{expected[1]}x{expected[0]}; give the mask the size of the image"
         )
-    return resize_mask(mask, resolution)
+    return mask
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -112,6 +118,15 @@ def resize_mask(mask: np.ndarray, resolution: int) -> np.ndarray:
     """Nearest-neighbour resize of a bool mask [H, W] to uint8 [resolution]*2."""
     shape = (resolution, resolution)
     return cv2.resize(mask.astype(np.uint8), shape, interpolation=cv2.INTER_NEAREST)
+
+
+def write_image(path: Path, array: np.ndarray) -> None:
+    """Write uint8 [H, W, 3] RGB, or float32 [H, W] (.tiff), atomically."""
+    if array.ndim == 3:
+        array = cv2.cvtColor(array, cv2.COLOR_RGB2BGR)
+    _, encoded = cv2.imencode(path.suffix, array)
+    with atomic(path) as temporary:
+        temporary.write_bytes(encoded)
 
 
 def _decoded(path: Path) -> Image.Image:

@@ -1,6 +1,8 @@
 """Where the images of a class lie, for each supported data set layout."""
 
 import csv
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,15 +46,37 @@ def list_class(layout: str, root: str | Path, name: str) -> ClassFiles:
     CLASS/ground_truth/*; `visa` is that (as prepared for the 1-class protocol, also
     below a folder `1cls`) or the original download with its split_csv/1cls.csv.
 
-    Raises UserError if there is no such class, no good training image, or no test
-    image of either kind.
+    Raises UserError if there is no such class, or `lacks` finds something.
     """
+    files = find_class(layout, root, name)
+    for lack in lacks(files, data_root(layout, root) / name):
+        raise UserError(lack)
+    return files
+
+
+def find_class(layout: str, root: str | Path, name: str) -> ClassFiles:
+    """The images of a class, however few; UserError if there is no such class."""
     root = data_root(layout, root)
     if _is_visa_download(layout, root):
-        files = _visa_download(root, name)
-    else:
-        files = _folders(root, name)
-    return _checked(files, root / name)
+        return _visa_download(root, name)
+    return _folders(root, name)
+
+
+def lacks(files: ClassFiles, folder: Path) -> list[str]:
+    """What a class in `folder` lacks to be trained and evaluated, and the remedy."""
+    found, kinds = [], {sample.label for sample in files.test}
+    if not files.train:
+        found.append(
+            f"{folder / 'train' / GOOD}: no good training image "
+            f"({', '.join(sorted(SUFFIXES))}); add some or leave the class out"
+        )
+    for label, kind in enumerate(("good", "defect")):
+        if label not in kinds:
+            found.append(
+                f"{folder / 'test'}: no {kind} test image, AUROC needs good and "
+                "defect ones; add some or leave the class out"
+            )
+    return found
 
 
 def list_classes(layout: str, root: str | Path) -> list[str]:
@@ -82,7 +106,7 @@ def _folders(root: Path, name: str) -> ClassFiles:
         raise _no_class(root, name)
     train = [_sample(path, 0, None) for path in image_files(folder / "train" / GOOD)]
     test = []
-    for kind in _subfolders(folder / "test"):
+    for kind in subfolders(folder / "test"):
         masks = _masks_by_stem(folder / "ground_truth" / kind.name)
         label = int(kind.name != GOOD)
         test += [_sample(p, label, _mask_of(p, masks)) for p in image_files(kind)]
@@ -105,14 +129,38 @@ def image_files(folder: Path) -> list[Path]:
     """Image files directly in `folder`, sorted by name; none if it does not exist."""
     if not folder.is_dir():
         return []
-    return sorted(p for p in folder.iterdir() if _is_image(p))
+    return sorted(p for p in folder.iterdir() if is_image(p))
 
 
-def _is_image(path: Path) -> bool:
+def find_images(paths: Sequence[str | Path]) -> dict[str, Path]:
+    """Image files given by path, and those in given folders at any depth, sorted.
+
+    Their names are relative to the deepest folder that holds all that was given. A
+    file that is not there is listed too. Raises UserError for a folder without
+    images.
+    """
+    given = [Path(path).absolute() for path in paths]
+    base = os.path.commonpath([p if p.is_dir() else p.parent for p in given])
+    found = {file for path in given for file in _images_below(path)}
+    return {path.relative_to(base).as_posix(): path for path in sorted(found)}
+
+
+def _images_below(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    found = [file for file in path.rglob("*") if is_image(file)]
+    if not found:
+        raise UserError(f"{path}: holds no image ({', '.join(sorted(SUFFIXES))})")
+    return found
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file is taken for an image, by its name."""
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
-def _subfolders(folder: Path) -> list[Path]:
+def subfolders(folder: Path) -> list[Path]:
+    """Folders directly in `folder`, sorted; none if it does not exist."""
     if not folder.is_dir():
         return []
     return sorted(path for path in folder.iterdir() if path.is_dir())
@@ -145,24 +193,8 @@ def _split_rows(root: Path) -> list[dict]:
 
 
 def _no_class(root: Path, name: str) -> UserError:
-    found = ", ".join(path.name for path in _subfolders(root)) or "nothing"
+    found = ", ".join(path.name for path in subfolders(root)) or "nothing"
     return UserError(
         f"{root / name}: no such class folder; {root} holds {found}: "
         "mend `root` or `classes` of the data set"
     )
-
-
-def _checked(files: ClassFiles, folder: Path) -> ClassFiles:
-    kinds = {sample.label for sample in files.test}
-    if not files.train:
-        raise UserError(
-            f"{folder / 'train' / GOOD}: no good training image "
-            f"({', '.join(sorted(SUFFIXES))}); add some or leave the class out"
-        )
-    if kinds != {0, 1}:
-        missing = "good" if 0 not in kinds else "defect"
-        raise UserError(
-            f"{folder / 'test'}: no {missing} test image, AUROC needs good and "
-            "defect ones; add some or leave the class out"
-        )
-    return files

@@ -5,8 +5,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from promptad.images import write_image
 from promptad.maps import full_maps
-from promptad.storage import atomic, read_npz
+from promptad.storage import read_npz
 
 PERCENTILES = (1, 99.5)
 OPACITY = 0.5
@@ -52,9 +53,7 @@ def write_panels(
     for index, name in enumerate(test["names"]):
         mask = None if masks is None else masks[index]
         panel = draw_panel(test["images"][index], heat[index], mask)
-        with atomic(Path(folder, _file_name(name))) as temporary:
-            _, encoded = cv2.imencode(".png", cv2.cvtColor(panel, cv2.COLOR_RGB2BGR))
-            temporary.write_bytes(encoded)
+        write_image(Path(folder, png_name(name.replace("/", "_"))), panel)
 
 
 def draw_panel(
@@ -64,17 +63,20 @@ def draw_panel(
 
     image: uint8 [S, S, 3] RGB. heat: [R, R] in 0..1. mask: [R, R], 1 is defect.
     """
-    size = heat.shape[::-1]
-    image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    colours = cv2.applyColorMap((heat * 255).astype(np.uint8), cv2.COLORMAP_JET)
-    colours = cv2.cvtColor(colours, cv2.COLOR_BGR2RGB)
-    overlay = cv2.addWeighted(image, 1 - OPACITY, colours, OPACITY, 0)
-    tiles = [image, overlay]
+    image = cv2.resize(image, heat.shape[::-1], interpolation=cv2.INTER_AREA)
+    tiles = [image, overlay(image, heat)]
     if mask is not None:
         tiles.insert(1, np.repeat(mask[..., None] * np.uint8(255), 3, axis=2))
     return np.hstack(tiles)
 
 
-def _file_name(name: str) -> str:
-    flat = name.replace("/", "_")
-    return flat if flat.endswith(".png") else f"{flat}.png"
+def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """Heat [H, W] in 0..1 as colours, blue to red, over an image uint8 [H, W, 3]."""
+    colours = cv2.applyColorMap((heat * 255).astype(np.uint8), cv2.COLORMAP_JET)
+    colours = cv2.cvtColor(colours, cv2.COLOR_BGR2RGB)
+    return cv2.addWeighted(image, 1 - OPACITY, colours, OPACITY, 0)
+
+
+def png_name(name: str) -> str:
+    """Name of the picture drawn of image `name`."""
+    return name if name.endswith(".png") else f"{name}.png"

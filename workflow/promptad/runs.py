@@ -10,11 +10,10 @@ import torch
 from promptad import metrics, provenance, storage, training
 from promptad.devices import check_device
 from promptad.maps import full_maps
+from promptad.scores import TRAINED_ON
 from promptad.text import Contexts, embed_words
 from promptad.training import Run, Training
 from promptad.transformer import Tower, load_tower, placed, tower_device
-
-TRAINED_ON = {"cls": "global", "seg": "patch"}
 
 
 def run_from_files(

@@ -5,6 +5,9 @@ from torch import Tensor
 
 from promptad.maps import bilinear_matrix
 
+# The image features that prompts are learned from and compared with.
+TRAINED_ON = {"cls": "global", "seg": "patch"}
+
 
 def textual_scores(features: Tensor, prompts: Tensor, temperature: float) -> Tensor:
     """Probability of the abnormal prompt for [..., D] features, [...]."""

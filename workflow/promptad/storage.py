@@ -79,6 +79,11 @@ def read_npz(path: str | Path, *names: str) -> dict[str, np.ndarray]:
         raise damaged(path, error) from error
 
 
+def read_settings(path: str | Path) -> dict:
+    """The settings that made an artefact of `write_npz`."""
+    return json.loads(str(read_npz(path, SETTINGS)[SETTINGS]))
+
+
 def file_digest(path: str | Path) -> str:
     """SHA-256 of a file's content, in hexadecimal."""
     with open(path, "rb") as file:

@@ -32,22 +32,40 @@ class Tower(NamedTuple):
 
 
 def save_tower(path: str | Path, tower: Tower, settings: Mapping) -> None:
-    """Write a tower and the settings that made it to one safetensors file, atomically.
-
-    Both lie in one metadata entry, since the order of several is not fixed.
-    """
-    tensors = {name: t.detach().contiguous() for name, t in tower.weights.items()}
-    described = json.dumps({"config": tower.config, SETTINGS: settings}, sort_keys=True)
-    with atomic(path) as temporary:
-        save_file(tensors, temporary, {METADATA: described})
+    """Write a tower and the settings that made it to one safetensors file."""
+    described = {"config": tower.config, SETTINGS: settings}
+    save_tensors(path, tower.weights, described)
 
 
 def load_tower(path: str | Path) -> Tower:
     """Memory-map a tower; UserError if the file is missing or damaged."""
+    weights, described = load_tensors(path, "config")
+    return Tower(weights, described["config"])
+
+
+def save_tensors(
+    path: str | Path, tensors: Mapping[str, Tensor], described: Mapping
+) -> None:
+    """Write tensors and what describes them to one safetensors file, atomically.
+
+    The description lies in one metadata entry, since the order of several is not
+    fixed.
+    """
+    kept = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    with atomic(path) as temporary:
+        save_file(kept, temporary, {METADATA: json.dumps(described, sort_keys=True)})
+
+
+def load_tensors(path: str | Path, entry: str) -> tuple[dict[str, Tensor], dict]:
+    """What `save_tensors` wrote, memory-mapped.
+
+    Raises UserError if the file is missing, damaged, or not described by `entry`.
+    """
     try:
         with safe_open(path, "pt") as file:
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return Tower(weights, json.loads(file.metadata()[METADATA])["config"])
+            described = json.loads(file.metadata()[METADATA])
+            described[entry]
+            return {name: file.get_tensor(name) for name in file.keys()}, described  # noqa: SIM118
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise damaged(path, error) from error
 

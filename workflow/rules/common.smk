@@ -1,5 +1,6 @@
 """The configuration, the runs it asks for, and where their files lie."""
 
+import difflib
 import os
 import sys
 
@@ -14,9 +15,12 @@ from promptad.config import (
     run_settings,
 )
 from promptad.errors import UserError
+from promptad.layouts import find_images
 from promptad.sources import code_digest
 from promptad.support import draw_support
 from promptad.variants import parse_variant, variant_name
+
+RUN_KEYS = "task", "experiment", "dataset", "class_name", "shots", "seed"
 
 
 def results(path):
@@ -34,7 +38,7 @@ def support_samples(dataset, class_name, shots, seed):
 
 
 def planned_runs():
-    """(task, experiment, dataset, class, shots, seed) of every training."""
+    """RUN_KEYS of every training."""
     return [
         (task, experiment, dataset, class_name, shots, seed)
         for (dataset, class_name), files in FILES.items()
@@ -98,6 +102,7 @@ wildcard_constraints:
     dataset="[^/]+",
     class_name="[^/]+",
     experiment="[^/]+",
+    prediction="[^/]+",
     variant="[^/]+",
     shots="[0-9]+",
     seed="[0-9]+",
@@ -153,5 +158,4 @@ def panel_masks(wildcards):
 
 def run_files(pattern):
     """Paths made from `pattern` for all runs."""
-    keys = "task", "experiment", "dataset", "class_name", "shots", "seed"
-    return [pattern.format(**dict(zip(keys, run, strict=True))) for run in RUNS]
+    return [pattern.format(**dict(zip(RUN_KEYS, run, strict=True))) for run in RUNS]

@@ -1,0 +1,164 @@
+"""Trained runs on new images: in place, exported, and as a rule."""
+
+import csv
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from promptad.detector import load_detector, score, see
+from promptad.layouts import list_class
+from promptad.trained import run_detector
+from workflow.conftest import Project
+
+RUN = "results/runs/original/own/bolt/k{shots}/s111/{task}"
+TEST_IMAGES = "results/cache/own/bolt/test_px32.npz"
+
+
+@pytest.fixture
+def copied(finished, tmp_path) -> Project:
+    """A copy of the finished project that a test may change."""
+    shutil.copytree(finished.folder, tmp_path, dirs_exist_ok=True)
+    return Project(tmp_path)
+
+
+def table(folder):
+    """Rows of a prediction by image name."""
+    with open(folder / "scores.csv", newline="") as file:
+        return {row["image"]: row for row in csv.DictReader(file)}
+
+
+def file_bytes(folder):
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder): path.read_bytes() for path in files}
+
+
+@pytest.mark.parametrize("shots", [1, 2])
+@pytest.mark.parametrize("task", ["cls", "seg"])
+def test_a_run_scores_its_test_images_as_it_did(finished, task, shots):
+    folder = finished.folder / RUN.format(task=task, shots=shots)
+    detector = run_detector(folder)
+    images = np.load(finished.folder / TEST_IMAGES)["images"]
+    values, grids = score(detector, see(detector, images))
+    run = np.load(folder / "scores.npz")
+    # Equal but for rounding: threads may share a sum in another way.
+    np.testing.assert_allclose(grids if task == "seg" else values, run["last"], 1e-6)
+    if task == "cls":
+        np.testing.assert_allclose(grids, run["visual"], 1e-6, 1e-7)
+
+
+def test_predict_writes_scores_maps_and_overlays(finished, tmp_path):
+    run = RUN.format(task="cls", shots=2)
+    finished.promptad("predict", "--run", run, "data/bolt/test", "--out", tmp_path)
+    rows, scores = table(tmp_path), np.load(finished.folder / run / "scores.npz")
+    assert list(rows) == sorted(scores["names"])
+    for name, value in zip(scores["names"], scores["last"], strict=True):
+        row = rows[name]
+        assert float(row["score"]) == pytest.approx(value, rel=1e-5)
+        assert row["error"] == ""
+        assert int(row["anomalous"]) == (float(row["score"]) > float(row["threshold"]))
+        heat = np.asarray(Image.open(tmp_path / "maps" / f"{name}.tiff"))
+        assert (heat.shape, heat.dtype) == ((32, 32), np.float32)
+        assert Image.open(tmp_path / "overlays" / name).size == (40, 40)
+
+
+def test_an_exported_file_needs_nothing_else(finished, tmp_path):
+    run, away = RUN.format(task="seg", shots=2), tmp_path / "away"
+    shutil.copytree(finished.folder / "data/bolt/test", away / "photographs")
+    file = away / "bolt.safetensors"
+    finished.promptad("export", "--run", run, "--out", file)
+    predict = ["predict", away / "photographs", "--run"]
+    finished.promptad(*predict, run, "--out", tmp_path / "in_place")
+    Project(away).promptad(*predict, file.name, "--out", "out")
+    assert file_bytes(away / "out") == file_bytes(tmp_path / "in_place")
+    options = load_detector(file).options
+    (features,) = (finished.folder / "results/features").iterdir()
+    assert options["backbone"] == features.name
+    assert options["run"]["class"] == "bolt"
+
+
+def test_an_unreadable_image_is_told_and_the_others_go_on(finished, tmp_path):
+    images = tmp_path / "images"
+    shutil.copytree(finished.folder / "data/bolt/test/good", images)
+    (images / "001.png").write_bytes(b"no image")
+    run, absent = RUN.format(task="cls", shots=1), tmp_path / "images/9.png"
+    arguments = ["--run", run, images, absent, "--out", tmp_path / "out"]
+    done = finished.promptad("predict", *arguments, check=False)
+    assert done.returncode == 1
+    assert done.stderr.endswith("error: 2 of 4 images could not be read\n")
+    assert f"{images / '001.png'}: cannot be read as an image" in done.stderr
+    rows = table(tmp_path / "out")
+    assert [name for name, row in rows.items() if row["error"]] == ["001.png", "9.png"]
+    assert [name for name, row in rows.items() if row["score"]] == [
+        *("000.png", "002.png")
+    ]
+
+
+def test_the_rule_scores_a_folder_and_follows_it(copied):
+    run = RUN.format(task="seg", shots=1).removeprefix("results/runs/")
+    option = f"predict={{line: {{run: {run}, images: data/bolt/test}}}}"
+    assert copied.planned("--config", option) == {"predict": 1, "all": 1, "total": 2}
+    copied.snakemake("--config", option)
+    found = copied.folder / "results/predict/line"
+    names = {s.name for s in list_class("folder", copied.folder / "data", "bolt").test}
+    assert table(found).keys() == names
+    assert len(list((found / "overlays").rglob("*.png"))) == len(names)
+    assert copied.planned("--config", option) == {}
+    new = copied.folder / "data/bolt/test/late.png"
+    shutil.copy(copied.folder / "data/bolt/test/good/000.png", new)
+    assert copied.planned("--config", option) == {"predict": 1, "all": 1, "total": 2}
+    new.write_bytes(b"no image")
+    copied.snakemake("--config", option)
+    assert "cannot be read as an image" in table(found)["late.png"]["error"]
+
+
+def test_the_rule_names_a_run_that_is_not_planned(finished):
+    option = "predict={line: {run: original/own/bolt/k3/s111/seg, images: data}}"
+    run = finished.snakemake("--dry-run", "--config", option, check=False)
+    assert run.returncode == 1
+    assert "predict.line.run: 'original/own/bolt/k3/s111/seg' is no run" in run.stdout
+    assert "original/own/bolt/k2/s111/seg" in run.stdout
+
+
+def test_stale_features_are_not_taken(copied):
+    folder = copied.folder / RUN.format(task="cls", shots=1)
+    support = copied.folder.glob("results/features/*/original/own/bolt/support_k*.npz")
+    first, second = sorted(support)
+    shutil.copy(second, first)
+    done = copied.promptad(
+        "predict", "--run", folder, "data", "--out", "out", check=False
+    )
+    assert done.returncode == 1
+    assert "not the one that" in done.stderr
+    assert not (copied.folder / "out").exists()
+
+
+WRONG = {
+    "no such run": (["--run", "nowhere"], "nowhere: no such run, nor a file of"),
+    "no run": (["--run", "data"], "data: no finished run of the pipeline"),
+    "no exported file": (["--run", "tiny.json"], "tiny.json: damaged"),
+    "no image": (["--run", RUN, "results"], "results: holds no image"),
+    "unknown device": (["--run", RUN, "--device", "tpu"], "device: 'tpu' is neither"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_predict_names_what_is_wrong(finished, case):
+    arguments, message = WRONG[case]
+    arguments = [text.format(task="cls", shots=1) for text in arguments]
+    done = finished.promptad("predict", *arguments, "data", "--out", "out", check=False)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (finished.folder / "out").exists()
+
+
+def test_predict_never_overwrites_scores(finished, tmp_path):
+    (tmp_path / "scores.csv").write_text("image,score\n")
+    run = RUN.format(task="cls", shots=1)
+    done = finished.promptad(
+        "predict", "--run", run, "data", "--out", tmp_path, check=False
+    )
+    assert done.returncode == 1
+    assert f"--out: {tmp_path} holds scores already" in done.stderr

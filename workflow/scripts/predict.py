@@ -1,0 +1,21 @@
+"""Score new images with a trained run; those that cannot be read are in the table."""
+
+from pathlib import Path
+
+from promptad.errors import UserError
+from promptad.gpus import gpu_slot
+from promptad.jobs import job
+from promptad.layouts import find_images
+from promptad.predicting import predict
+from promptad.trained import run_detector
+
+with (
+    job(snakemake.log[0], snakemake.threads, torch=True),
+    gpu_slot(snakemake.config),
+):
+    source, device = snakemake.params.images, snakemake.params.device
+    detector = run_detector(Path(snakemake.input.run[0]).parent, device)
+    images, out = find_images([source]), Path(snakemake.output.scores).parent
+    counts = predict(detector, images, out, snakemake.threads)
+    if counts.failed == len(images):
+        raise UserError(f"{source}: no image there can be read")

@@ -31,7 +31,8 @@ def test_a_sound_folder_is_told_and_configured(root):
         "40x40 pixels"
     ]
     assert checked.options == {
-        "datasets": {"parts": {"layout": "folder", "root": str(root)}}
+        "results": "results/parts",
+        "datasets": {"parts": {"layout": "folder", "root": str(root)}},
     }
     complete(yaml.safe_load(yaml.safe_dump(checked.options)))
 

@@ -178,7 +178,7 @@ def _stray_problem(paths: Sequence[Path], why: str) -> str:
 def _options(
     layout: str, root: str | Path, names: Sequence[str], counts: dict[str, int]
 ) -> dict:
-    """The part of a configuration that fits the classes that can be trained."""
+    """A configuration of the classes that can be trained."""
     if not counts:
         return {}
     source = {"layout": layout, "root": str(root)}
@@ -187,7 +187,8 @@ def _options(
     if layout in FAMILIES:
         source["prompts"] = f"config/prompts/{layout}.yaml"
     name = re.sub("[^A-Za-z0-9_.-]+", "_", Path(root).resolve().name).lstrip("_.-")
-    options = {"datasets": {name or "own": source}}
+    name = name or "own"
+    options = {"results": f"results/{name}", "datasets": {name: source}}
     defaults = read_yaml(SCHEMA)["properties"]["shots"]["default"]
     shots = [number for number in defaults if number <= min(counts.values())]
     return options if shots == defaults else options | {"shots": shots}

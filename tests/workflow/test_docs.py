@@ -1,0 +1,124 @@
+"""Every command that the documentation shows, tried in the order it is read.
+
+Commands stand in blocks marked `sh`. They run in a copy of the repository, in which
+the micro project's results stand in for the demo's, tiny images for the data sets.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from helpers import TINY, write_class
+from workflow.conftest import REPOSITORY
+from workflow.test_pipeline import BENCHMARK
+
+DOCUMENTS = ("README.md", "config/README.md")
+COPIED = ("Snakefile", "Makefile", "config", "profiles", "workflow", "envs")
+DEMO_RUN = "runs/original/demo/woven_fabric/k4/s111/seg"
+# What is not tried as it stands: planned alone, or with small weights.
+INSTEAD = {
+    r"\bmake ": "make --dry-run --assume-old .venv/ready ",
+    r"\bsnakemake ": "snakemake --dry-run ",
+    r"^promptad train ": "promptad train --config tiny.yaml ",
+}
+SKIPPED = {
+    "make test": "these are the tests",
+    "pip install": "it fetches packages",
+    "--report": "it needs finished results of the data set",
+}
+
+
+def blocks(document, *marks):
+    """The contents of the blocks of a document that bear one of the marks."""
+    text = (REPOSITORY / document).read_text()
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.M | re.S)
+    return [content for mark, content in found if mark in marks]
+
+
+def commands():
+    """The commands of the documents in order, one line each, without comments."""
+    shown = [block for document in DOCUMENTS for block in blocks(document, "sh")]
+    lines = "".join(shown).replace("\\\n", " ").splitlines()
+    stripped = (re.sub(r"\s+", " ", line.partition(" #")[0]).strip() for line in lines)
+    return [line for line in stripped if line]
+
+
+@pytest.fixture(scope="module")
+def clone(finished, tmp_path_factory):
+    """A copy of the repository with data and results for the documents' commands."""
+    folder = tmp_path_factory.mktemp("clone")
+    for name in COPIED:
+        copy = shutil.copytree if (REPOSITORY / name).is_dir() else shutil.copy
+        copy(REPOSITORY / name, folder / name)
+    (folder / ".venv").symlink_to(sys.prefix)
+    write_data(folder)
+    results = folder / "results/demo"
+    shutil.copytree(finished.folder / "results", results, dirs_exist_ok=True)
+    run = results / "runs/original/own/bolt/k2/s111/seg"
+    shutil.copytree(run, results / DEMO_RUN)
+    return folder
+
+
+def write_data(folder):
+    for dataset, names in BENCHMARK.items():
+        for name in names.split():
+            write_class(folder / "data" / dataset, name, size=8)
+    write_class(folder / "data/parts", "bolt")
+    write_class(folder / "results/demo/data", "woven_fabric")
+    (folder / "tiny.json").write_text(json.dumps(TINY))
+    tiny = {
+        "datasets": {"mvtec": {"layout": "mvtec", "root": "data/mvtec"}},
+        "backbone": {"model": "tiny.json", "pretrained": "random"},
+    }
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(tiny))
+
+
+@pytest.mark.parametrize("command", commands())
+def test_a_documented_command_works(clone, command):
+    for part, reason in SKIPPED.items():
+        if part in command:
+            pytest.skip(f"{part}: {reason}")
+    for pattern, other in INSTEAD.items():
+        command = re.sub(pattern, other, command, count=1)
+    path = f"{Path(sys.prefix, 'bin')}:{os.environ['PATH']}"
+    run = subprocess.run(
+        ["bash", "-c", command],
+        cwd=clone,
+        env=os.environ | {"PATH": path, "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, command + run.stdout + run.stderr
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_commands_stand_in_blocks_that_are_tried(document):
+    others = "".join(blocks(document, "", "text"))
+    assert not re.search(r"^(\.venv/bin/)?(make|snakemake|promptad) ", others, re.M)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_commands_named_within_the_text_exist(document):
+    named = " ".join(re.findall(r"`([^`\n]+)`", (REPOSITORY / document).read_text()))
+    makefile = (REPOSITORY / "Makefile").read_text()
+    targets = re.findall(r"^([a-z-]+):", makefile, re.M)
+    assert set(re.findall(r"\bmake ([a-z-]+)", named)) <= set(targets)
+    parser = (REPOSITORY / "workflow/promptad/cli.py").read_text()
+    known = re.findall(r"add_parser\(\s*\"([a-z-]+)\"", parser)
+    assert set(re.findall(r"\bpromptad ([a-z-]+)", named)) <= set(known)
+
+
+def test_the_python_of_the_readme_runs(clone):
+    (script,) = blocks("README.md", "python")
+    shutil.copy(
+        clone / "results/demo/data/woven_fabric/test/good/000.png",
+        clone / "photograph.png",
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=clone, check=True)

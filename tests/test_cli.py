@@ -79,5 +79,5 @@ def test_wrong_data_is_told_and_ends_in_an_error(monkeypatch, tmp_path, capsys):
         run(monkeypatch, "check-data", tmp_path / "parts")
     output = capsys.readouterr()
     assert "problem: " in output.err
-    assert output.err.endswith("parts: 1 problems\n")
+    assert output.err.endswith("parts: problems: 1\n")
     assert "datasets:" in output.out

@@ -112,6 +112,13 @@ def test_a_problem_names_its_file(root, case):
     assert found.startswith(f"{root / 'nut'}/{message}")
 
 
+def test_an_image_beside_the_classes_is_told(root, monkeypatch):
+    monkeypatch.chdir(root.parent)
+    blank(root / "1.png", (4, 4), 7)
+    (found,) = problems("parts")
+    assert found.startswith("parts/1.png: is read by nothing")
+
+
 def test_problems_of_a_folder_are_one_line(root):
     for index in range(5):
         blank(root / f"nut/train/bad/{index}.png", (4, 4), index)

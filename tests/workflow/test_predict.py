@@ -117,7 +117,7 @@ def test_the_rule_names_a_run_that_is_not_planned(finished):
     option = "predict={line: {run: original/own/bolt/k3/s111/seg, images: data}}"
     run = finished.snakemake("--dry-run", "--config", option, check=False)
     assert run.returncode == 1
-    assert "predict.line.run: 'original/own/bolt/k3/s111/seg' is no run" in run.stdout
+    assert "predict.line.run: no such run in this configuration" in run.stdout
     assert "original/own/bolt/k2/s111/seg" in run.stdout
 
 

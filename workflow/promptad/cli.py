@@ -170,7 +170,7 @@ def _check_data(arguments: argparse.Namespace) -> None:
     if checked.options:
         print(yaml.safe_dump(checked.options, sort_keys=False), end="")
     if checked.problems:
-        raise UserError(f"{arguments.folder}: {len(checked.problems)} problems")
+        raise UserError(f"{arguments.folder}: problems: {len(checked.problems)}")
 
 
 def _add_predict(commands) -> None:

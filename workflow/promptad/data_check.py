@@ -165,7 +165,7 @@ def _looks_like_image(path: Path) -> bool:
 def _why_stray(path: Path) -> str:
     if not layouts.is_image(path):
         return "is in a format that is not read; save it as .png"
-    if path.parts[-3] == "ground_truth":
+    if path.parent.parent.name == "ground_truth":
         return "is the mask of no image; name it like its image, with _mask added"
     return f"is read by nothing; images lie in {PLACES}"
 

@@ -159,3 +159,41 @@ def panel_masks(wildcards):
 def run_files(pattern):
     """Paths made from `pattern` for all runs."""
     return [pattern.format(**dict(zip(RUN_KEYS, run, strict=True))) for run in RUNS]
+
+
+PLANNED = dict(zip(run_files(f"{RUN}/{{task}}"), RUNS, strict=True))
+
+
+def predicting_run(name):
+    """Folder of the run that an entry of `predict` names."""
+    folder = results(f"runs/{config['predict'][name]['run']}")
+    if folder not in PLANNED:
+        close = difflib.get_close_matches(folder, PLANNED, cutoff=0)
+        known = ", ".join(path.removeprefix(results("runs/")) for path in close)
+        raise WorkflowError(
+            f"config: predict.{name}.run: no such run in this configuration; "
+            f"close to it: {known}"
+        )
+    return folder
+
+
+def new_images(name):
+    try:
+        return list(find_images([config["predict"][name]["images"]]).values())
+    except UserError as error:
+        raise WorkflowError(f"config: predict.{name}.images: {error}")
+
+
+def detector_files(wildcards):
+    """All that the detector of a run is made of, and the images it is to score."""
+    run = predicting_run(wildcards.prediction)
+    keys = dict(zip(RUN_KEYS, PLANNED[run], strict=True))
+    keys["variant"] = variant_name(VARIANTS[keys["experiment"]])
+    support = "support_k{shots}_s{seed}"
+    files = f"{CLASS_FEATURES}/{support}.npz", f"{CACHE}/{support}_px{SIZE}.npz"
+    return {
+        "run": [f"{run}/{file}.npz" for file in ("model", "scores")],
+        "support": [file.format(**keys) for file in files],
+        "towers": [f"{FEATURES}/{part}.safetensors" for part in ("vision", "text")],
+        "images": new_images(wildcards.prediction),
+    }

@@ -2,6 +2,7 @@
 # make demo   the pipeline on generated data, to tables
 # make real   the pipeline on real photographs, PROMPTAD_REAL_DATA names their folder
 # make detection   how well it detects on them, against random weights and raw pixels
+# make verify a quick self-test: does this do here what it promises?
 # make bench  speed against the published way, on the bottle of PROMPTAD_REAL_DATA
 # make test   all tests
 # make stress hurts the pipeline and counts what survives: results/stress/report.md
@@ -20,7 +21,7 @@ SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 REAL := $(SNAKEMAKE) --configfile config/real.yaml --config \
 	"datasets={mvtec: {root: '$(PROMPTAD_REAL_DATA)/mvtec'}, folder: {root: '$(PROMPTAD_REAL_DATA)/folder'}}"
 
-.PHONY: env demo real detection bench real-data test stress lint lock audit
+.PHONY: env demo verify real detection bench real-data test stress lint lock audit
 
 env: $(READY)
 
@@ -40,6 +41,9 @@ $(DEMO_DATA): $(READY) workflow/promptad/demo.py workflow/promptad/painting.py
 demo: $(DEMO_DATA)
 	$(SNAKEMAKE) --configfile config/demo.yaml
 	@echo "tables: results/demo/tables"
+
+verify: $(DEMO_DATA)
+	$(BIN)/python tests/benchmarks/verify.py results/verify
 
 real: $(READY) real-data
 	$(REAL)

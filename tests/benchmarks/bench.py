@@ -10,6 +10,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from promptad import features, images, layouts, losses, metrics, prompts, storag
 from promptad.backbone import load_clip, split_towers
 from promptad.threads import limit_torch_threads
 from promptad.training import Contexts, initial_contexts, pixel_evaluator
-from promptad.transformer import save_tower
+from promptad.transformer import placed, save_tower
 from promptad.variants import VARIANTS
 from promptad.vision import normalise_pixels
 
@@ -85,7 +86,7 @@ def text_step(clip, tower, threads: int) -> dict:
     result = {}
     for number in sorted({1, threads}):
         torch.set_num_threads(number)
-        ours, other = step_seconds(tower, STATES), plain_step_seconds(clip)
+        ours, other = step_seconds(tower), plain_step_seconds(clip)
         result[f"threads_{number}"] = against(ours, other)
     for count in (5, 11, 22):
         states = (STATES * 2)[:count]
@@ -93,23 +94,30 @@ def text_step(clip, tower, threads: int) -> dict:
     return result | {"ratio": result[f"threads_{threads}"]["ratio"]}
 
 
-def step_inputs(width: int) -> tuple[Contexts, torch.Tensor]:
+def step_inputs(task: str, width: int) -> tuple[Contexts, torch.Tensor]:
     """Contexts that take gradients, and features of two support images."""
-    drawn = initial_contexts(OPTIONS | {"n_pro": 3}, width, 0)
+    n_pro, shape = {"cls": (3, (2, 640)), "seg": (1, (2, 225, 640))}[task]
+    drawn = initial_contexts(OPTIONS | {"n_pro": n_pro}, width, 0)
     contexts = Contexts(*(c.requires_grad_() for c in drawn))
-    return contexts, torch.nn.functional.normalize(torch.randn(2, 640), dim=-1)
+    return contexts, torch.nn.functional.normalize(torch.randn(shape), dim=-1)
 
 
-def step_seconds(tower, states: list[str]) -> float:
-    """Our step."""
+def step_seconds(
+    tower, states: Sequence[str] = STATES, tasks: Sequence[str] = ("cls",)
+) -> float:
+    """Our step of one training, or of several in one pass."""
     words = text.embed_words(tower, prompts.tokenize("bottle", states))
-    contexts, seen = step_inputs(words.start.shape[0])
-    factor = tower.config["logit_scale"]
+    several, seen = zip(*(step_inputs(t, len(words.start)) for t in tasks), strict=True)
+    learned = [context for contexts in several for context in contexts]
+    factor, weight = tower.config["logit_scale"], OPTIONS["match_weight"]
 
     def step():
-        encoded = text.encode_prompts(tower, words, contexts)
-        loss = losses.objective(seen, encoded, factor, OPTIONS["match_weight"]).total
-        torch.autograd.grad(loss, contexts)
+        encoded = text.encode_together(tower, words, several)
+        terms = [
+            losses.objective(features, one, factor, weight).total
+            for features, one in zip(seen, encoded, strict=True)
+        ]
+        torch.autograd.grad(sum(terms), learned)
 
     return seconds(step, 5)
 
@@ -117,8 +125,30 @@ def step_seconds(tower, states: list[str]) -> float:
 def plain_step_seconds(clip) -> float:
     """The same step, every sequence padded to the context length."""
     tokens = prompts.tokenize("bottle", STATES)
-    contexts, seen = step_inputs(clip.token_embedding.weight.shape[1])
+    contexts, seen = step_inputs("cls", clip.token_embedding.weight.shape[1])
     return seconds(lambda: plain.step(clip, tokens, contexts, seen), 2)
+
+
+def half(towers, test: dict) -> dict:
+    """bfloat16 against float32: a text step, and the features of 16 images."""
+    some = {name: array[:EMBEDDED] for name, array in test.items()}
+    halves = [placed(tower, "cpu", "bfloat16") for tower in towers]
+    steps = [step_seconds(tower) for tower in (halves[1], towers[1])]
+    embeddings = [
+        seconds(lambda tower=tower: features.embed_test(tower, some, ORIGINAL), 3)
+        for tower in (halves[0], towers[0])
+    ]
+    return {"text_step": against(*steps), "embedding": against(*embeddings)}
+
+
+def together(folder: Path, tower, threads: int) -> dict:
+    """1, 2 and 4 shots of both tasks in one pass against one by one: a step, and
+    whole jobs of ten epochs, start-up included."""
+    alone = 3 * sum(step_seconds(tower, tasks=[task]) for task in ("cls", "seg"))
+    step = against(step_seconds(tower, tasks=["cls", "seg"] * 3), alone)
+    one_by_one = sum(job(folder, threads, [t], 10)["seconds"] for t in ("cls", "seg"))
+    whole = job(folder, threads, ["cls", "seg"] * 3, 10)["seconds"]
+    return {"step": step, "job": against(whole, 3 * one_by_one)}
 
 
 def embedding(clip, tower, test: dict) -> dict:
@@ -145,7 +175,8 @@ def evaluation(tower, samples, seen, known, masks, directions, factor) -> dict:
         ours = seconds(lambda evaluate=evaluate: evaluate(directions), 5)
         result[f"images_{count}"] = {"ours_seconds": ours}
     memory = {name: torch.from_numpy(known[name]) for name in features.MEMORY}
-    other = timed(lambda: plain.evaluate(tower, samples, memory, directions, factor))
+    compared = tower, samples, memory, directions, factor, "seg"
+    other = timed(lambda: plain.evaluate(*compared))
     return result | against(ours, other)
 
 
@@ -161,17 +192,24 @@ import json, sys
 from promptad.threads import limit_torch_threads
 limit_torch_threads(int(sys.argv[3]))
 from promptad.runs import run_from_files
-settings = json.loads(sys.argv[2])
-run_from_files(sys.argv[1] + "/run", settings, *sys.argv[4:])
+folder, settings = sys.argv[1], json.loads(sys.argv[2])
+tower, prompts, test, support, masks = sys.argv[4:]
+folders = [f"{folder}/run{i}" for i in range(len(settings))]
+supports = [support] * len(settings)
+run_from_files(folders, settings, tower, prompts, test, supports, masks)
 print(open("/proc/self/status").read())
 """
 
 
-def job(folder: Path, threads: int) -> dict:
-    """A whole seg job of 100 epochs from cached files, start-up included."""
+def job(folder: Path, threads: int, tasks: Sequence[str], epochs: int) -> dict:
+    """A whole training job from cached files, start-up included."""
     names = ["text.safetensors", "prompts.npz", "test.npz", "support.npz", "masks.npz"]
-    settings = json.dumps({"task": "seg", "options": OPTIONS})
-    command = [sys.executable, "-c", JOB, folder, settings, str(threads)]
+    n_pro = {"cls": 3, "seg": 1}
+    settings = [
+        {"task": t, "options": OPTIONS | {"n_pro": n_pro[t], "epochs": epochs}}
+        for t in tasks
+    ]
+    command = [sys.executable, "-c", JOB, folder, json.dumps(settings), str(threads)]
     command += [folder / name for name in names]
     start = time.perf_counter()
     run = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
@@ -215,10 +253,12 @@ def main() -> None:
     factor = towers[1].config["logit_scale"]
     pixels = seen, known, masks, directions, factor
     figures = {
-        "job": job(out / "work", threads),
+        "job": job(out / "work", threads, ["seg"], OPTIONS["epochs"]),
         "text_step": text_step(clip, towers[1], threads),
         "evaluation": evaluation(towers[0], samples, *pixels),
         "embedding": embedding(clip, towers[0], test),
+        "bfloat16": half(towers, test),
+        "together": together(out / "work", towers[1], threads),
         "auroc": auroc(masks),
     }
     figures["summary"] = summary(figures, threads)
@@ -238,6 +278,8 @@ def summary(figures: dict, threads: int) -> dict:
         "job_peak_mb": figures["job"]["peak_mb"],
         "embed_ratio": 1 / figures["embedding"]["ratio"],
         "auroc_ratio": figures["auroc"]["ratio"],
+        "bfloat16_step_ratio": figures["bfloat16"]["text_step"]["ratio"],
+        "together_job_ratio": figures["together"]["job"]["ratio"],
         "published_job_seconds": OPTIONS["epochs"] * epoch,
     }
 

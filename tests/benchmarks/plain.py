@@ -6,9 +6,10 @@ import torch
 import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter
 from sklearn.metrics import roc_auc_score
+from torch import Tensor
 
 from promptad.losses import objective
-from promptad.text import Contexts, TextFeatures
+from promptad.text import Contexts, TextFeatures, anomaly_prompts
 from promptad.transformer import Tower
 from promptad.variants import VARIANTS
 from promptad.vision import embed, normalise_pixels
@@ -48,7 +49,7 @@ def text_features(clip, tokens: dict, contexts: Contexts) -> TextFeatures:
     return TextFeatures(*x.split([len(group) for group in groups]))
 
 
-def step(clip, tokens: dict, contexts: Contexts, features: torch.Tensor) -> float:
+def step(clip, tokens: dict, contexts: Contexts, features: Tensor) -> float:
     """Loss and gradients of one training step."""
     text = text_features(clip, tokens, contexts)
     loss = objective(features, text, clip.logit_scale.item(), 0.001).total
@@ -63,24 +64,71 @@ def read(path, size: int) -> np.ndarray:
     return cv2.resize(image, (size, size), interpolation=cv2.INTER_CUBIC)
 
 
+def train(clip, tokens: dict, contexts: Contexts, features, options: dict) -> Tensor:
+    """The prompts [2, D] that a training of full sequences ends with."""
+    contexts = Contexts(*(c.clone().requires_grad_() for c in contexts))
+    names = "lr", "momentum", "weight_decay"
+    optimizer = torch.optim.SGD(contexts, **{name: options[name] for name in names})
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
+        optimizer, options["epochs"], eta_min=options["min_lr"]
+    )
+    for _ in range(options["epochs"]):
+        optimizer.zero_grad()
+        text = text_features(clip, tokens, contexts)
+        factor, weight = clip.logit_scale.item(), options["match_weight"]
+        objective(features, text, factor, weight).total.backward()
+        optimizer.step()
+        schedule.step()
+    with torch.no_grad():
+        return anomaly_prompts(text_features(clip, tokens, contexts))
+
+
+def embedded(tower: Tower, sample) -> dict[str, Tensor]:
+    """Features of one image, decoded and resized for it."""
+    pixels = read(sample.path, tower.config["image_size"])[None]
+    return embed(tower, normalise_pixels(pixels, tower), VARIANTS["original"])
+
+
 def evaluate(
-    tower: Tower, samples: list, memory: dict, prompts: torch.Tensor, factor: float
+    tower: Tower, samples: list, memory: dict, prompts: Tensor, factor: float, task: str
 ) -> float:
-    """Pixel AUROC of one evaluation: decode, resize, encode, map, scikit-learn."""
-    size, maps, masks = tower.config["image_size"], [], []
-    banks = [memory[name].flatten(0, 1) for name in ("mid1", "mid2")]
+    """AUROC of one evaluation: decode, resize, encode, map, scikit-learn.
+
+    memory: features of the support images, `mid1` and `mid2`.
+    """
+    scored, truth = [], []
     for sample in samples:
-        pixels = normalise_pixels(read(sample.path, size)[None], tower)
-        seen = embed(tower, pixels, VARIANTS["original"])
-        pairs = zip(("mid1", "mid2"), banks, strict=True)
-        visual = sum((1 - (seen[n] @ bank.T).amax(-1)) / 2 for n, bank in pairs) / 2
-        textual = torch.softmax(factor * seen["patch"] @ prompts.T, -1)[..., 1]
-        side = round(visual.numel() ** 0.5)
-        grid = (1 / (1 / textual + 1 / visual)).view(1, 1, side, side)
-        full = F.interpolate(grid, size=RESOLUTION, mode="bilinear")[0, 0].numpy()
-        maps.append(gaussian_filter(full, sigma=4))
-        masks.append(read_mask(sample))
-    return 100 * roc_auc_score(np.ravel(masks), np.ravel(maps))
+        seen = embedded(tower, sample)
+        visual = sum(_distances(seen[n], memory[n]) for n in ("mid1", "mid2")) / 2
+        if task == "cls":
+            textual = _textual(seen["global"], prompts, factor).item()
+            scored.append(1 / (1 / enlarged(visual).max().item() + 1 / textual))
+            truth.append(sample.label)
+        else:
+            textual = _textual(seen["patch"], prompts, factor)
+            scored.append(smoothed(enlarged(1 / (1 / textual + 1 / visual))))
+            truth.append(read_mask(sample))
+    return 100 * roc_auc_score(np.ravel(truth), np.ravel(scored))
+
+
+def _distances(patches: Tensor, memory: Tensor) -> Tensor:
+    return (1 - (patches @ memory.flatten(0, 1).T).amax(-1)) / 2
+
+
+def _textual(features: Tensor, prompts: Tensor, factor: float) -> Tensor:
+    return torch.softmax(factor * features @ prompts.T, -1)[..., 1]
+
+
+def smoothed(full: Tensor) -> np.ndarray:
+    """An anomaly map as it is scored."""
+    return gaussian_filter(full.numpy(), sigma=4)
+
+
+def enlarged(patches: Tensor) -> Tensor:
+    """Values of the patches of one image, [RESOLUTION]*2."""
+    side = round(patches.numel() ** 0.5)
+    grid = patches.view(1, 1, side, side)
+    return F.interpolate(grid, size=RESOLUTION, mode="bilinear")[0, 0]
 
 
 def read_mask(sample) -> np.ndarray:

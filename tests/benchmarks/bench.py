@@ -6,6 +6,7 @@ file per figure and summary.json go to OUT. Random weights of the full-size back
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -203,20 +204,48 @@ print(open("/proc/self/status").read())
 
 def job(folder: Path, threads: int, tasks: Sequence[str], epochs: int) -> dict:
     """A whole training job from cached files, start-up included."""
+    start = time.perf_counter()
+    return finish_job(start_job(folder, folder / "job", threads, tasks, epochs), start)
+
+
+def start_job(
+    folder: Path, out: Path, threads: int, tasks: Sequence[str], epochs: int
+) -> subprocess.Popen:
+    """Start a training job on the cached files of `folder`."""
     names = ["text.safetensors", "prompts.npz", "test.npz", "support.npz", "masks.npz"]
     n_pro = {"cls": 3, "seg": 1}
     settings = [
         {"task": t, "options": OPTIONS | {"n_pro": n_pro[t], "epochs": epochs}}
         for t in tasks
     ]
-    command = [sys.executable, "-c", JOB, folder, json.dumps(settings), str(threads)]
+    command = [sys.executable, "-c", JOB, out, json.dumps(settings), str(threads)]
     command += [folder / name for name in names]
-    start = time.perf_counter()
-    run = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def finish_job(process: subprocess.Popen, start: float) -> dict:
+    """Wall seconds since `start`, cores it used of them, and its peak memory."""
+    status = process.stdout.read()
+    _, exit_status, usage = os.wait4(process.pid, 0)
+    assert exit_status == 0
     wall = time.perf_counter() - start
-    # Not getrusage: its peak is that of this process, which the job was forked from.
-    peak = next(line for line in run.stdout.splitlines() if "VmHWM" in line)
-    return {"seconds": wall, "peak_mb": int(peak.split()[1]) / 1024}
+    cores = (usage.ru_utime + usage.ru_stime) / wall
+    # Not ru_maxrss: its peak is that of this process, which the job was forked from.
+    peak = next(line for line in status.splitlines() if "VmHWM" in line)
+    return {"seconds": wall, "cores": cores, "peak_mb": int(peak.split()[1]) / 1024}
+
+
+def cores(folder: Path, threads: int) -> dict:
+    """What a seg job of ten epochs uses with 1 and more threads, and what two jobs of
+    one thread at once take longer than one."""
+    result = {
+        f"threads_{number}": job(folder, number, ["seg"], 10)
+        for number in sorted({1, threads})
+    }
+    start = time.perf_counter()
+    both = [start_job(folder, folder / f"job{i}", 1, ["seg"], 10) for i in range(2)]
+    slowest = max(finish_job(process, start)["seconds"] for process in both)
+    return result | {"two_at_once": slowest / result["threads_1"]["seconds"]}
 
 
 def prepare(data: Path, folder: Path, towers, threads: int) -> tuple:
@@ -258,6 +287,7 @@ def main() -> None:
         "evaluation": evaluation(towers[0], samples, *pixels),
         "embedding": embedding(clip, towers[0], test),
         "bfloat16": half(towers, test),
+        "cores": cores(out / "work", threads),
         "together": together(out / "work", towers[1], threads),
         "auroc": auroc(masks),
     }
@@ -279,6 +309,7 @@ def summary(figures: dict, threads: int) -> dict:
         "embed_ratio": 1 / figures["embedding"]["ratio"],
         "auroc_ratio": figures["auroc"]["ratio"],
         "bfloat16_step_ratio": figures["bfloat16"]["text_step"]["ratio"],
+        "two_jobs_at_once": figures["cores"]["two_at_once"],
         "together_job_ratio": figures["together"]["job"]["ratio"],
         "published_job_seconds": OPTIONS["epochs"] * epoch,
     }

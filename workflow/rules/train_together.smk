@@ -55,10 +55,13 @@ rule train_together:
         f"{BENCHMARKS}/train_together/{{experiment}}/{{dataset}}/{{class_name}}.tsv"
     wildcard_constraints:
         dataset=f"(?={'|'.join(MASKED)})[^/]+",
+    group:
+        "train_{dataset}_{class_name}"
     conda:
         "../../envs/promptad.yaml"
     threads: config["threads"]
     resources:
+        **needs("train_together"),
         gpu=GPU,
     params:
         settings=settings_together(config["tasks"]),

@@ -60,7 +60,8 @@ real-data:
 
 # Apart from the environment, which they would slow, and found there by the tests alone.
 $(PLUGINS): envs/cluster.txt $(READY)
-	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(@D) --requirement $<
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --upgrade \
+		--target $(@D) --requirement $<
 	touch $@
 
 test: $(READY) $(PLUGINS) lint

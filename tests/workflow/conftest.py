@@ -85,11 +85,11 @@ class Project:
 
 @pytest.fixture(scope="session")
 def plugins() -> str:
-    """The folder of Snakemake's executors for clusters."""
+    """PYTHONPATH with Snakemake's executors for clusters."""
     folder = Path(sys.prefix) / "cluster"
     if not folder.exists():
         pytest.skip("envs/cluster.txt is not installed: `make test` does it")
-    return str(folder)
+    return os.pathsep.join([os.environ["PYTHONPATH"], str(folder)])
 
 
 @pytest.fixture

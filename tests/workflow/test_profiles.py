@@ -17,7 +17,7 @@ def test_a_workstation_runs_twenty_jobs_of_two_threads(project):
     target = "results/cache/own/bolt/support_k1_s111_px32.npz"
     run = project.run(project.command(*profile, target))
     assert "Provided cores: 40\n" in run.stderr
-    assert "Provided resources: mem_mb=64000" in run.stderr
+    assert 'Provided resources: mem_mb=Resource("mem_mb", 64000)' in run.stderr
 
 
 @pytest.fixture

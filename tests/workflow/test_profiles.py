@@ -1,23 +1,35 @@
-"""The profiles: a shared server, and a cluster with qsub."""
+"""The profiles: a shared server, its GPUs, and a cluster with qsub."""
 
+import os
 import re
+import shutil
 import subprocess
+import sys
 import time
+from importlib import metadata
+from itertools import chain
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 PROFILES = Path(__file__).parents[2] / "profiles"
 CLUSTER = Path(__file__).parents[1] / "clusters/gridengine.sh"
 IMAGE = "data/bolt/test/hole/001.png"
 
 
-def test_a_workstation_runs_twenty_jobs_of_two_threads(project):
-    profile = ["--profile", PROFILES / "workstation"]
+@pytest.mark.parametrize(
+    ("profile", "provided"),
+    [
+        ("workstation", 'mem_mb=Resource("mem_mb", 64000)'),
+        ("gpu", 'mem_mb=Resource("mem_mb", 64000), gpu=Resource("gpu", 6)'),
+    ],
+)
+def test_a_server_shares_out_cores_memory_and_gpus(project, profile, provided):
     target = "results/cache/own/bolt/support_k1_s111_px32.npz"
-    run = project.run(project.command(*profile, target))
+    run = project.run(project.command("--profile", PROFILES / profile, target))
     assert "Provided cores: 40\n" in run.stderr
-    assert 'Provided resources: mem_mb=Resource("mem_mb", 64000)' in run.stderr
+    assert f"Provided resources: {provided}\n" in run.stderr
 
 
 @pytest.fixture
@@ -70,6 +82,18 @@ def test_a_cluster_gives_the_tables_of_this_machine(
         assert len(requests(gridengine, f"{group}_own_metal_nut")) == 1
 
 
+def test_a_cluster_job_asks_for_one_gpu(project, finished, plugins, gridengine):
+    for name in (".snakemake", "results"):
+        shutil.copytree(finished.folder / name, project.folder / name)
+    project.environment["PYTHONPATH"] = plugins
+    submit = "echo {resources.gpu} {threads} >>gpus; false"
+    profile = ["--profile", PROFILES / "cluster-generic", "--retries", "0"]
+    profile += ["--cluster-generic-submit-cmd", submit, "--config", "device=cuda"]
+    project.snakemake(*profile, check=False)
+    # Of either class one job, with one test and two support embeddings.
+    assert (project.folder / "gpus").read_text() == 2 * "1 1\n"
+
+
 def status_of(script, job):
     """What a status script of the profile prints."""
     command = [PROFILES / "cluster-generic" / script, job]
@@ -115,3 +139,15 @@ def test_status_of_a_job_of_pbs(tmp_path, monkeypatch, account, status):
     (tmp_path / "qstat").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     assert status_of("pbs_status.sh", "7.server") == status
+
+
+def test_what_the_executors_for_clusters_require_is_in_the_environment(plugins):
+    path = [plugins.split(os.pathsep)[-1], *sys.path]
+    executors = list(metadata.distributions(path=path[:1]))
+    assert len(executors) == 3
+    found = {
+        d.name.lower().replace("_", "-"): d for d in metadata.distributions(path=path)
+    }
+    for text in chain.from_iterable(executor.requires for executor in executors):
+        wanted = Requirement(text)
+        assert found[wanted.name.lower()].version in wanted.specifier, text

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -25,7 +26,7 @@ def slurm(tmp_path_factory) -> list:
     folder = tmp_path_factory.mktemp("slurm")
     options = [*NAMESPACES, "--fork", "--kill-child", "--mount-proc"]
     with (folder / "output").open("w") as output:
-        command = ["unshare", *options, CLUSTER, folder]
+        command = ["setpriv", "--pdeathsig=KILL", "unshare", *options, CLUSTER, folder]
         cluster = subprocess.Popen(command, stdout=output, stderr=output)
     wait_for(lambda: (folder / "ready").exists() or cluster.poll() is not None)
     assert cluster.poll() is None, (folder / "output").read_text()
@@ -91,16 +92,16 @@ def state(login, job: str) -> str:
 
 def vanish(login, job: str, node: str) -> None:
     """Kill the daemon of a node and all that runs there."""
-    pids = Path(f"/proc/{login.launcher[2]}/ns/pid").readlink()
-    for process in psutil.process_iter(["cmdline", "environ"]):
-        command = " ".join(process.info["cmdline"] or [])
-        environment = process.info["environ"] or {}
-        if Path(f"/proc/{process.pid}/ns/pid").readlink() == pids and (
-            command == f"slurmd -N {node}"
-            or command.startswith(f"slurmstepd: [{job}.")
-            or environment.get("SLURM_JOB_ID") == job
-        ):
-            process.kill()
+    first = psutil.Process(int(login.launcher[2]))
+    for process in first.children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            command = " ".join(process.cmdline())
+            if (
+                command == f"slurmd -N {node}"
+                or command.startswith(f"slurmstepd: [{job}.")
+                or process.environ().get("SLURM_JOB_ID") == job
+            ):
+                process.kill()
 
 
 def test_a_cancelled_job_runs_again(login, finished):

@@ -19,22 +19,28 @@ MEASURED = {
     "draw_panels": (80, 150, 0.1),
     "tables": (95, 0, 0.1),
 }
+# Of each further run in one job.
+RUN_MB = 90
 # Of Snakemake itself in the cluster job and in its step.
 SNAKEMAKE_MB = 400
 
 
-def needs(rule):
+def needs(rule, settings=lambda wildcards: []):
     """Resources of a rule: a quarter more memory and four times the time of what was
-    measured, and the multiple of it at each further attempt."""
+    measured, and the multiple of it at each further attempt.
+
+    settings: for trainings, what gives those of all runs of a job.
+    """
     base, more, minutes = MEASURED[rule]
 
     def mem_mb(wildcards, attempt):
         peak = base + more * count_test_images(wildcards) / 100
+        peak += RUN_MB * max(0, len(settings(wildcards)) - 1)
         return attempt * ceil(1.25 * peak) + SNAKEMAKE_MB
 
     def runtime(wildcards, attempt):
         images = max(1, count_test_images(wildcards) / 200)
-        epochs = count_epochs(rule, wildcards) / 100
+        epochs = count_epochs(settings(wildcards)) / 100 or 1
         return attempt * ceil(2 + 4 * minutes * images * epochs)
 
     return {"mem_mb": mem_mb, "runtime": runtime}
@@ -44,7 +50,5 @@ def count_test_images(wildcards):
     return len(test_images(wildcards)) if "class_name" in wildcards.keys() else 0
 
 
-def count_epochs(rule, wildcards):
-    if not rule.startswith("train_"):
-        return 100
-    return settings_of(rule.removeprefix("train_"))(wildcards)["options"]["epochs"]
+def count_epochs(settings):
+    return sum(run["options"]["epochs"] for run in settings)

@@ -22,7 +22,7 @@ rule train_cls:
         "../../envs/promptad.yaml"
     threads: config["threads"]
     resources:
-        **needs("train_cls"),
+        **needs("train_cls", settings_of("cls")),
         gpu=GPU,
     params:
         settings=settings_of("cls"),
@@ -48,7 +48,7 @@ use rule train_cls as train_seg with:
     benchmark:
         f"{BENCHMARKS}/train_seg/{{experiment}}/{{dataset}}/{{class_name}}/k{{shots}}_s{{seed}}.tsv"
     resources:
-        **needs("train_seg"),
+        **needs("train_seg", settings_of("seg")),
         gpu=GPU,
     params:
         settings=settings_of("seg"),

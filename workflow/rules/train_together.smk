@@ -61,7 +61,7 @@ rule train_together:
         "../../envs/promptad.yaml"
     threads: config["threads"]
     resources:
-        **needs("train_together"),
+        **needs("train_together", settings_together(config["tasks"])),
         gpu=GPU,
     params:
         settings=settings_together(config["tasks"]),
@@ -84,6 +84,9 @@ use rule train_together as train_together_cls with:
         metrics=outputs(["cls"], "metrics.json"),
     wildcard_constraints:
         dataset=f"(?!{'|'.join(MASKED)})[^/]+",
+    resources:
+        **needs("train_cls", settings_together(["cls"])),
+        gpu=GPU,
     params:
         settings=settings_together(["cls"]),
         code=code("train.py"),

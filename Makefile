@@ -16,6 +16,7 @@ PYTHON ?= python3
 CORES ?= all
 BIN := .venv/bin
 READY := .venv/ready
+PLUGINS := .venv/cluster/ready
 DEMO_DATA := results/demo/data
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 REAL := $(SNAKEMAKE) --configfile config/real.yaml --config \
@@ -61,7 +62,13 @@ real-data:
 	@test -d "$(PROMPTAD_REAL_DATA)" || \
 		{ echo "error: PROMPTAD_REAL_DATA names no folder of real images" >&2; exit 1; }
 
-test: $(READY) lint
+# Apart from the environment, which they would slow, and found there by the tests alone.
+$(PLUGINS): envs/cluster.txt $(READY)
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --upgrade \
+		--target $(@D) --requirement $<
+	touch $@
+
+test: $(READY) $(PLUGINS) lint
 	$(BIN)/python -m pytest
 
 stress: $(READY)

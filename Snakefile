@@ -14,6 +14,7 @@ if not workflow.overwrite_configfiles:
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/resources.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/features.smk"
 include: f"workflow/rules/{'train_together' if config['train_together'] else 'train'}.smk"
@@ -21,6 +22,14 @@ include: "workflow/rules/panels.smk"
 include: "workflow/rules/predict.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/demo_backbone.smk"
+
+
+# On a cluster these run beside Snakemake: compute nodes seldom reach the hub of the
+# weights, and gathering tables is short.
+localrules:
+    all,
+    backbone,
+    tables,
 
 
 if config["monitor"]:

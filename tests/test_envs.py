@@ -40,3 +40,12 @@ def test_the_conda_file_has_the_same_pins():
     known = pins((ENVS / "requirements.txt").read_text().splitlines())
     assert pins(wanted) == set(wanted)
     assert set(wanted) <= known
+
+
+def test_the_image_installs_the_lock():
+    recipe = (ENVS / "Dockerfile").read_text()
+    assert "COPY requirements.lock /requirements.lock\n" in recipe
+    assert recipe.count("pip install") == 1
+    assert re.search(
+        r"--require-hashes[\s\\]+.*--requirement /requirements.lock", recipe
+    )

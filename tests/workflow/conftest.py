@@ -21,6 +21,8 @@ class Project:
     def __init__(self, folder: Path):
         self.folder = folder
         self.config = folder / "config.yaml"
+        self.launcher = []
+        self.environment = {"HF_HUB_OFFLINE": "1"}
 
     def write(self) -> "Project":
         """Write data and configuration."""
@@ -45,18 +47,22 @@ class Project:
 
     def snakemake(self, *arguments, check=True) -> subprocess.CompletedProcess:
         """Run the repository's Snakefile here."""
-        command = [sys.executable, "-m", "snakemake", "--snakefile"]
+        return self.run(self.command("--cores", "2", *arguments), check)
+
+    def command(self, *arguments) -> list:
+        """What runs the repository's Snakefile here."""
+        command = [*self.launcher, sys.executable, "-m", "snakemake", "--snakefile"]
         command += [REPOSITORY / "Snakefile", "--directory", self.folder]
-        command += ["--configfile", self.config, "--cores", "2", *arguments]
-        return self._run(command, check)
+        return [*command, "--configfile", self.config, *arguments]
 
     def promptad(self, *arguments, check=True) -> subprocess.CompletedProcess:
         """Run the command line here."""
         command = [sys.executable, "-m", "promptad.cli", *arguments]
-        return self._run(command, check)
+        return self.run(command, check)
 
-    def _run(self, command, check) -> subprocess.CompletedProcess:
-        environment = os.environ | {"HF_HUB_OFFLINE": "1"}
+    def run(self, command, check=True) -> subprocess.CompletedProcess:
+        """Run a command here."""
+        environment = os.environ | self.environment
         run = subprocess.run(
             command, cwd=self.folder, capture_output=True, text=True, env=environment
         )
@@ -70,6 +76,20 @@ class Project:
         table, _, _ = statistics.strip().partition("\n\n")
         words = [line.split() for line in table.splitlines()]
         return {w[0]: int(w[1]) for w in words if len(w) == 2 and w[1].isdigit()}
+
+    def tables(self) -> dict[str, bytes]:
+        """Every file of the tables, by name."""
+        folder = self.folder / "results/tables"
+        return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+@pytest.fixture(scope="session")
+def plugins() -> str:
+    """PYTHONPATH with Snakemake's executors for clusters."""
+    folder = Path(sys.prefix) / "cluster"
+    if not folder.exists():
+        pytest.skip("envs/cluster.txt is not installed: `make test` does it")
+    return os.pathsep.join([os.environ["PYTHONPATH"], str(folder)])
 
 
 @pytest.fixture

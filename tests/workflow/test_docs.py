@@ -81,17 +81,20 @@ def write_data(folder):
 
 
 @pytest.mark.parametrize("command", commands())
-def test_a_documented_command_works(clone, command):
+def test_a_documented_command_works(clone, command, request):
     for part, reason in SKIPPED.items():
         if part in command:
             pytest.skip(f"{part}: {reason}")
     for pattern, other in INSTEAD.items():
         command = re.sub(pattern, other, command, count=1)
     path = f"{Path(sys.prefix, 'bin')}:{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "HF_HUB_OFFLINE": "1"}
+    if "profiles/slurm" in command:
+        environment["PYTHONPATH"] = request.getfixturevalue("plugins")
     run = subprocess.run(
         ["bash", "-c", command],
         cwd=clone,
-        env=os.environ | {"PATH": path, "HF_HUB_OFFLINE": "1"},
+        env=environment,
         capture_output=True,
         text=True,
     )

@@ -8,9 +8,13 @@ rule preprocess_test:
         f"{CACHE}/test_px{SIZE}.npz",
     log:
         f"{LOGS}/preprocess_test/{{dataset}}/{{class_name}}.log",
+    group:
+        "prepare_{dataset}_{class_name}"
     conda:
         "../../envs/promptad.yaml"
     threads: config["threads"]
+    resources:
+        **needs("preprocess_test"),
     params:
         source=class_source,
         size=SIZE,
@@ -27,9 +31,13 @@ rule preprocess_masks:
         MASKS,
     log:
         f"{LOGS}/preprocess_masks/{{dataset}}/{{class_name}}.log",
+    group:
+        "prepare_{dataset}_{class_name}"
     conda:
         "../../envs/promptad.yaml"
     threads: config["threads"]
+    resources:
+        **needs("preprocess_masks"),
     params:
         source=class_source,
         resolution=config["resolution"],
@@ -45,9 +53,13 @@ rule preprocess_support:
         f"{CACHE}/support_k{{shots}}_s{{seed}}_px{SIZE}.npz",
     log:
         f"{LOGS}/preprocess_support/{{dataset}}/{{class_name}}/k{{shots}}_s{{seed}}.log",
+    group:
+        "prepare_{dataset}_{class_name}"
     conda:
         "../../envs/promptad.yaml"
     threads: 1
+    resources:
+        **needs("preprocess_support"),
     params:
         source=class_source,
         size=SIZE,
@@ -62,9 +74,13 @@ rule tokenize_prompts:
         f"{CACHE}/prompts.npz",
     log:
         f"{LOGS}/tokenize_prompts/{{dataset}}/{{class_name}}.log",
+    group:
+        "prepare_{dataset}_{class_name}"
     conda:
         "../../envs/promptad.yaml"
     threads: 1
+    resources:
+        **needs("tokenize_prompts"),
     params:
         prompts=lambda w: class_prompts(config, w.dataset, w.class_name),
         code=code("tokenize_prompts.py"),

@@ -12,6 +12,8 @@ rule backbone:
     conda:
         "../../envs/promptad.yaml"
     threads: config["threads"]
+    resources:
+        **needs("backbone"),
     params:
         backbone=config["backbone"],
         name=BACKBONE,
@@ -30,10 +32,13 @@ rule embed_test:
         f"{LOGS}/embed_test/{{variant}}/{{dataset}}/{{class_name}}.log",
     benchmark:
         f"{BENCHMARKS}/embed_test/{{variant}}/{{dataset}}/{{class_name}}.tsv"
+    group:
+        "embed_{dataset}_{class_name}"
     conda:
         "../../envs/promptad.yaml"
     threads: config["threads"]
     resources:
+        **needs("embed_test"),
         gpu=GPU,
     params:
         variant=lambda w: VARIANT_FIELDS[w.variant],
@@ -53,10 +58,13 @@ rule embed_support:
         f"{CLASS_FEATURES}/support_k{{shots}}_s{{seed}}.npz",
     log:
         f"{LOGS}/embed_support/{{variant}}/{{dataset}}/{{class_name}}/k{{shots}}_s{{seed}}.log",
+    group:
+        "embed_{dataset}_{class_name}"
     conda:
         "../../envs/promptad.yaml"
     threads: config["threads"]
     resources:
+        **needs("embed_support"),
         gpu=GPU,
     params:
         variant=lambda w: VARIANT_FIELDS[w.variant],

@@ -10,9 +10,13 @@ rule draw_panels:
         directory(f"{RUN}/{{task}}/vis"),
     log:
         f"{LOGS}/draw_panels/{{experiment}}/{{dataset}}/{{class_name}}/k{{shots}}_s{{seed}}_{{task}}.log",
+    group:
+        "train_{dataset}_{class_name}"
     conda:
         "../../envs/promptad.yaml"
     threads: 1
+    resources:
+        **needs("draw_panels"),
     params:
         resolution=config["resolution"],
         code=code("draw_panels.py"),

@@ -25,6 +25,8 @@ rule tables:
     conda:
         "../../envs/promptad.yaml"
     threads: 1
+    resources:
+        **needs("tables"),
     params:
         classes={
             dataset: [name for place, name in FILES if place == dataset]

@@ -16,10 +16,13 @@ rule train_cls:
         f"{LOGS}/train_cls/{{experiment}}/{{dataset}}/{{class_name}}/k{{shots}}_s{{seed}}.log",
     benchmark:
         f"{BENCHMARKS}/train_cls/{{experiment}}/{{dataset}}/{{class_name}}/k{{shots}}_s{{seed}}.tsv"
+    group:
+        "train_{dataset}_{class_name}"
     conda:
         "../../envs/promptad.yaml"
     threads: config["threads"]
     resources:
+        **needs("train_cls", settings_of("cls")),
         gpu=GPU,
     params:
         settings=settings_of("cls"),
@@ -44,6 +47,9 @@ use rule train_cls as train_seg with:
         f"{LOGS}/train_seg/{{experiment}}/{{dataset}}/{{class_name}}/k{{shots}}_s{{seed}}.log",
     benchmark:
         f"{BENCHMARKS}/train_seg/{{experiment}}/{{dataset}}/{{class_name}}/k{{shots}}_s{{seed}}.tsv"
+    resources:
+        **needs("train_seg", settings_of("seg")),
+        gpu=GPU,
     params:
         settings=settings_of("seg"),
         code=code("train.py"),

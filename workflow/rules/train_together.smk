@@ -55,10 +55,13 @@ rule train_together:
         f"{BENCHMARKS}/train_together/{{experiment}}/{{dataset}}/{{class_name}}.tsv"
     wildcard_constraints:
         dataset=f"(?={'|'.join(MASKED)})[^/]+",
+    group:
+        "train_{dataset}_{class_name}"
     conda:
         "../../envs/promptad.yaml"
     threads: config["threads"]
     resources:
+        **needs("train_together", settings_together(config["tasks"])),
         gpu=GPU,
     params:
         settings=settings_together(config["tasks"]),
@@ -81,6 +84,9 @@ use rule train_together as train_together_cls with:
         metrics=outputs(["cls"], "metrics.json"),
     wildcard_constraints:
         dataset=f"(?!{'|'.join(MASKED)})[^/]+",
+    resources:
+        **needs("train_cls", settings_together(["cls"])),
+        gpu=GPU,
     params:
         settings=settings_together(["cls"]),
         code=code("train.py"),

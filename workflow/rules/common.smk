@@ -156,9 +156,10 @@ def panel_masks(wildcards):
     return MASKS.format(**dict(wildcards.items()))
 
 
-def run_files(pattern):
-    """Paths made from `pattern` for all runs."""
-    return [pattern.format(**dict(zip(RUN_KEYS, run, strict=True))) for run in RUNS]
+def run_files(pattern, **where):
+    """Paths made from `pattern` for all runs, or for those of which `where` is true."""
+    runs = [dict(zip(RUN_KEYS, run, strict=True)) for run in RUNS]
+    return [pattern.format(**run) for run in runs if where.items() <= run.items()]
 
 
 PLANNED = dict(zip(run_files(f"{RUN}/{{task}}"), RUNS, strict=True))

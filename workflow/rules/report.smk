@@ -14,35 +14,7 @@ PAGES = [
     ),
     *(f"{REPORT}/{page}.html" for page in ("times", "settings") if RUNS),
 ]
-METRICS = f"{RUN}/{{task}}/metrics.json"
 PAIR_LABELS = {"data set": "{dataset}", "experiment": "{experiment}"}
-
-
-def example_tasks(dataset):
-    """The task whose maps are shown of each class: pixels where they are learned."""
-    return {
-        name: "seg" if "seg" in class_tasks(config, files) else "cls"
-        for (place, name), files in FILES.items()
-        if place == dataset
-    }
-
-
-def example_files(pattern):
-    """Paths for a run of each class: the most shots, the first seed."""
-    run = {"shots": max(config["shots"]), "seed": config["seeds"][0]}
-    return lambda w: [
-        file
-        for name, task in example_tasks(w.dataset).items()
-        for file in run_files(
-            pattern, class_name=name, task=task, **run, **dict(w.items())
-        )
-    ]
-
-
-def example_masks(wildcards):
-    tasks = example_tasks(wildcards.dataset)
-    masked = [name for name, task in tasks.items() if task == "seg"]
-    return expand(MASKS, dataset=wildcards.dataset, class_name=masked)
 
 
 rule report_overview:

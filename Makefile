@@ -1,5 +1,6 @@
 # make env    the environment, .venv
 # make demo   the pipeline on generated data, to tables
+# make report one page of the demo's results, or of CONFIG=FILE
 # make real   the pipeline on real photographs, PROMPTAD_REAL_DATA names their folder
 # make detection   how well it detects on them, against random weights and raw pixels
 # make verify a quick self-test: does this do here what it promises?
@@ -13,16 +14,19 @@
 # INDEX=URL   a package index beside pip's own, for env and lock
 
 PYTHON ?= python3
+CONFIG ?= config/demo.yaml
 CORES ?= all
 BIN := .venv/bin
 READY := .venv/ready
 PLUGINS := .venv/cluster/ready
 DEMO_DATA := results/demo/data
+RESULTS = $(shell $(BIN)/python -c 'import sys, yaml; \
+	print(yaml.safe_load(open(sys.argv[1])).get("results", "results"))' "$(CONFIG)")
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 REAL := $(SNAKEMAKE) --configfile config/real.yaml --config \
 	"datasets={mvtec: {root: '$(PROMPTAD_REAL_DATA)/mvtec'}, folder: {root: '$(PROMPTAD_REAL_DATA)/folder'}}"
 
-.PHONY: env demo verify real detection bench real-data test stress lint lock audit
+.PHONY: env demo report verify real detection bench real-data test stress lint lock audit
 
 env: $(READY)
 
@@ -45,6 +49,11 @@ demo: $(DEMO_DATA)
 
 verify: $(DEMO_DATA)
 	$(BIN)/python tests/benchmarks/verify.py results/verify
+
+report: $(if $(findstring demo.yaml,$(CONFIG)),$(DEMO_DATA),$(READY))
+	$(SNAKEMAKE) --configfile $(CONFIG)
+	$(SNAKEMAKE) --configfile $(CONFIG) --report "$(RESULTS)/report.html"
+	@echo "report: $(RESULTS)/report.html"
 
 real: $(READY) real-data
 	$(REAL)

@@ -13,6 +13,9 @@ if not workflow.overwrite_configfiles:
     configfile: "config/config.yaml"
 
 
+report: "workflow/report/workflow.rst"
+
+
 include: "workflow/rules/common.smk"
 include: "workflow/rules/resources.smk"
 include: "workflow/rules/data.smk"
@@ -21,6 +24,7 @@ include: f"workflow/rules/{'train_together' if config['train_together'] else 'tr
 include: "workflow/rules/panels.smk"
 include: "workflow/rules/predict.smk"
 include: "workflow/rules/tables.smk"
+include: "workflow/rules/report.smk"
 include: "workflow/rules/demo_backbone.smk"
 
 
@@ -46,3 +50,4 @@ rule all:
         TABLES,
         PANELS,
         PREDICTIONS,
+        PAGES,

@@ -13,6 +13,7 @@ from helpers import write_class
 
 REPOSITORY_CONFIG = Path(__file__).parents[2] / "config"
 COLUMNS = "experiment,dataset,class,task,shots,seed,selection,metric,value"
+PAGES = "overview", "history", "scores", "examples", "records"
 RUN = "results/runs/original/own/bolt/k2/s111"
 
 
@@ -91,7 +92,9 @@ def test_table_options_concern_the_tables_alone(finished):
 def test_one_changed_option_retrains_what_it_concerns(finished):
     override = "overrides={own: {bolt: {training: {lr: 0.1}}}}"
     jobs = finished.planned("--config", override)
-    assert jobs == {"train_cls": 2, "train_seg": 2, "tables": 1, "all": 1, "total": 6}
+    gathered = ["tables", *(f"report_{page}" for page in PAGES), "all"]
+    trainings = {"train_cls": 2, "train_seg": 2}
+    assert jobs == trainings | dict.fromkeys(gathered, 1) | {"total": 11}
 
 
 def test_panels_show_image_mask_and_map(project):
@@ -116,7 +119,8 @@ def test_a_changed_image_concerns_its_class_alone(project):
     Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(image)
     jobs = project.planned()
     stages = "preprocess_test embed_test embed_support train_cls tables all"
-    assert jobs == dict.fromkeys(stages.split(), 1) | {"total": 6}
+    stages = [*stages.split(), *(f"report_{page}" for page in PAGES)]
+    assert jobs == dict.fromkeys(stages, 1) | {"total": 11}
 
 
 def test_a_class_without_masks_skips_seg_and_says_so(project):

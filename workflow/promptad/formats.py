@@ -1,5 +1,6 @@
 """Tables of words and numbers, written as Markdown, LaTeX (booktabs) and HTML."""
 
+import base64
 import html
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -28,7 +29,10 @@ tr:last-child td { border-bottom: 2px solid #9aa5b1; }
 tbody tr:hover td { background: #f0f4f8; }
 th.left, td.left { text-align: left; white-space: normal; }
 td b { color: #0b5394; }
-pre { background: #f5f7fa; padding: 1rem; overflow-x: auto; font-size: 13px; }
+img { max-width: 100%; }
+figure { margin: 0; }
+figcaption { color: #52606d; font-size: 13px; }
+.row { display: flex; flex-wrap: wrap; gap: 0 2rem; }
 """
 
 
@@ -127,20 +131,21 @@ def latex_text(text: str) -> str:
 
 def to_html(page: Page) -> str:
     """The page as one HTML file that needs no other."""
-    parts = [f"<h1>{html.escape(page.title)}</h1>", *map(_html_note, page.notes)]
+    body = []
     for table in page.tables:
-        parts += [f"<h2>{html.escape(table.title)}</h2>", _html_table(table)]
-        parts += [_html_note(table.note)] if table.note else []
-    return html_page(page.title, "\n".join(parts))
+        body += [f"<h2>{html.escape(table.title)}</h2>", html_table(table)]
+        body += [_html_note(table.note)] if table.note else []
+    return html_page(page.title, page.notes, body)
 
 
-def html_page(title: str, body: str) -> str:
-    """A whole HTML file of a body, in the style of all pages."""
-    head = f'<meta charset="utf-8"><title>{html.escape(title)}</title>'
-    head += f"<style>{STYLE}</style>"
+def html_page(title: str, notes: Iterable[str], body: Iterable[str]) -> str:
+    """A whole HTML file: title and notes, then a body that is HTML already."""
+    title = html.escape(title)
+    text = "\n".join([f"<h1>{title}</h1>", *map(_html_note, notes), *body])
     return (
-        f'<!doctype html>\n<html lang="en"><head>{head}</head>\n'
-        f"<body>\n{body}\n</body></html>\n"
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f"<title>{title}</title><style>{STYLE}</style></head>\n"
+        f"<body>\n{text}\n</body></html>\n"
     )
 
 
@@ -149,10 +154,22 @@ def _html_note(note: str) -> str:
     return f"<p{kind}>{html.escape(note.replace('**', '').replace('`', ''))}</p>"
 
 
-def _html_table(table: Table) -> str:
+def html_table(table: Table) -> str:
+    """The head and rows of a table as HTML."""
     head = _html_row(cells(table.head), table.left, "th")
     body = "\n".join(_html_row(row, table.left, "td") for row in table.rows)
     return f"<table><thead>{head}</thead><tbody>\n{body}\n</tbody></table>"
+
+
+def svg_picture(svg: str, alt: str) -> str:
+    """An SVG picture as HTML that carries it."""
+    return embedded("image/svg+xml", svg.encode(), alt)
+
+
+def embedded(kind: str, data: bytes, alt: str) -> str:
+    """A picture of a MIME type as HTML that carries it."""
+    text = base64.b64encode(data).decode()
+    return f'<img alt="{html.escape(alt)}" src="data:{kind};base64,{text}">'
 
 
 def _html_row(row: Iterable[Cell], left: int, tag: str) -> str:

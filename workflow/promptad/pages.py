@@ -13,19 +13,22 @@ PARTS = ("textual", "visual", "fused")
 MEAN = "mean"
 
 
-def notes(runs: Iterable[Mapping]) -> list[str]:
+def notes(runs: Sequence[Mapping]) -> list[str]:
     """What a reader must know: the protocol, and whether weights were random."""
-    lines = [
+    protocol = (
         "Percent; mean ± standard deviation over seeds. `last`: after the last epoch. "
         "`best`: the evaluated epoch with the highest AUROC on the test set. "
         f"{ABSENT}: did not run, and not in the mean."
-    ]
+    )
+    return [protocol, *warnings(runs)]
+
+
+def warnings(runs: Iterable[Mapping]) -> list[str]:
+    """One if the weights were random, else none."""
     backbones = {run["settings"]["backbone"]["pretrained"] for run in runs}
-    if RANDOM in backbones:
-        lines.append(
-            "**Warning: the backbone has RANDOM weights; use no number of this.**"
-        )
-    return lines
+    if RANDOM not in backbones:
+        return []
+    return ["**Warning: the backbone has RANDOM weights; use no number of this.**"]
 
 
 def parts_page(parts: pd.DataFrame, notes: Sequence[str], options: Mapping) -> Page:

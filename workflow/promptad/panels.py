@@ -47,13 +47,17 @@ def write_panels(
     test: `images` uint8 [N, S, S, 3] RGB and `names`. grids: maps [N, G, G]. masks:
     [N, R, R] or None. All panels of a class share one colour scale.
     """
-    maps = full_maps(grids, resolution)
-    low, high = np.percentile(maps, PERCENTILES)
-    heat = np.clip((maps - low) / max(high - low, 1e-12), 0, 1)
+    heat = scaled(full_maps(grids, resolution))
     for index, name in enumerate(test["names"]):
         mask = None if masks is None else masks[index]
         panel = draw_panel(test["images"][index], heat[index], mask)
         write_image(Path(folder, png_name(name.replace("/", "_"))), panel)
+
+
+def scaled(maps: np.ndarray) -> np.ndarray:
+    """Maps [N, R, R] on the one colour scale of them all, 0 to 1."""
+    low, high = np.percentile(maps, PERCENTILES)
+    return np.clip((maps - low) / max(high - low, 1e-12), 0, 1)
 
 
 def draw_panel(

@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
@@ -14,7 +15,7 @@ def code_digest(script: str | Path) -> str:
     """
     digest = hashlib.sha256()
     for path in sorted(_reached(Path(script)), key=lambda path: path.parts[-2:]):
-        digest.update(ast.dump(_parsed(path)).encode())
+        digest.update(_module(path.read_text(encoding="utf-8"))[0].encode())
     return digest.hexdigest()[:16]
 
 
@@ -29,9 +30,19 @@ def _reached(script: Path) -> set[Path]:
 
 
 def _imported(path: Path) -> list[Path]:
-    names = [name for node in ast.walk(_parsed(path)) for name in _names(node)]
+    _, names = _module(path.read_text(encoding="utf-8"))
     candidates = [PACKAGE / f"{name.removeprefix('promptad.')}.py" for name in names]
     return [candidate for candidate in candidates if candidate.is_file()]
+
+
+@cache
+def _module(source: str) -> tuple[str, list[str]]:
+    """What is digested of a module, and the modules it imports.
+
+    Kept, since most scripts share most modules and planning digests every script.
+    """
+    tree = ast.parse(source)
+    return ast.dump(tree), [name for node in ast.walk(tree) for name in _names(node)]
 
 
 def _names(node: ast.AST) -> list[str]:
@@ -40,7 +51,3 @@ def _names(node: ast.AST) -> list[str]:
     if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("promptad."):
         return [node.module]
     return []
-
-
-def _parsed(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))

@@ -94,6 +94,7 @@ MASKS = f"{CACHE}/masks_r{config['resolution']}.npz"
 FEATURES = results(f"features/{BACKBONE}")
 CLASS_FEATURES = f"{FEATURES}/{{variant}}/{{dataset}}/{{class_name}}"
 RUN = results("runs/{experiment}/{dataset}/{class_name}/k{shots}/s{seed}")
+METRICS = f"{RUN}/{{task}}/metrics.json"
 LOGS = results("logs")
 BENCHMARKS = results("benchmarks")
 
@@ -156,9 +157,10 @@ def panel_masks(wildcards):
     return MASKS.format(**dict(wildcards.items()))
 
 
-def run_files(pattern):
-    """Paths made from `pattern` for all runs."""
-    return [pattern.format(**dict(zip(RUN_KEYS, run, strict=True))) for run in RUNS]
+def run_files(pattern, **where):
+    """Paths made from `pattern` for all runs, or for those of which `where` is true."""
+    runs = [dict(zip(RUN_KEYS, run, strict=True)) for run in RUNS]
+    return [pattern.format(**run) for run in runs if where.items() <= run.items()]
 
 
 PLANNED = dict(zip(run_files(f"{RUN}/{{task}}"), RUNS, strict=True))
@@ -197,3 +199,30 @@ def detector_files(wildcards):
         "towers": [f"{FEATURES}/{part}.safetensors" for part in ("vision", "text")],
         "images": new_images(wildcards.prediction),
     }
+
+
+def example_tasks(dataset):
+    """The task whose maps are shown of each class: pixels where they are learned."""
+    return {
+        name: "seg" if "seg" in class_tasks(config, files) else "cls"
+        for (place, name), files in FILES.items()
+        if place == dataset
+    }
+
+
+def example_files(pattern):
+    """Paths for a run of each class: the most shots, the first seed."""
+    run = {"shots": max(config["shots"]), "seed": config["seeds"][0]}
+    return lambda w: [
+        file
+        for name, task in example_tasks(w.dataset).items()
+        for file in run_files(
+            pattern, class_name=name, task=task, **run, **dict(w.items())
+        )
+    ]
+
+
+def example_masks(wildcards):
+    tasks = example_tasks(wildcards.dataset)
+    masked = [name for name, task in tasks.items() if task == "seg"]
+    return expand(MASKS, dataset=wildcards.dataset, class_name=masked)

@@ -13,7 +13,7 @@ rule demo_backbone:
         f"{BENCHMARKS}/demo_backbone.tsv"
     conda:
         "../../envs/promptad.yaml"
-    threads: workflow.cores
+    threads: lambda w: workflow.cores
     params:
         states=config["states"],
         code=code("demo_backbone.py"),

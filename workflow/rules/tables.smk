@@ -2,24 +2,32 @@
 
 TABLE_NAMES = sorted({(dataset, task) for task, _, dataset, *_ in RUNS})
 FORMATS = "csv", "md", "tex", "html"
-WIDE_TABLES = [f"{dataset}_{task}" for dataset, task in TABLE_NAMES]
 COMPARISON = ["comparison"] if len(config["experiments"]) > 1 else []
+READ_TABLES = [
+    *(f"{dataset}_{task}" for dataset, task in TABLE_NAMES),
+    *("parts", *COMPARISON),
+]
 TABLES = [
     *(results(f"tables/metrics.{suffix}") for suffix in ("csv", "parquet")),
-    *(
-        results(f"tables/{name}.{suffix}")
-        for name in ("parts", *COMPARISON, *WIDE_TABLES)
-        for suffix in FORMATS
-    ),
+    *(results(f"tables/{name}.{suffix}") for name in READ_TABLES for suffix in FORMATS),
 ]
 
 
 rule tables:
     input:
-        runs=run_files(f"{RUN}/{{task}}/metrics.json"),
+        runs=run_files(METRICS),
         literature=workflow.source_path("../../config/literature.csv"),
     output:
-        TABLES,
+        [name for name in TABLES if not name.endswith(".html")],
+        [
+            report(
+                results(f"tables/{name}.html"),
+                caption="../report/tables.rst",
+                category="2 Tables",
+                labels={"table": name.replace("_", " ")},
+            )
+            for name in READ_TABLES
+        ],
     log:
         f"{LOGS}/tables.log",
     conda:

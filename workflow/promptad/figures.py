@@ -1,0 +1,249 @@
+"""Figures of the report, as SVG text: the same bytes for the same numbers.
+
+Colours: one for each experiment, deeper blue for
+more shots, grey for good and red for defects.
+"""
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+INK, GOOD, DEFECT = "#1f2933", "#8a99a8", "#c8402f"
+# Okabe and Ito's, which the colour-blind can tell apart, blue first.
+EXPERIMENTS = (
+    *("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"),
+    *("#7f5f3f", "#555555"),
+)
+STYLE = {
+    "font.size": 9,
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "axes.edgecolor": "#9aa5b1",
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e9edf1",
+    "text.color": INK,
+    "xtick.color": "#52606d",
+    "ytick.color": "#52606d",
+    "legend.frameon": False,
+    "svg.hashsalt": "promptad",
+}
+LABELS = {
+    "image_auroc": "image AUROC",
+    "image_aupr": "image AUPR",
+    "image_f1max": "image best F1",
+    "pixel_auroc": "pixel AUROC",
+    "pixel_aupr": "pixel AUPR",
+    "pixel_f1max": "pixel best F1",
+    "aupro": "AUPRO",
+}
+COLUMNS = 5  # panels side by side
+
+
+class History(NamedTuple):
+    """A run for `history`: AUROC by evaluated epoch, and the two that are reported."""
+
+    class_name: str
+    shots: int
+    seed: int
+    auroc: pd.Series
+    last: int
+    best: int
+
+
+def curves(
+    table: pd.DataFrame, metrics: Sequence[str], experiments: Sequence[str]
+) -> str:
+    """Means over the classes against shots, a panel for each metric.
+
+    table: rows of `tables.long_table` of one data set and selection. Bars are the
+    standard deviation over seeds.
+    """
+    shots = sorted(table["shots"].unique())
+
+    def draw(axes: Axes, metric: str) -> None:
+        rows = table[table["metric"] == metric]
+        for index, name in enumerate(experiments):
+            means = rows[rows["experiment"] == name].groupby(["shots", "seed"])["value"]
+            spread = means.mean().groupby("shots").agg(["mean", "std"]).reindex(shots)
+            places = np.arange(len(shots)) + 0.03 * (index - (len(experiments) - 1) / 2)
+            bars = spread["std"] if spread["std"].notna().any() else None
+            look = {"color": colour(index), "linewidth": 1.6, "capsize": 3}
+            axes.errorbar(places, spread["mean"], bars, fmt="o-", ms=5, **look)
+        axes.set_xticks(range(len(shots)), [str(k) for k in shots])
+        axes.set_xlim(-0.35, len(shots) - 0.65)
+        axes.set(title=LABELS[metric], xlabel="shots")
+
+    handles = [_line(name, colour(i)) for i, name in enumerate(experiments)]
+    return _panels(metrics, draw, handles, "%, mean over classes", (3.6, 3.0))
+
+
+def colour(index: int) -> str:
+    """The colour of an experiment."""
+    return EXPERIMENTS[index % len(EXPERIMENTS)]
+
+
+def heat_map(
+    table: pd.DataFrame, experiments: Sequence[str], classes: Sequence[str]
+) -> str:
+    """Mean over seeds of each class and number of shots, a block for each experiment.
+
+    table: rows of `tables.long_table` of one data set, metric and selection.
+    """
+    keys = ["class", "experiment", "shots"]
+    means = table.groupby(keys)["value"].mean().unstack(["experiment", "shots"])
+    shots = sorted(table["shots"].unique())
+    low, high = np.nanmin(means), np.nanmax(means)
+    with style.context(["default", STYLE, {"axes.grid": False}]):
+        width, height = len(experiments) * (len(shots) * 0.52 + 0.25), len(classes)
+        figure = Figure((width + 1.4, height * 0.28 + 0.9), layout="constrained")
+        blocks = figure.subplots(1, len(experiments), sharey=True, squeeze=False)[0]
+        for axes, name in zip(blocks, experiments, strict=True):
+            columns = pd.MultiIndex.from_product([[name], shots])
+            values = means.reindex(index=classes, columns=columns).to_numpy()
+            _heat_block(axes, values, low, high)
+            axes.set_xticks(range(len(shots)), [str(k) for k in shots])
+            axes.set(title=name, xlabel="shots")
+        blocks[0].set_yticks(range(len(classes)), classes)
+        return _svg(figure)
+
+
+def _heat_block(axes: Axes, values: np.ndarray, low: float, high: float) -> None:
+    axes.imshow(values, cmap="Blues", vmin=low - 0.1, vmax=high + 0.1, aspect="auto")
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    for (row, column), value in np.ndenumerate(values):
+        if np.isnan(value):
+            continue
+        light = value > low + 0.6 * (high - low)
+        ink = "white" if light else INK
+        place = {"ha": "center", "va": "center", "fontsize": 8}
+        axes.text(column, row, f"{value:.1f}", color=ink, **place)
+
+
+def history(runs: Sequence[History], label: str) -> str:
+    """AUROC over epochs, a panel for each class, a line for each shots and seed."""
+    classes = list(dict.fromkeys(run.class_name for run in runs))
+    shades = _shades(sorted({run.shots for run in runs}))
+
+    def draw(axes: Axes, name: str) -> None:
+        for run in (run for run in runs if run.class_name == name):
+            _history_line(axes, run, shades[run.shots])
+        axes.set_title(name)
+        axes.margins(x=0.06, y=0.15)
+        axes.ticklabel_format(useOffset=False)
+
+    handles = [_line(f"{k}-shot", shade) for k, shade in shades.items()]
+    handles += [_mark("last", "o", 5), _mark("best", "*", 9)]
+    return _panels(classes, draw, handles, f"{label}, %", xlabel="epoch")
+
+
+def _history_line(axes: Axes, run: History, shade: str) -> None:
+    """AUROC by epoch; nothing where the class has only one kind of image."""
+    axes.plot(run.auroc.index, run.auroc, color=shade, linewidth=1.2)
+    last, best = (run.auroc.reindex([epoch]) for epoch in (run.last, run.best))
+    axes.plot(last.index, last, "o", color=shade, markersize=4.5)
+    edge = {"markeredgecolor": INK, "markeredgewidth": 0.6}
+    axes.plot(best.index, best, "*", color=shade, markersize=9, **edge)
+
+
+def histograms(scores: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> str:
+    """Image scores of good and defective test images, a panel for each class.
+
+    scores: labels [N] and scores [N] by class.
+    """
+
+    def draw(axes: Axes, name: str) -> None:
+        labels, values = scores[name]
+        bins = np.histogram_bin_edges(values, 24)
+        for label, shade in ((0, GOOD), (1, DEFECT)):
+            chosen = values[labels == label]
+            axes.hist(chosen, bins, color=shade, alpha=0.65, linewidth=0)
+        axes.set_title(name)
+        axes.locator_params(axis="x", nbins=4)
+        axes.locator_params(axis="y", nbins=4, integer=True)
+
+    handles = [_mark("good", "s", 8, GOOD), _mark("defect", "s", 8, DEFECT)]
+    return _panels(list(scores), draw, handles, "images", xlabel="score")
+
+
+def run_times(jobs: pd.DataFrame) -> str:
+    """Seconds and cores of every job, a row for each rule.
+
+    jobs: columns `rule`, `s` and `cores`.
+    """
+    rules = list(jobs["rule"].unique())
+    names = {"s": "wall seconds", "cores": "cores, at least"}
+
+    def draw(axes: Axes, column: str) -> None:
+        for row, name in enumerate(rules):
+            values = jobs.loc[jobs["rule"] == name, column]
+            spread = np.linspace(-0.25, 0.25, len(values)) if len(values) > 1 else [0]
+            look = {"color": EXPERIMENTS[0], "alpha": 0.45, "markeredgewidth": 0}
+            axes.plot(values, row + np.asarray(spread), "o", markersize=4, **look)
+            axes.plot([values.median()] * 2, [row - 0.35, row + 0.35], color=INK)
+        axes.set_yticks(range(len(rules)), rules)
+        axes.set_ylim(len(rules) - 0.4, -0.6)
+        axes.set_xlim(left=0)
+        axes.set(xlabel=names[column])
+
+    size = (4.2, 0.45 * len(rules) + 0.9)
+    return _panels(list(names), draw, [], size=size)
+
+
+def _panels(
+    names: Sequence[str],
+    draw: Callable[[Axes, str], None],
+    handles: Sequence[Line2D],
+    ylabel: str = "",
+    size: tuple[float, float] = (2.25, 1.75),
+    xlabel: str = "",
+) -> str:
+    """A grid of panels, each filled by `draw`, with one legend above them."""
+    columns = min(COLUMNS, len(names))
+    rows = -(-len(names) // columns)
+    with style.context(["default", STYLE]):
+        shape = columns * size[0] + 0.3, rows * size[1] + 0.45
+        figure = Figure(shape, layout="constrained")
+        grid = figure.subplots(rows, columns, squeeze=False).ravel()
+        for axes, name in zip(grid, names, strict=False):
+            draw(axes, name)
+        for axes in grid[len(names) :]:
+            axes.set_visible(False)
+        figure.supylabel(ylabel, fontsize=9)
+        figure.supxlabel(xlabel, fontsize=9)
+        if handles:
+            place = {"loc": "outside upper left", "ncols": min(len(handles), 7)}
+            figure.legend(handles=handles, **place)
+        return _svg(figure)
+
+
+def _shades(shots: Sequence[int]) -> dict[int, str]:
+    shades = matplotlib.colormaps["Blues"](np.linspace(0.45, 0.95, len(shots)))
+    return {k: matplotlib.colors.to_hex(s) for k, s in zip(shots, shades, strict=True)}
+
+
+def _line(name: str, shade: str) -> Line2D:
+    return Line2D([], [], color=shade, linewidth=2, label=name)
+
+
+def _mark(name: str, marker: str, size: float, shade: str = "#52606d") -> Line2D:
+    look = {"marker": marker, "markersize": size, "color": shade}
+    return Line2D([], [], linestyle="none", label=name, **look)
+
+
+def _svg(figure: Figure) -> str:
+    file = io.StringIO()
+    figure.savefig(file, format="svg", metadata={"Date": None})
+    return file.getvalue()

@@ -35,5 +35,6 @@ rule all:
     default_target: True
     input:
         TABLES,
+        run_files(METRICS),
         PANELS,
         PREDICTIONS,

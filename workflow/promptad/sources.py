@@ -5,16 +5,18 @@ import hashlib
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
+DOCUMENTED = ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef
 
 
 def code_digest(script: str | Path) -> str:
     """Digest of a script and of all modules of this package it imports, at any depth.
 
-    It changes with the code, not with comments, file times or the checkout's place.
+    It changes with the code, not with comments, docstrings, file times or the
+    checkout's place.
     """
     digest = hashlib.sha256()
     for path in sorted(_reached(Path(script)), key=lambda path: path.parts[-2:]):
-        digest.update(ast.dump(_parsed(path)).encode())
+        digest.update(_code(path).encode())
     return digest.hexdigest()[:16]
 
 
@@ -40,6 +42,15 @@ def _names(node: ast.AST) -> list[str]:
     if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("promptad."):
         return [node.module]
     return []
+
+
+def _code(path: Path) -> str:
+    """The syntax tree of a file in words, without its docstrings."""
+    tree = _parsed(path)
+    for node in ast.walk(tree):
+        if isinstance(node, DOCUMENTED) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return ast.dump(tree)
 
 
 def _parsed(path: Path) -> ast.Module:

@@ -16,7 +16,7 @@ TABLES = [
 
 rule tables:
     input:
-        runs=run_files(f"{RUN}/{{task}}/metrics.json"),
+        runs=run_files(METRICS),
         literature=workflow.source_path("../../config/literature.csv"),
     output:
         TABLES,

@@ -28,7 +28,7 @@ def run_job(tmp_path, last="pass"):
 def test_all_output_of_a_job_goes_to_its_log(tmp_path):
     run, log = run_job(tmp_path)
     assert (run.returncode, run.stdout, run.stderr) == (0, "before\n", "")
-    assert log == "from Python\nfrom C\n"
+    assert log == "from Python\nfrom C\ndone\n"
 
 
 def test_a_user_error_is_one_line_in_the_log(tmp_path):

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from promptad.errors import UserError
 from promptad.threads import limit_threads, limit_torch_threads
 
+DONE = "done"  # the last line of the log of a job that ended well
+
 
 @contextmanager
 def job(log: str, threads: int, torch: bool = False) -> Iterator[None]:
@@ -22,6 +24,7 @@ def job(log: str, threads: int, torch: bool = False) -> Iterator[None]:
     (limit_torch_threads if torch else limit_threads)(threads)
     with one_line_errors():
         yield
+    print(DONE, flush=True)
 
 
 @contextmanager

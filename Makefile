@@ -3,6 +3,7 @@
 # make real   the pipeline on real photographs, PROMPTAD_REAL_DATA names their folder
 # make detection   how well it detects on them, against random weights and raw pixels
 # make bench  speed against the published way, on the bottle of PROMPTAD_REAL_DATA
+# make bench-size   what Snakemake itself costs with 5,670 trainings
 # make test   all tests
 # make stress hurts the pipeline and counts what survives: results/stress/report.md
 # make lint   formatters and linters
@@ -20,7 +21,7 @@ SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 REAL := $(SNAKEMAKE) --configfile config/real.yaml --config \
 	"datasets={mvtec: {root: '$(PROMPTAD_REAL_DATA)/mvtec'}, folder: {root: '$(PROMPTAD_REAL_DATA)/folder'}}"
 
-.PHONY: env demo real detection bench real-data test stress lint lock audit
+.PHONY: env demo real detection bench bench-size real-data test stress lint lock audit
 
 env: $(READY)
 
@@ -52,6 +53,9 @@ detection: $(READY) real-data
 
 bench: $(READY) real-data
 	$(BIN)/python tests/benchmarks/bench.py "$(PROMPTAD_REAL_DATA)/mvtec" results/bench
+
+bench-size: $(READY)
+	$(BIN)/python tests/benchmarks/size.py results/bench
 
 real-data:
 	@test -d "$(PROMPTAD_REAL_DATA)" || \

@@ -264,3 +264,28 @@ def test_a_change_runs_again_what_depends_on_it(changing, change):
     apply, expected = CHANGES[change]
     apply(changing)
     assert changing.planned_by_class() == expected
+
+
+def test_the_status_is_that_of_a_dry_run(changing):
+    runs = changing.folder / "results/runs/single/own/bolt/k2/s111"
+    for task, text in (("cls", "error: out of memory\n"), ("seg", "train: 10%")):
+        (runs / task / "metrics.json").unlink()
+        log = f"results/logs/train_{task}/single/own/bolt/k2_s111.log"
+        path = changing.folder / log
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    (changing.folder / ONE_RUN.replace("k2", "k1")).unlink()
+    override = {"own": {"metal_nut": {"training": {"lr": 0.1}}}}
+    changing.configure(**OPTIONS, overrides=override)
+    planned = changing.planned_by_class()
+    lines = changing.snakemake("status").stdout.splitlines()
+    rows = {line.split()[1]: line.split() for line in lines if line.startswith("own ")}
+    # runs, done, stale, missing, unfinished, failed
+    assert rows["original"][2:8] == [*"844000"]
+    assert rows["single"][2:8] == [*"814111"]
+    train = sum(n for (rule, _), n in planned.items() if rule.startswith("train"))
+    assert train == 4 + 4 + 3
+    assert [line for line in lines if line.startswith("failed: ")] == [
+        "failed: train_cls, results/logs/train_cls/single/own/bolt/k2_s111.log: "
+        "error: out of memory"
+    ]

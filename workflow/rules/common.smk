@@ -19,6 +19,7 @@ from promptad.config import (
 from promptad.digests import digest_of, file_digests
 from promptad.errors import UserError
 from promptad.layouts import find_images
+from promptad.orphans import SNAKEMAKE_PID
 from promptad.sources import code_digest
 from promptad.support import draw_support
 from promptad.variants import parse_variant, variant_name
@@ -81,6 +82,8 @@ try:
     check_data()
 except UserError as error:
     raise WorkflowError(str(error))
+
+os.environ[SNAKEMAKE_PID] = str(os.getpid())  # jobs end with it, see promptad.orphans
 
 # Jobs that use the GPU ask for one; locally no more run at once than there are slots.
 GPU = int(config["device"] != "cpu")

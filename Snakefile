@@ -20,6 +20,7 @@ include: f"workflow/rules/{'train_together' if config['train_together'] else 'tr
 include: "workflow/rules/panels.smk"
 include: "workflow/rules/predict.smk"
 include: "workflow/rules/tables.smk"
+include: "workflow/rules/failures.smk"
 include: "workflow/rules/status.smk"
 include: "workflow/rules/demo_backbone.smk"
 

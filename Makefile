@@ -5,6 +5,7 @@
 # make detection   how well it detects on them, against random weights and raw pixels
 # make verify a quick self-test: does this do here what it promises?
 # make bench  speed against the published way, on the bottle of PROMPTAD_REAL_DATA
+# make bench-size   what Snakemake itself costs with 5,670 trainings
 # make test   all tests
 # make stress hurts the pipeline and counts what survives: results/stress/report.md
 # make lint   formatters and linters
@@ -26,7 +27,8 @@ SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 REAL := $(SNAKEMAKE) --configfile config/real.yaml --config \
 	"datasets={mvtec: {root: '$(PROMPTAD_REAL_DATA)/mvtec'}, folder: {root: '$(PROMPTAD_REAL_DATA)/folder'}}"
 
-.PHONY: env demo report verify real detection bench real-data test stress lint lock audit
+.PHONY: env demo report verify real detection bench bench-size real-data test stress lint \
+	lock audit
 
 env: $(READY)
 
@@ -66,6 +68,9 @@ detection: $(READY) real-data
 
 bench: $(READY) real-data
 	$(BIN)/python tests/benchmarks/bench.py "$(PROMPTAD_REAL_DATA)/mvtec" results/bench
+
+bench-size: $(READY)
+	$(BIN)/python tests/benchmarks/size.py results/bench
 
 real-data:
 	@test -d "$(PROMPTAD_REAL_DATA)" || \

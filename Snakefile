@@ -25,6 +25,8 @@ include: "workflow/rules/panels.smk"
 include: "workflow/rules/predict.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/failures.smk"
+include: "workflow/rules/status.smk"
 include: "workflow/rules/demo_backbone.smk"
 
 
@@ -48,6 +50,7 @@ rule all:
     default_target: True
     input:
         TABLES,
+        run_files(METRICS),
         PANELS,
         PREDICTIONS,
         PAGES,

@@ -1,10 +1,13 @@
 import subprocess
 import sys
+import time
 
+import psutil
 import pytest
 
 from promptad.errors import UserError
 from promptad.jobs import one_line_errors
+from promptad.orphans import SNAKEMAKE_PID
 
 JOB = """
 import os, sys
@@ -28,7 +31,7 @@ def run_job(tmp_path, last="pass"):
 def test_all_output_of_a_job_goes_to_its_log(tmp_path):
     run, log = run_job(tmp_path)
     assert (run.returncode, run.stdout, run.stderr) == (0, "before\n", "")
-    assert log == "from Python\nfrom C\n"
+    assert log == "from Python\nfrom C\ndone\n"
 
 
 def test_a_user_error_is_one_line_in_the_log(tmp_path):
@@ -47,3 +50,29 @@ def test_a_user_error_ends_with_status_one(capsys):
     with pytest.raises(SystemExit, match="1"), one_line_errors():
         raise UserError("a.png: gone")
     assert capsys.readouterr().err == "error: a.png: gone\n"
+
+
+def test_a_job_ends_with_the_process_that_started_it(tmp_path):
+    log = tmp_path / "job.log"
+    job = JOB.format(last="import time; time.sleep(60)")
+    start = (
+        "import os, subprocess, sys; os.environ[sys.argv[1]] = str(os.getpid()); "
+        "print(subprocess.Popen(sys.argv[2:]).pid)"
+    )
+    command = [sys.executable, "-c", start, SNAKEMAKE_PID]
+    command += [sys.executable, "-c", job, log]
+    run = subprocess.run(command, capture_output=True, text=True)
+    pid = int(run.stdout.splitlines()[0])
+    assert ends(pid)
+    assert not log.exists() or "done" not in log.read_text()
+
+
+def ends(pid, seconds=30):
+    """Whether a process ends by itself within so many seconds."""
+    for _ in range(10 * seconds):
+        if not psutil.pid_exists(pid):
+            return True
+        if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+            return True
+        time.sleep(0.1)
+    return False

@@ -45,15 +45,18 @@ def folder(tmp_path):
     return written(tmp_path, RUNS)
 
 
-def written(tmp_path, runs, classes=CLASSES["mvtec"], **options):
+def written(tmp_path, runs, classes=CLASSES["mvtec"], failed=(), logs=(), **options):
     paths = []
     for index, content in enumerate(runs):
         paths.append(tmp_path / f"{index}.json")
         paths[-1].write_text(json.dumps(content))
-    names = list(dict.fromkeys(run["settings"]["experiment"] for run in runs))
+    names = [run["settings"]["experiment"] for run in runs]
+    names = list(dict.fromkeys([*names, *(experiment for experiment, *_ in failed)]))
     tables.write_tables(
         *(tmp_path / "tables", paths, {"mvtec": classes}, names, LITERATURE),
         OPTIONS | options,
+        failed,
+        logs,
     )
     return tmp_path / "tables"
 
@@ -174,6 +177,54 @@ def test_an_undefined_metric_is_empty_and_not_in_the_mean(tmp_path):
     folder = written(tmp_path, [run("bottle", 80), run("nut", float("nan"))])
     assert wide_rows(folder)["nut"]["k1"] == ""
     assert float(wide_rows(folder)["mean"]["k1"]) == 80
+
+
+# of bottle a seed with one shot, and all of screw
+FAILED = [
+    ("original", "mvtec", "bottle", "cls", 1, 3),
+    ("original", "mvtec", "screw", "cls", 1, 1),
+    ("original", "mvtec", "screw", "seg", 1, 1),
+]
+
+
+def test_a_failed_run_is_named_and_its_class_in_no_mean(tmp_path):
+    folder = written(tmp_path, RUNS, failed=FAILED, logs=["a.log"])
+    found = wide_rows(folder)
+    shown = {name: (found[name]["k1"], found[name]["k2"]) for name in found}
+    assert shown["bottle"] == ("failed", "70.0")
+    assert shown["nut"] == ("90.0", "")
+    assert shown["screw"] == ("failed", "")
+    assert shown["mean"] == ("90.0", "70.0")
+    assert section(folder, "original: image_auroc, last")[2:5] == [
+        "| bottle | failed | 70.00 |",
+        "| nut | 90.00 | – |",
+        "| screw | failed | – |",
+    ]
+
+
+def test_the_long_table_keeps_what_did_not_fail(tmp_path, folder):
+    (tmp_path / "other").mkdir()
+    other = written(tmp_path / "other", RUNS, failed=FAILED, logs=["a.log"])
+    name = "metrics.csv"
+    assert (other / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_failures_are_counted_on_every_page_and_their_logs_named(tmp_path):
+    logs = [f"{index}.log" for index in range(6)]
+    folder = written(tmp_path, RUNS, failed=FAILED, logs=logs)
+    warning = (
+        "**Warning: 3 runs failed, and are in no mean: 1 of mvtec/bottle, 2 of "
+        "mvtec/screw. Why is told in 0.log, 1.log, 2.log, 3.log, 4.log and more."
+    )
+    for name in ("mvtec_cls.md", "mvtec_seg.md", "parts.md"):
+        assert warning in (folder / name).read_text()
+
+
+def test_where_all_failed_the_tables_say_so(tmp_path):
+    folder = written(tmp_path, [], failed=FAILED, logs=["a.log"])
+    found = [row["k1"] for row in rows(folder / "mvtec_cls.csv")]
+    assert set(found) == {"failed", ""}
+    assert rows(folder / "metrics.csv") == []
 
 
 def section(folder, title):

@@ -1,5 +1,7 @@
 """A user's mistake ends in one clear line and leaves nothing to be trusted."""
 
+import csv
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -139,15 +141,48 @@ def test_missing_weights_fail_the_backbone(project, backbone, message):
     assert not list((project.folder / "results").rglob("*.safetensors"))
 
 
-def test_one_bad_class_does_not_stop_the_others(project):
+def tables_of(project):
+    """The content of every table, by name."""
+    folder = project.folder / "results/tables"
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_failed_class_is_named_in_the_tables_until_it_is_mended(project):
     write_class(project.folder / "data", "pin")
-    truncate(project.folder / IMAGE)
     project.configure(tasks=["cls"], shots=[1])
+    image = project.folder / IMAGE
+    sound = image.read_bytes()
+    truncate(image)
     run = project.snakemake(check=False)
     assert run.returncode == 1
     done = (project.folder / "results/runs").rglob("metrics.json")
     assert {path.parts[-5] for path in done} == {"metal_nut", "pin"}
-    assert not (project.folder / "results/tables").exists()
+    assert_failed(tables_of(project))
+
+    image.write_bytes(sound)
+    project.snakemake()
+    mended = tables_of(project)
+    assert b"failed" not in mended["own_cls.md"]
+    assert "Nothing to be done" in project.snakemake().stderr
+
+    truncate(image)  # its run of before is there still, and must not be shown
+    assert project.snakemake(check=False).returncode == 1
+    assert_failed(tables_of(project))
+    image.write_bytes(sound)
+    project.snakemake()
+    assert tables_of(project) == mended
+
+
+def assert_failed(tables):
+    """The tables say that bolt failed, and why, and have numbers of the others."""
+    page = tables["own_cls.md"].decode()
+    assert "1 runs failed, and are in no mean: 1 of own/bolt. Why is told in " in page
+    assert "results/logs/preprocess_test/own/bolt.log" in page
+    rows = list(csv.DictReader(tables["own_cls.csv"].decode().splitlines()))
+    assert {row["k1"] for row in rows if row["class"] == "bolt"} == {"failed"}
+    others = {row["k1"] for row in rows if row["class"] != "bolt"}
+    assert all(0 <= float(value) <= 100 for value in others)
+    assert b",bolt," not in tables["metrics.csv"]
 
 
 WRONG_ARGUMENTS = {

@@ -9,45 +9,53 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from promptad.digests import file_digests
 from promptad.errors import UserError
-from promptad.storage import file_digest
 
 RANDOM = "random"
 DIGEST_LENGTH = 12
 
 
-def backbone_name(backbone: Mapping) -> str:
-    """Folder name of a backbone: model, and pretrained tag or digest of its file."""
+def backbone_name(backbone: Mapping, memory: str | Path | None = None) -> str:
+    """Folder name of a backbone: model, and pretrained tag or digest of its file.
+
+    memory: where the digest is remembered, see `digests.file_digests`.
+    """
     model, pretrained = backbone["model"], backbone["pretrained"]
     if _is_file(model, ".json"):
-        model = f"{Path(model).stem}-{file_digest(model)[:DIGEST_LENGTH]}"
+        model = f"{Path(model).stem}-{_digest(model, memory)[:DIGEST_LENGTH]}"
     if pretrained == RANDOM:
         return f"{model}_random{backbone['random_seed']}"
     if Path(pretrained).is_file():
-        pretrained = f"sha256-{file_digest(pretrained)[:DIGEST_LENGTH]}"
+        digest = _digest(pretrained, memory)
+        pretrained = f"sha256-{digest[:DIGEST_LENGTH]}"
     return f"{model}_{pretrained}"
 
 
-def check_backbone(backbone: Mapping) -> None:
+def check_backbone(backbone: Mapping, memory: str | Path | None = None) -> None:
     """Raise UserError if the model or its checkpoint file is not as it should be.
 
     A file beside the checkpoint, named like it with `.sha256` added and written by
-    sha256sum, tells its digest.
+    sha256sum, tells its digest. memory: see `backbone_name`.
     """
     model_config(backbone["model"])
     pretrained = backbone["pretrained"]
     if "/" in pretrained and not Path(pretrained).is_file():
         raise UserError(f"backbone.pretrained: no checkpoint file {pretrained}")
     expected = Path(f"{pretrained}.sha256")
-    if expected.is_file() and not _has_digest(pretrained, expected):
+    if expected.is_file() and not _has_digest(pretrained, expected, memory):
         raise UserError(
             f"backbone.pretrained: {pretrained} is not the file whose SHA-256 "
             f"{expected} holds; get it again, or write that file anew with sha256sum"
         )
 
 
-def _has_digest(path: str, expected: Path) -> bool:
-    return expected.read_text().split()[:1] == [file_digest(path)]
+def _has_digest(path: str, expected: Path, memory: str | Path | None) -> bool:
+    return expected.read_text().split()[:1] == [_digest(path, memory)]
+
+
+def _digest(path: str, memory: str | Path | None) -> str:
+    return file_digests([path], memory)[Path(path)]
 
 
 def check_unchanged(backbone: Mapping, name: str) -> None:

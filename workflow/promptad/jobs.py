@@ -7,7 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from promptad.errors import UserError
+from promptad.orphans import end_with_snakemake
 from promptad.threads import limit_threads, limit_torch_threads
+
+DONE = "done"  # the last line of the log of a job that ended well
 
 
 @contextmanager
@@ -15,13 +18,17 @@ def job(log: str, threads: int, torch: bool = False) -> Iterator[None]:
     """Run a block as the whole work of this process.
 
     All output, progress bars and those of C libraries included, goes to `log`.
-    A UserError becomes one line there and exit status 1.
+    A UserError becomes one line there and exit status 1. The process ends with the
+    Snakemake that started it: one left over from a killed call would take cores that
+    the next call counts on, and could write over its results.
     """
     _redirect_output(log)
+    end_with_snakemake()
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.INFO)
     (limit_torch_threads if torch else limit_threads)(threads)
     with one_line_errors():
         yield
+    print(DONE, flush=True)
 
 
 @contextmanager

@@ -1,26 +1,33 @@
 """What people read of the numbers: pages of formatted tables."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
 import pandas as pd
 
 from promptad.backbone_config import RANDOM
-from promptad.formats import ABSENT, Cell, Page, Table, cells, number
+from promptad.formats import ABSENT, FAILED, Cell, Page, Table, cells, number
 from promptad.metrics import METRICS
 
 KEYS = ["experiment", "selection", "metric"]
 PARTS = ("textual", "visual", "fused")
 MEAN = "mean"
+SHOWN_LOGS = 5
 
 
-def notes(runs: Sequence[Mapping]) -> list[str]:
-    """What a reader must know: the protocol, and whether weights were random."""
+def notes(
+    runs: Sequence[Mapping], failed: Sequence[tuple] = (), logs: Sequence[str] = ()
+) -> list[str]:
+    """What a reader must know: the protocol, random weights, and failures.
+
+    failed, logs: see `tables.write_tables`.
+    """
     protocol = (
         "Percent; mean ± standard deviation over seeds. `last`: after the last epoch. "
         "`best`: the evaluated epoch with the highest AUROC on the test set. "
         f"{ABSENT}: did not run, and not in the mean."
     )
-    return [protocol, *warnings(runs)]
+    return [protocol, *warnings(runs), *_failures(failed, logs)]
 
 
 def warnings(runs: Iterable[Mapping]) -> list[str]:
@@ -29,6 +36,18 @@ def warnings(runs: Iterable[Mapping]) -> list[str]:
     if RANDOM not in backbones:
         return []
     return ["**Warning: the backbone has RANDOM weights; use no number of this.**"]
+
+
+def _failures(failed: Sequence[tuple], logs: Sequence[str]) -> Iterator[str]:
+    if not failed:
+        return
+    lost = Counter(f"{dataset}/{name}" for _, dataset, name, *_ in failed)
+    counts = ", ".join(f"{n} of {name}" for name, n in sorted(lost.items()))
+    more = " and more" if len(logs) > SHOWN_LOGS else ""
+    yield (
+        f"**Warning: {len(failed)} runs {FAILED}, and are in no mean: {counts}. Why is "
+        f"told in {', '.join(logs[:SHOWN_LOGS])}{more}. Run the pipeline again.**"
+    )
 
 
 def parts_page(parts: pd.DataFrame, notes: Sequence[str], options: Mapping) -> Page:
@@ -116,21 +135,24 @@ def wide_page(
     notes: Sequence[str],
     published: pd.DataFrame,
     options: Mapping,
+    failed: Container[tuple] = (),
 ) -> Page:
     """Means beside published ones, then classes x shots, from `tables.wide_table`.
 
-    published: rows of `literature.same_setting`.
+    published: rows of `literature.same_setting`. failed: (experiment, class, shots).
     """
     metrics = dict.fromkeys(wide.index.get_level_values("metric"))
     summaries = [_summary(wide, metric, published, options) for metric in metrics]
-    return Page(title, notes, [*summaries, *_class_tables(wide, options)])
+    return Page(title, notes, [*summaries, *_class_tables(wide, options, failed)])
 
 
 def _shots(wide: pd.DataFrame) -> list[int]:
     return list(dict.fromkeys(k for k, _ in wide.columns))
 
 
-def _class_tables(wide: pd.DataFrame, options: Mapping) -> Iterator[Table]:
+def _class_tables(
+    wide: pd.DataFrame, options: Mapping, failed: Container[tuple]
+) -> Iterator[Table]:
     """A table per experiment, metric and selection; the best of experiments bold."""
     means = wide.xs("mean", axis=1, level=1)
     rivals = means.groupby(level=["selection", "metric", "class"], sort=False)
@@ -138,10 +160,15 @@ def _class_tables(wide: pd.DataFrame, options: Mapping) -> Iterator[Table]:
     head = ["class", *(f"{k}-shot" for k in _shots(wide))]
     for key, rows in wide.groupby(level=KEYS, sort=False):
         experiment, selection, metric = key
-        entries = [
-            [Cell(index[-1]), *_spreads(row, bold.loc[index], options)]
-            for index, row in rows.iterrows()
-        ]
+        entries = []
+        for index, row in rows.iterrows():
+            spreads = _spreads(row, bold.loc[index], options)
+            lost = [(experiment, index[-1], k) in failed for k in _shots(wide)]
+            shown = [
+                Cell(FAILED) if gone else cell
+                for cell, gone in zip(spreads, lost, strict=True)
+            ]
+            entries.append([Cell(index[-1]), *shown])
         yield Table(f"{experiment}: {metric}, {selection}", head, entries)
 
 

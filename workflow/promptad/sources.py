@@ -6,12 +6,14 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
+DOCUMENTED = ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef
 
 
 def code_digest(script: str | Path) -> str:
     """Digest of a script and of all modules of this package it imports, at any depth.
 
-    It changes with the code, not with comments, file times or the checkout's place.
+    It changes with the code, not with comments, docstrings, file times or the
+    checkout's place.
     """
     digest = hashlib.sha256()
     for path in sorted(_reached(Path(script)), key=lambda path: path.parts[-2:]):
@@ -37,11 +39,14 @@ def _imported(path: Path) -> list[Path]:
 
 @cache
 def _module(source: str) -> tuple[str, list[str]]:
-    """What is digested of a module, and the modules it imports.
+    """The syntax tree of a module in words, without docstrings, and its imports.
 
     Kept, since most scripts share most modules and planning digests every script.
     """
     tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, DOCUMENTED) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
     return ast.dump(tree), [name for node in ast.walk(tree) for name in _names(node)]
 
 

@@ -56,12 +56,29 @@ def write_json(path: str | Path, value: object) -> None:
 
 
 def write_npz(
-    path: str | Path, arrays: Mapping[str, np.ndarray], settings: Mapping
+    path: str | Path,
+    arrays: Mapping[str, np.ndarray],
+    settings: Mapping,
+    digest: str | Path | None = None,
 ) -> None:
-    """Write arrays and the settings that made them, uncompressed, never pickled."""
+    """Write arrays and the settings that made them, uncompressed, never pickled.
+
+    digest: a file for the digest of the arrays, see `write_digest`.
+    """
     described = {**arrays, SETTINGS: np.array(json.dumps(settings, sort_keys=True))}
     with atomic(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, allow_pickle=False, **described)
+    if digest is not None:
+        write_digest(digest, arrays)
+
+
+def write_digest(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write the SHA-256 of arrays: of their names, types, shapes and values."""
+    digest = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    write_text(path, f"{digest.hexdigest()}\n")
 
 
 def read_npz(path: str | Path, *names: str) -> dict[str, np.ndarray]:

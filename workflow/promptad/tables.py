@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from promptad.comparison import compare
-from promptad.formats import Page, to_html, to_latex, to_markdown
+from promptad.formats import FAILED, Page, to_html, to_latex, to_markdown
 from promptad.literature import read_literature, same_setting
 from promptad.metrics import METRICS, SELECTIONS
 from promptad.pages import (
@@ -41,16 +41,20 @@ def write_tables(
     experiments: Sequence[str],
     literature: str | Path,
     options: Mapping,
+    failed: Sequence[tuple] = (),
+    logs: Sequence[str] = (),
 ) -> None:
     """Write all numbers, and the tables that people read, into `folder`.
 
     metrics.csv and .parquet; parts, DATASET_TASK of each and, of two experiments and
     more, comparison, as .csv, .md, .tex and .html. runs: metrics.json files. classes:
     those expected of each data set. experiments: their names, in order. literature:
-    see `read_literature`. options: `decimals` and `bold`.
+    see `read_literature`. options: `decimals` and `bold`. failed: the runs that did, as
+    (experiment, dataset, class, task, shots, seed), and logs that tell why; with one
+    seed of a class and number of shots missing, the others are in no mean either.
     """
     folder, runs = Path(folder), [read_run(path) for path in runs]
-    table, about = long_table(runs), notes(runs)
+    table, about = long_table(runs), notes(runs, failed, logs)
     _write_long(folder / "metrics", table)
     parts = parts_table(runs)
     _write_table(folder / "parts", parts, parts_page(parts, about, options))
@@ -59,11 +63,26 @@ def write_tables(
         page = comparison_page(pairs, about, options)
         _write_table(folder / "comparison", pairs, page)
     published = read_literature(literature)
-    for (dataset, task), part in table.groupby(["dataset", "task"]):
+    for (dataset, task), part in _blanked(table, failed).groupby(["dataset", "task"]):
+        lost = {(e, c, k) for e, d, c, t, k, _ in failed if (d, t) == (dataset, task)}
         wide = wide_table(part, classes[dataset], experiments)
         rows = same_setting(published, dataset, classes[dataset])
-        page = wide_page(f"{dataset}, {task}", wide, about, rows, options)
-        _write_table(folder / f"{dataset}_{task}", _flat(wide), page)
+        page = wide_page(f"{dataset}, {task}", wide, about, rows, options, lost)
+        _write_table(folder / f"{dataset}_{task}", _flat(wide, lost), page)
+
+
+def _blanked(table: pd.DataFrame, failed: Sequence[tuple]) -> pd.DataFrame:
+    """The long table with no values where a run of the class and shots failed."""
+    rows = [
+        (*run, selection, metric, float("nan"))
+        for run in failed
+        for selection in SELECTIONS
+        for metric in METRICS[run[COLUMNS.index("task")]]
+    ]
+    whole = pd.concat([table, pd.DataFrame(rows, columns=COLUMNS)] if rows else [table])
+    lost = {run[:-1] for run in failed}
+    keys = whole[[*COLUMNS[:5]]].itertuples(index=False, name=None)
+    return whole.assign(value=whole["value"].mask([key in lost for key in keys]))
 
 
 def _write_long(stem: Path, table: pd.DataFrame) -> None:
@@ -161,10 +180,14 @@ def _rows_in_order(
     return pd.MultiIndex.from_tuples(rows, names=[*KEYS, "class"])
 
 
-def _flat(wide: pd.DataFrame) -> pd.DataFrame:
+def _flat(wide: pd.DataFrame, lost: Iterable[tuple]) -> pd.DataFrame:
     """The wide table with columns `k1`, `k1_std`, ...; empty where nothing ran."""
     flat = wide.round(4)
     flat.columns = [
         f"k{k}" if part == "mean" else f"k{k}_std" for k, part in wide.columns
     ]
-    return flat.reset_index()
+    flat = flat.reset_index()
+    for experiment, name, shots in lost:
+        rows = flat["experiment"].eq(experiment) & flat["class"].eq(name)
+        flat[f"k{shots}"] = flat[f"k{shots}"].astype(object).mask(rows, FAILED)
+    return flat

@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from promptad.storage import SETTINGS, atomic, damaged
+from promptad.storage import SETTINGS, atomic, damaged, write_digest
 
 METADATA = "promptad"
 
@@ -35,6 +36,15 @@ def save_tower(path: str | Path, tower: Tower, settings: Mapping) -> None:
     """Write a tower and the settings that made it to one safetensors file."""
     described = {"config": tower.config, SETTINGS: settings}
     save_tensors(path, tower.weights, described)
+
+
+def write_towers_digest(path: str | Path, vision: Tower, text: Tower) -> None:
+    """Write the digest of two towers' weights and configurations, see storage."""
+    arrays = {}
+    for part, tower in (("vision", vision), ("text", text)):
+        arrays |= {f"{part}.{name}": w.numpy() for name, w in tower.weights.items()}
+        arrays[part] = np.array(json.dumps(tower.config, sort_keys=True))
+    write_digest(path, arrays)
 
 
 def load_tower(path: str | Path) -> Tower:

@@ -3,6 +3,8 @@
 import difflib
 import os
 import sys
+from functools import cache
+from pathlib import Path
 
 from promptad.backbone_config import backbone_name, check_backbone, image_size
 from promptad.config import (
@@ -14,8 +16,10 @@ from promptad.config import (
     complete,
     run_settings,
 )
+from promptad.digests import digest_of, file_digests
 from promptad.errors import UserError
 from promptad.layouts import find_images
+from promptad.orphans import SNAKEMAKE_PID
 from promptad.sources import code_digest
 from promptad.support import draw_support
 from promptad.variants import parse_variant, variant_name
@@ -69,14 +73,17 @@ def check_data():
 
 try:
     config = complete(config)
-    check_backbone(config["backbone"])
-    BACKBONE = backbone_name(config["backbone"])
+    KNOWN_WEIGHTS = Path(results("features/digests.json"))
+    check_backbone(config["backbone"], KNOWN_WEIGHTS)
+    BACKBONE = backbone_name(config["backbone"], KNOWN_WEIGHTS)
     SIZE = image_size(config["backbone"])
     # Who trains the demo's backbone needs no data set. Targets are not known here yet.
     FILES = {} if "demo_backbone" in sys.argv else listed_files()
     check_data()
 except UserError as error:
     raise WorkflowError(str(error))
+
+os.environ[SNAKEMAKE_PID] = str(os.getpid())  # jobs end with it, see promptad.orphans
 
 # Jobs that use the GPU ask for one; locally no more run at once than there are slots.
 GPU = int(config["device"] != "cpu")
@@ -90,7 +97,7 @@ VARIANTS = {
 }
 VARIANT_FIELDS = {variant_name(v): v._asdict() for v in VARIANTS.values()}
 CACHE = results("cache/{dataset}/{class_name}")
-MASKS = f"{CACHE}/masks_r{config['resolution']}.npz"
+MASKS = f"{CACHE}/masks_r{config['resolution']}"
 FEATURES = results(f"features/{BACKBONE}")
 CLASS_FEATURES = f"{FEATURES}/{{variant}}/{{dataset}}/{{class_name}}"
 RUN = results("runs/{experiment}/{dataset}/{class_name}/k{shots}/s{seed}")
@@ -109,29 +116,37 @@ wildcard_constraints:
     seed="[0-9]+",
 
 
-def class_source(wildcards):
-    source = config["datasets"][wildcards.dataset]
-    return {"layout": source["layout"], "root": source["root"]}
+def contents(dataset, class_name, paths):
+    """Digest of each of these files of a class."""
+    memory = f"{CACHE}/digests.json".format(dataset=dataset, class_name=class_name)
+    try:
+        return file_digests(paths, memory)
+    except UserError as error:
+        raise WorkflowError(str(error))
 
 
-def test_images(wildcards):
-    files = FILES[wildcards.dataset, wildcards.class_name]
-    return [sample.path for sample in files.test]
+@cache
+def test_set(dataset, class_name):
+    """Digest of the test images of a class: their names, labels and contents."""
+    samples = FILES[dataset, class_name].test
+    known = contents(dataset, class_name, [sample.path for sample in samples])
+    return digest_of([(s.name, s.label, known[s.path]) for s in samples])
 
 
-def test_masks(wildcards):
-    return FILES[wildcards.dataset, wildcards.class_name].mask_files
+@cache
+def mask_set(dataset, class_name):
+    """Digest of the masks of a class: of which images they are, and their contents."""
+    files = FILES[dataset, class_name]
+    known = contents(dataset, class_name, files.mask_files)
+    return digest_of([(s.name, known.get(s.mask)) for s in files.test])
 
 
-def support_images(wildcards):
-    samples = support_samples(**dict(wildcards.items()))
-    return [sample.path for sample in samples]
-
-
-def backbone_files(wildcards):
-    """The backbone's files that lie here; a hub tag has none."""
-    names = config["backbone"]["model"], config["backbone"]["pretrained"]
-    return [name for name in names if os.path.isfile(name)]
+@cache
+def support_set(dataset, class_name, shots, seed):
+    """Names of the support images in order, each with the digest of its content."""
+    samples = support_samples(dataset, class_name, shots, seed)
+    known = contents(dataset, class_name, [sample.path for sample in samples])
+    return {sample.name: known[sample.path] for sample in samples}
 
 
 def class_features(file):
@@ -151,10 +166,15 @@ def settings_of(task):
     return lambda w: [run_settings(config, task, **dict(w.items()))]
 
 
-def panel_masks(wildcards):
-    if not FILES[wildcards.dataset, wildcards.class_name].has_masks:
-        return []
-    return MASKS.format(**dict(wildcards.items()))
+def panel_masks(suffix):
+    """The masks of a class, or their digest, if it has any."""
+
+    def path(wildcards):
+        if not FILES[wildcards.dataset, wildcards.class_name].has_masks:
+            return []
+        return f"{MASKS}.{suffix}".format(**dict(wildcards.items()))
+
+    return path
 
 
 def run_files(pattern, **where):

@@ -1,11 +1,15 @@
-"""Images, masks and words of each class, prepared once."""
+"""Images, masks and words of each class, prepared once.
+
+The content of images and masks, a digest among `params`, tells when they have changed,
+not the time of a file. So does the small .sha256 beside each large file that a rule makes
+for others: they read the large one as `ancient`, whatever its time, and follow the digest.
+"""
 
 
 rule preprocess_test:
-    input:
-        test_images,
     output:
-        f"{CACHE}/test_px{SIZE}.npz",
+        images=f"{CACHE}/test_px{SIZE}.npz",
+        digest=f"{CACHE}/test_px{SIZE}.sha256",
     log:
         f"{LOGS}/preprocess_test/{{dataset}}/{{class_name}}.log",
     group:
@@ -16,7 +20,7 @@ rule preprocess_test:
     resources:
         **needs("preprocess_test"),
     params:
-        source=class_source,
+        images=lambda w: test_set(w.dataset, w.class_name),
         size=SIZE,
         code=code("preprocess_test.py"),
     script:
@@ -24,11 +28,9 @@ rule preprocess_test:
 
 
 rule preprocess_masks:
-    input:
-        images=test_images,
-        masks=test_masks,
     output:
-        MASKS,
+        masks=f"{MASKS}.npz",
+        digest=f"{MASKS}.sha256",
     log:
         f"{LOGS}/preprocess_masks/{{dataset}}/{{class_name}}.log",
     group:
@@ -39,7 +41,8 @@ rule preprocess_masks:
     resources:
         **needs("preprocess_masks"),
     params:
-        source=class_source,
+        images=lambda w: test_set(w.dataset, w.class_name),
+        masks=lambda w: mask_set(w.dataset, w.class_name),
         resolution=config["resolution"],
         code=code("preprocess_masks.py"),
     script:
@@ -47,10 +50,9 @@ rule preprocess_masks:
 
 
 rule preprocess_support:
-    input:
-        support_images,
     output:
-        f"{CACHE}/support_k{{shots}}_s{{seed}}_px{SIZE}.npz",
+        images=f"{CACHE}/support_k{{shots}}_s{{seed}}_px{SIZE}.npz",
+        digest=f"{CACHE}/support_k{{shots}}_s{{seed}}_px{SIZE}.sha256",
     log:
         f"{LOGS}/preprocess_support/{{dataset}}/{{class_name}}/k{{shots}}_s{{seed}}.log",
     group:
@@ -61,9 +63,8 @@ rule preprocess_support:
     resources:
         **needs("preprocess_support"),
     params:
-        source=class_source,
+        images=lambda w: support_set(w.dataset, w.class_name, w.shots, w.seed),
         size=SIZE,
-        names=lambda w: class_override(config, w.dataset, w.class_name).get("support"),
         code=code("preprocess_support.py"),
     script:
         "../scripts/preprocess_support.py"

@@ -2,11 +2,10 @@
 
 
 rule backbone:
-    input:
-        backbone_files,
     output:
         vision=f"{FEATURES}/vision.safetensors",
         text=f"{FEATURES}/text.safetensors",
+        digest=f"{FEATURES}/towers.sha256",
     log:
         f"{LOGS}/backbone/{BACKBONE}.log",
     conda:
@@ -15,7 +14,6 @@ rule backbone:
     resources:
         **needs("backbone"),
     params:
-        backbone=config["backbone"],
         name=BACKBONE,
         code=code("backbone.py"),
     script:
@@ -24,10 +22,13 @@ rule backbone:
 
 rule embed_test:
     input:
-        tower=rules.backbone.output.vision,
-        images=rules.preprocess_test.output[0],
+        rules.backbone.output.digest,
+        rules.preprocess_test.output.digest,
+        tower=ancient(rules.backbone.output.vision),
+        images=ancient(rules.preprocess_test.output.images),
     output:
-        f"{CLASS_FEATURES}/test.npz",
+        features=f"{CLASS_FEATURES}/test.npz",
+        digest=f"{CLASS_FEATURES}/test.sha256",
     log:
         f"{LOGS}/embed_test/{{variant}}/{{dataset}}/{{class_name}}.log",
     benchmark:
@@ -51,11 +52,15 @@ rule embed_test:
 
 rule embed_support:
     input:
-        tower=rules.backbone.output.vision,
-        images=rules.preprocess_support.output[0],
-        test=rules.embed_test.output[0],
+        rules.backbone.output.digest,
+        rules.preprocess_support.output.digest,
+        rules.embed_test.output.digest,
+        tower=ancient(rules.backbone.output.vision),
+        images=ancient(rules.preprocess_support.output.images),
+        test=ancient(rules.embed_test.output.features),
     output:
-        f"{CLASS_FEATURES}/support_k{{shots}}_s{{seed}}.npz",
+        features=f"{CLASS_FEATURES}/support_k{{shots}}_s{{seed}}.npz",
+        digest=f"{CLASS_FEATURES}/support_k{{shots}}_s{{seed}}.sha256",
     log:
         f"{LOGS}/embed_support/{{variant}}/{{dataset}}/{{class_name}}/k{{shots}}_s{{seed}}.log",
     group:

@@ -3,9 +3,13 @@
 
 rule draw_panels:
     input:
-        images=rules.preprocess_test.output[0],
-        scores=f"{RUN}/{{task}}/scores.npz",
-        masks=panel_masks,
+        rules.preprocess_test.output.digest,
+        panel_masks("sha256"),
+        f"{RUN}/{{task}}/history.csv",
+        METRICS,
+        images=ancient(rules.preprocess_test.output.images),
+        scores=ancient(f"{RUN}/{{task}}/scores.npz"),
+        masks=ancient(panel_masks("npz")),
     output:
         directory(f"{RUN}/{{task}}/vis"),
     log:

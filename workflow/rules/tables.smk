@@ -11,12 +11,28 @@ TABLES = [
     *(results(f"tables/metrics.{suffix}") for suffix in ("csv", "parquet")),
     *(results(f"tables/{name}.{suffix}") for name in READ_TABLES for suffix in FORMATS),
 ]
+# (experiment, dataset, class, task, shots, seed) by metrics.json
+RUN_OF = {
+    path: (experiment, dataset, class_name, task, shots, seed)
+    for path, (task, experiment, dataset, class_name, shots, seed) in zip(
+        run_files(METRICS), RUNS, strict=True
+    )
+}
+LITERATURE = workflow.source_path("../../config/literature.csv")
+TABLE_OPTIONS = {
+    "classes": {
+        dataset: [name for place, name in FILES if place == dataset]
+        for dataset in config["datasets"]
+    },
+    "experiments": list(config["experiments"]),
+    "options": config["tables"],
+}
 
 
 rule tables:
     input:
-        runs=run_files(METRICS),
-        literature=workflow.source_path("../../config/literature.csv"),
+        runs=list(RUN_OF),
+        literature=LITERATURE,
     output:
         [name for name in TABLES if not name.endswith(".html")],
         [
@@ -36,12 +52,7 @@ rule tables:
     resources:
         **needs("tables"),
     params:
-        classes={
-            dataset: [name for place, name in FILES if place == dataset]
-            for dataset in config["datasets"]
-        },
-        experiments=list(config["experiments"]),
-        options=config["tables"],
+        **TABLE_OPTIONS,
         code=code("tables.py"),
     script:
         "../scripts/tables.py"

@@ -3,10 +3,13 @@
 
 rule train_cls:
     input:
-        tower=rules.backbone.output.text,
+        rules.backbone.output.digest,
+        class_features("test.sha256"),
+        class_features("support_k{shots}_s{seed}.sha256"),
+        tower=ancient(rules.backbone.output.text),
         prompts=rules.tokenize_prompts.output[0],
-        test=class_features("test.npz"),
-        support=support_features("support_k{shots}_s{seed}.npz"),
+        test=ancient(class_features("test.npz")),
+        support=ancient(support_features("support_k{shots}_s{seed}.npz")),
     output:
         model=[f"{RUN}/cls/model.npz"],
         scores=[f"{RUN}/cls/scores.npz"],
@@ -33,11 +36,15 @@ rule train_cls:
 
 use rule train_cls as train_seg with:
     input:
-        tower=rules.backbone.output.text,
+        rules.backbone.output.digest,
+        class_features("test.sha256"),
+        class_features("support_k{shots}_s{seed}.sha256"),
+        rules.preprocess_masks.output.digest,
+        tower=ancient(rules.backbone.output.text),
         prompts=rules.tokenize_prompts.output[0],
-        test=class_features("test.npz"),
-        support=support_features("support_k{shots}_s{seed}.npz"),
-        masks=MASKS,
+        test=ancient(class_features("test.npz")),
+        support=ancient(support_features("support_k{shots}_s{seed}.npz")),
+        masks=ancient(rules.preprocess_masks.output.masks),
     output:
         model=[f"{RUN}/seg/model.npz"],
         scores=[f"{RUN}/seg/scores.npz"],

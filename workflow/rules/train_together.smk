@@ -23,9 +23,9 @@ def outputs(tasks, file):
     ]
 
 
-def supports(tasks):
+def supports(tasks, suffix):
     runs = runs_together(tasks)
-    files = [f"support_k{shots}_s{seed}.npz" for _, shots, seed in runs]
+    files = [f"support_k{shots}_s{seed}.{suffix}" for _, shots, seed in runs]
     return support_features(*files)
 
 
@@ -39,11 +39,19 @@ def settings_together(tasks):
 
 rule train_together:
     input:
-        tower=rules.backbone.output.text,
+        rules.backbone.output.digest,
+        class_features("test.sha256"),
+        supports(config["tasks"], "sha256"),
+        rules.preprocess_masks.output.digest if "seg" in config["tasks"] else [],
+        tower=ancient(rules.backbone.output.text),
         prompts=rules.tokenize_prompts.output[0],
-        test=class_features("test.npz"),
-        support=supports(config["tasks"]),
-        masks=MASKS if "seg" in config["tasks"] else [],
+        test=ancient(class_features("test.npz")),
+        support=ancient(supports(config["tasks"], "npz")),
+        masks=(
+            ancient(rules.preprocess_masks.output.masks)
+            if "seg" in config["tasks"]
+            else []
+        ),
     output:
         model=outputs(config["tasks"], "model.npz"),
         scores=outputs(config["tasks"], "scores.npz"),
@@ -73,10 +81,13 @@ rule train_together:
 # Classes without masks.
 use rule train_together as train_together_cls with:
     input:
-        tower=rules.backbone.output.text,
+        rules.backbone.output.digest,
+        class_features("test.sha256"),
+        supports(["cls"], "sha256"),
+        tower=ancient(rules.backbone.output.text),
         prompts=rules.tokenize_prompts.output[0],
-        test=class_features("test.npz"),
-        support=supports(["cls"]),
+        test=ancient(class_features("test.npz")),
+        support=ancient(supports(["cls"], "npz")),
     output:
         model=outputs(["cls"], "model.npz"),
         scores=outputs(["cls"], "scores.npz"),

@@ -4,12 +4,13 @@ from promptad import provenance
 from promptad.backbone import load_backbone
 from promptad.backbone_config import check_unchanged
 from promptad.jobs import job
-from promptad.transformer import save_tower
+from promptad.transformer import save_tower, write_towers_digest
 
 with job(snakemake.log[0], snakemake.threads, torch=True):
-    backbone = snakemake.params.backbone
+    backbone = snakemake.config["backbone"]
     check_unchanged(backbone, snakemake.params.name)
     settings = provenance.settings(**backbone)
     vision, text = load_backbone(backbone)
     save_tower(snakemake.output.vision, vision, settings)
     save_tower(snakemake.output.text, text, settings)
+    write_towers_digest(snakemake.output.digest, vision, text)

@@ -19,4 +19,5 @@ with (
     test = storage.read_npz(snakemake.input.test, *features.MEMORY)
     arrays = features.embed_support(tower, support, test, Variant(**fields))
     settings = provenance.settings(**snakemake.wildcards, fields=fields)
-    storage.write_npz(snakemake.output[0], arrays, settings)
+    output = snakemake.output
+    storage.write_npz(output.features, arrays, settings, output.digest)

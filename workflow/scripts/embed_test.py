@@ -18,4 +18,5 @@ with (
     images = storage.read_npz(snakemake.input.images)
     arrays = features.embed_test(tower, images, Variant(**fields))
     settings = provenance.settings(**snakemake.wildcards, fields=fields)
-    storage.write_npz(snakemake.output[0], arrays, settings)
+    output = snakemake.output
+    storage.write_npz(output.features, arrays, settings, output.digest)

@@ -4,9 +4,10 @@ from promptad import images, layouts, provenance, storage
 from promptad.jobs import job
 
 with job(snakemake.log[0], snakemake.threads):
-    source, resolution = snakemake.params.source, snakemake.params.resolution
-    name = snakemake.wildcards.class_name
-    files = layouts.list_class(**source, name=name)
+    resolution, name = snakemake.params.resolution, snakemake.wildcards.class_name
+    source = snakemake.config["datasets"][snakemake.wildcards.dataset]
+    files = layouts.list_class(source["layout"], source["root"], name)
     arrays = images.load_masks(files.test, resolution, snakemake.threads)
-    settings = provenance.settings(source=source, name=name, resolution=resolution)
-    storage.write_npz(snakemake.output[0], arrays, settings)
+    settings = provenance.settings(name=name, resolution=resolution)
+    output = snakemake.output
+    storage.write_npz(output.masks, arrays, settings, output.digest)

@@ -5,11 +5,12 @@ from promptad.jobs import job
 from promptad.support import draw_support
 
 with job(snakemake.log[0], snakemake.threads):
-    source, size = snakemake.params.source, snakemake.params.size
-    name = snakemake.wildcards.class_name
+    size, name = snakemake.params.size, snakemake.wildcards.class_name
+    source = snakemake.config["datasets"][snakemake.wildcards.dataset]
     draw = {key: int(snakemake.wildcards[key]) for key in ("shots", "seed")}
-    train = layouts.list_class(**source, name=name).train
-    samples = draw_support(train, name, names=snakemake.params.names, **draw)
+    train = layouts.list_class(source["layout"], source["root"], name).train
+    samples = draw_support(train, name, names=list(snakemake.params.images), **draw)
     arrays = images.load_images(samples, size, snakemake.threads)
-    settings = provenance.settings(source=source, name=name, size=size, **draw)
-    storage.write_npz(snakemake.output[0], arrays, settings)
+    settings = provenance.settings(name=name, size=size, **draw)
+    output = snakemake.output
+    storage.write_npz(output.images, arrays, settings, output.digest)

@@ -4,9 +4,10 @@ from promptad import images, layouts, provenance, storage
 from promptad.jobs import job
 
 with job(snakemake.log[0], snakemake.threads):
-    source, size = snakemake.params.source, snakemake.params.size
-    name = snakemake.wildcards.class_name
-    files = layouts.list_class(**source, name=name)
+    size, name = snakemake.params.size, snakemake.wildcards.class_name
+    source = snakemake.config["datasets"][snakemake.wildcards.dataset]
+    files = layouts.list_class(source["layout"], source["root"], name)
     arrays = images.load_images(files.test, size, snakemake.threads)
-    settings = provenance.settings(source=source, name=name, size=size)
-    storage.write_npz(snakemake.output[0], arrays, settings)
+    settings = provenance.settings(name=name, size=size)
+    output = snakemake.output
+    storage.write_npz(output.images, arrays, settings, output.digest)

@@ -1,0 +1,291 @@
+"""What a change makes run again: dry runs of the real Snakefile, by rule and class."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from conftest import REPOSITORY, Project
+
+EXPERIMENTS = {
+    "original": {"variant": "original"},
+    "single": {"variant": "vv_residual"},
+}
+# Drawn of bolt: 001, then 000. Of metal_nut: 002, then 003, or 001 if there is a 004.
+TRAIN = "data/{}/train/good/{}.png"
+IMAGE = "data/bolt/test/hole/001.png"
+MASK = "data/bolt/ground_truth/hole/001_mask.png"
+WORDS = {"bolt": {"text": "bolt"}, "metal_nut": {"text": "nut"}}
+OWN = {"layout": "folder", "root": "data", "prompts": "words.yaml"}
+OPTIONS = {
+    "datasets": {"own": OWN},
+    "experiments": EXPERIMENTS,
+}
+
+
+class Changing(Project):
+    """A project with a workflow of its own; nothing but its data is real."""
+
+    def __init__(self, folder: Path):
+        super().__init__(folder)
+        self.repository = folder / "repository"
+
+    def write_words(self, **changes) -> None:
+        """Write the prompts file."""
+        (self.folder / "words.yaml").write_text(yaml.safe_dump(WORDS | changes))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A project of two classes and two experiments with nothing left to do."""
+    project = Changing(tmp_path_factory.mktemp("changes") / "finished")
+    ignored = shutil.ignore_patterns("__pycache__")
+    for name in ("workflow", "profiles", "config", "envs"):
+        shutil.copytree(REPOSITORY / name, project.repository / name, ignore=ignored)
+    shutil.copy(REPOSITORY / "Snakefile", project.repository)
+    project.write().write_words()
+    project.configure(**OPTIONS)
+    project.pretend()
+    return project
+
+
+@pytest.fixture
+def changing(finished):
+    """The finished project, to be changed; as it was again for the next test."""
+    saved = finished.folder.with_name("saved")
+    shutil.copytree(finished.folder, saved)
+    yield finished
+    shutil.rmtree(finished.folder)
+    saved.rename(finished.folder)
+
+
+def edited(path):
+    """Add a byte to a file of the project."""
+
+    def change(project):
+        file = project.folder / path
+        file.write_bytes(file.read_bytes() + b" ")
+
+    return change
+
+
+def touch_all(project):
+    for path in sorted(project.folder.rglob("*")):
+        if ".snakemake" not in path.parts:
+            os.utime(path)
+
+
+def edit_and_age(project):
+    """Edit an image, and date it before everything else."""
+    edited(IMAGE)(project)
+    os.utime(project.folder / IMAGE, (1e9, 1e9))
+
+
+def edit_and_hide(project):
+    """Edit an image in place and leave its size and time as they were."""
+    path = project.folder / IMAGE
+    before = path.stat()
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def removed(path):
+    return lambda project: (project.folder / path).unlink()
+
+
+def copied(path, new):
+    """Add a copy of an image, as old as the image."""
+    return lambda project: shutil.copy2(project.folder / path, project.folder / new)
+
+
+def move_data(project):
+    (project.folder / "data").rename(project.folder / "moved")
+    configured(datasets={"own": OWN | {"root": "moved"}})(project)
+
+
+def emptied(project):
+    """Delete what was cached, to free the disk."""
+    for name in ("cache", "features"):
+        shutil.rmtree(project.folder / "results" / name)
+
+
+def recoded(module):
+    """Add code to a module of the library."""
+
+    def change(project):
+        path = project.repository / "workflow/promptad" / module
+        path.write_text(path.read_text() + "ADDED = 1\n")
+
+    return change
+
+
+def reworded(project):
+    """Change the docstrings of a module of the library, and add a comment."""
+    path = project.repository / "workflow/promptad/storage.py"
+    path.write_text(path.read_text().replace('"""Write', '"""Put') + "# a comment\n")
+
+
+def configured(**changes):
+    return lambda project: project.configure(**OPTIONS | changes)
+
+
+def experiment(**changes):
+    changed = EXPERIMENTS["single"] | changes
+    return configured(experiments=EXPERIMENTS | {"single": changed})
+
+
+def override(**changes):
+    return configured(overrides={"own": {"bolt": changes}})
+
+
+def jobs(*classes, **counts):
+    """So many jobs of each rule for each of these classes, and the tables."""
+    found = {(rule, name): n for name in classes for rule, n in counts.items()}
+    return found | {("tables", None): 1, ("all", None): 1}
+
+
+# For each class: 2 experiments x 2 numbers of shots.
+TRAINED = {"train_cls": 4, "train_seg": 4}
+EMBEDDED = {"embed_test": 2, "embed_support": 4}
+NEW_TEST_SET = {"preprocess_test": 1, "preprocess_masks": 1} | EMBEDDED | TRAINED
+ONE_EXPERIMENT = {"train_cls": 2, "train_seg": 2}
+NEW_2_SHOT = {"preprocess_support": 1, "embed_support": 2} | ONE_EXPERIMENT
+NEW_SUPPORT = {rule: 2 * count for rule, count in NEW_2_SHOT.items()}
+NEW_WORDS = {"tokenize_prompts": 1} | TRAINED
+NEW_VARIANT = {"embed_test": 1, "embed_support": 2} | ONE_EXPERIMENT
+ONE_RUN = "results/runs/single/own/bolt/k2/s111/cls/metrics.json"
+
+CHANGES = {
+    "nothing": (lambda project: None, {}),
+    "files touched": (touch_all, {}),
+    "test image replaced": (edited(IMAGE), jobs("bolt", **NEW_TEST_SET)),
+    "... and dated back": (edit_and_age, jobs("bolt", **NEW_TEST_SET)),
+    "... and of the same size and time": (
+        edit_and_hide,
+        jobs("bolt", **NEW_TEST_SET),
+    ),
+    "test image added": (
+        copied("data/bolt/test/good/000.png", "data/bolt/test/good/new.png"),
+        jobs("bolt", **NEW_TEST_SET),
+    ),
+    "test image removed": (
+        removed("data/bolt/test/good/000.png"),
+        jobs("bolt", **NEW_TEST_SET),
+    ),
+    "mask replaced": (
+        edited(MASK),
+        jobs("bolt", preprocess_masks=1, train_seg=4),
+    ),
+    "support image of 1 and 2 shots replaced": (
+        edited(TRAIN.format("bolt", "001")),
+        jobs("bolt", **NEW_SUPPORT),
+    ),
+    "support image of 2 shots replaced": (
+        edited(TRAIN.format("bolt", "000")),
+        jobs("bolt", **NEW_2_SHOT),
+    ),
+    "training image replaced that no run draws": (
+        edited(TRAIN.format("bolt", "003")),
+        {},
+    ),
+    "training image added that changes the 2-shot draw": (
+        copied(TRAIN.format("metal_nut", "003"), TRAIN.format("metal_nut", "004")),
+        jobs("metal_nut", **NEW_2_SHOT),
+    ),
+    "training image removed that changes both draws": (
+        removed(TRAIN.format("metal_nut", "001")),
+        jobs("metal_nut", **NEW_SUPPORT),
+    ),
+    "training image removed that changes no draw": (
+        removed(TRAIN.format("bolt", "002")),
+        {},
+    ),
+    "data moved": (move_data, {}),
+    "words of a class": (
+        lambda project: project.write_words(bolt={"text": "screw bolt"}),
+        jobs("bolt", **NEW_WORDS),
+    ),
+    "states of all classes": (
+        configured(states=["broken {}"]),
+        jobs("bolt", "metal_nut", **NEW_WORDS),
+    ),
+    "option of a class": (
+        override(training={"lr": 0.1}),
+        jobs("bolt", **TRAINED),
+    ),
+    "support of a class": (
+        override(support=["003.png", "000.png"]),
+        jobs("bolt", **NEW_SUPPORT),
+    ),
+    "support of a class, as drawn": (override(support=["001.png", "000.png"]), {}),
+    "option of an experiment": (
+        experiment(epochs=5),
+        jobs("bolt", "metal_nut", **ONE_EXPERIMENT),
+    ),
+    "variant of an experiment": (
+        experiment(variant="kk_residual"),
+        jobs("bolt", "metal_nut", **NEW_VARIANT),
+    ),
+    "resolution": (
+        configured(resolution=64),
+        jobs("bolt", "metal_nut", preprocess_masks=1, **TRAINED),
+    ),
+    "seed added": (
+        configured(seeds=[111, 7]),
+        jobs("bolt", "metal_nut", **NEW_SUPPORT),
+    ),
+    "class left out": (
+        configured(datasets={"own": OWN | {"classes": ["bolt"]}}),
+        jobs(),
+    ),
+    "decimals of the tables": (configured(tables={"decimals": 1}), jobs()),
+    "run deleted": (removed(ONE_RUN), jobs("bolt", train_cls=1)),
+    "cache deleted": (emptied, {}),
+    "code of the tables": (recoded("pages.py"), jobs()),
+    "code of the training": (
+        recoded("losses.py"),
+        jobs("bolt", "metal_nut", **TRAINED),
+    ),
+    "code of the features": (
+        recoded("features.py"),
+        jobs("bolt", "metal_nut", **EMBEDDED | TRAINED),
+    ),
+    "code of the panels": (recoded("panels.py"), {}),
+    "comments and docstrings": (reworded, {}),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_runs_again_what_depends_on_it(changing, change):
+    apply, expected = CHANGES[change]
+    apply(changing)
+    assert changing.planned_by_class() == expected
+
+
+def test_the_status_is_that_of_a_dry_run(changing):
+    runs = changing.folder / "results/runs/single/own/bolt/k2/s111"
+    for task, text in (("cls", "error: out of memory\n"), ("seg", "train: 10%")):
+        (runs / task / "metrics.json").unlink()
+        log = f"results/logs/train_{task}/single/own/bolt/k2_s111.log"
+        path = changing.folder / log
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    (changing.folder / ONE_RUN.replace("k2", "k1")).unlink()
+    override = {"own": {"metal_nut": {"training": {"lr": 0.1}}}}
+    changing.configure(**OPTIONS, overrides=override)
+    planned = changing.planned_by_class()
+    lines = changing.snakemake("status").stdout.splitlines()
+    rows = {line.split()[1]: line.split() for line in lines if line.startswith("own ")}
+    # runs, done, stale, missing, unfinished, failed
+    assert rows["original"][2:8] == [*"844000"]
+    assert rows["single"][2:8] == [*"814111"]
+    train = sum(n for (rule, _), n in planned.items() if rule.startswith("train"))
+    assert train == 4 + 4 + 3
+    assert [line for line in lines if line.startswith("failed: ")] == [
+        "failed: train_cls, results/logs/train_cls/single/own/bolt/k2_s111.log: "
+        "error: out of memory"
+    ]

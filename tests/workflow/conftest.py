@@ -67,8 +67,9 @@ class Project:
 
     def run(self, command, check=True) -> subprocess.CompletedProcess:
         """Run a command here."""
-        package = {"PYTHONPATH": str(self.repository / "workflow")}
-        environment = os.environ | package | self.environment
+        environment = os.environ | self.environment
+        paths = str(self.repository / "workflow"), environment["PYTHONPATH"]
+        environment["PYTHONPATH"] = os.pathsep.join(paths)
         run = subprocess.run(
             command, cwd=self.folder, capture_output=True, text=True, env=environment
         )

@@ -245,4 +245,4 @@ def example_files(pattern):
 def example_masks(wildcards):
     tasks = example_tasks(wildcards.dataset)
     masked = [name for name, task in tasks.items() if task == "seg"]
-    return expand(MASKS, dataset=wildcards.dataset, class_name=masked)
+    return expand(f"{MASKS}.npz", dataset=wildcards.dataset, class_name=masked)

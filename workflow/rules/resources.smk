@@ -47,7 +47,9 @@ def needs(rule, settings=lambda wildcards: []):
 
 
 def count_test_images(wildcards):
-    return len(test_images(wildcards)) if "class_name" in wildcards.keys() else 0
+    if "class_name" not in wildcards.keys():
+        return 0
+    return len(FILES[wildcards.dataset, wildcards.class_name].test)
 
 
 def count_epochs(settings):

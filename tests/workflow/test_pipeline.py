@@ -123,6 +123,15 @@ def test_a_changed_image_concerns_its_class_alone(project):
     assert jobs == dict.fromkeys(stages, 1) | {"total": 11}
 
 
+def test_what_is_made_anew_and_the_same_trains_nothing_again(project):
+    project.configure(tasks=["cls"], shots=[1])
+    run = "results/runs/original/own/bolt/k1/s111/cls/vis"
+    project.snakemake(run)
+    anew = "--forcerun", "preprocess_test", "backbone", "--until", "embed_support"
+    assert "Finished" in project.snakemake(run, *anew).stderr
+    assert project.planned(run) == {}
+
+
 def test_a_class_without_masks_skips_seg_and_says_so(project):
     folder = write_class(project.folder / "data", "pin")
     for mask in (folder / "ground_truth").rglob("*.png"):

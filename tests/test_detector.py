@@ -18,7 +18,12 @@ from promptad.detector import (
 )
 from promptad.errors import UserError
 from promptad.maps import full_maps
-from promptad.transformer import save_tower
+from promptad.transformer import (
+    load_tensors,
+    save_tensors,
+    save_tower,
+    weights_digest,
+)
 from promptad.variants import VARIANTS
 from promptad.vision import embed_images
 
@@ -112,8 +117,20 @@ def test_options_come_back_and_the_file_is_the_same_each_time(detector, tmp_path
         save_detector(path, detector)
     assert paths[0].read_bytes() == paths[1].read_bytes()
     loaded = load_detector(paths[0])
-    assert loaded.options == json.loads(json.dumps(detector.options))
+    digest = weights_digest(detector.tower.weights)
+    expected = detector.options | {"vision_sha256": digest}
+    assert loaded.options == json.loads(json.dumps(expected))
     assert loaded.tower.config == detector.tower.config
+
+
+def test_another_vision_tower_is_refused(detector, tmp_path):
+    path = tmp_path / "d.safetensors"
+    save_detector(path, detector)
+    tensors, described = load_tensors(path, "detector")
+    tensors["vision.proj"] = tensors["vision.proj"] + 1e-4
+    save_tensors(path, tensors, described)
+    with pytest.raises(UserError, match="its vision tower is not what was exported"):
+        load_detector(path)
 
 
 def test_a_tower_is_no_detector(towers, tmp_path):

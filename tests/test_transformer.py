@@ -2,7 +2,13 @@ import pytest
 import torch
 
 from promptad.errors import UserError
-from promptad.transformer import Tower, load_tower, placed, save_tower
+from promptad.transformer import (
+    Tower,
+    load_tower,
+    placed,
+    save_tower,
+    weights_digest,
+)
 
 TOWER = Tower(
     {"proj": torch.arange(6.0).view(2, 3), "ln.bias": torch.ones(2)}, {"heads": 2}
@@ -63,3 +69,16 @@ def test_only_products_of_blocks_take_the_precision(towers):
 def test_float32_leaves_a_tower_as_it_is(towers):
     same = placed(towers[0], "cpu", "float32")
     assert all(w is towers[0].weights[name] for name, w in same.weights.items())
+
+
+def test_a_digest_tells_names_types_shapes_and_numbers():
+    weight = torch.arange(6.0).view(2, 3)
+    others = {
+        "name": {"b": weight},
+        "type": {"a": weight.bfloat16()},
+        "shape": {"a": weight.view(3, 2)},
+        "number": {"a": weight + 1e-6},
+    }
+    digests = {weights_digest({"a": weight}), *map(weights_digest, others.values())}
+    assert len(digests) == 5
+    assert weights_digest({"a": weight.T.contiguous().T}) in digests

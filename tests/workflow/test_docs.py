@@ -42,9 +42,9 @@ def blocks(document, *marks):
     return [content for mark, content in found if mark in marks]
 
 
-def commands():
-    """The commands of the documents in order, one line each, without comments."""
-    shown = [block for document in DOCUMENTS for block in blocks(document, "sh")]
+def commands(*documents):
+    """The commands of documents in order, one line each, without comments."""
+    shown = [block for document in documents for block in blocks(document, "sh")]
     lines = "".join(shown).replace("\\\n", " ").splitlines()
     stripped = (re.sub(r"\s+", " ", line.partition(" #")[0]).strip() for line in lines)
     return [line for line in stripped if line]
@@ -80,7 +80,7 @@ def write_data(folder):
     (folder / "tiny.yaml").write_text(yaml.safe_dump(tiny))
 
 
-@pytest.mark.parametrize("command", commands())
+@pytest.mark.parametrize("command", commands(*DOCUMENTS))
 def test_a_documented_command_works(clone, command, request):
     for part, reason in SKIPPED.items():
         if part in command:
@@ -116,6 +116,10 @@ def test_commands_named_within_the_text_exist(document):
     parser = (REPOSITORY / "workflow/promptad/cli.py").read_text()
     known = re.findall(r"add_parser\(\s*\"([a-z-]+)\"", parser)
     assert set(re.findall(r"\bpromptad ([a-z-]+)", named)) <= set(known)
+
+
+def test_the_chinese_readme_shows_commands_of_the_english_one():
+    assert set(commands("README.zh-CN.md")) <= set(commands("README.md"))
 
 
 def test_the_python_of_the_readme_runs(clone):

@@ -19,7 +19,13 @@ from promptad import scores
 from promptad.devices import check_device
 from promptad.features import MEMORY
 from promptad.maps import full_maps
-from promptad.transformer import Tower, load_tensors, save_tensors
+from promptad.storage import damaged
+from promptad.transformer import (
+    Tower,
+    load_tensors,
+    save_tensors,
+    weights_digest,
+)
 from promptad.variants import Variant
 from promptad.vision import embed, normalise_pixels
 
@@ -45,7 +51,10 @@ class Detector(NamedTuple):
 
 
 def load_detector(path: str | Path, device: str = "cpu") -> Detector:
-    """A detector from a file that `save_detector` wrote; it needs nothing else."""
+    """A detector from a file that `save_detector` wrote; it needs nothing else.
+
+    Raises UserError if the file is none, or its vision tower is not what was saved.
+    """
     check_device(device)
     tensors, described = load_tensors(path, DETECTOR)
     tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
@@ -54,19 +63,20 @@ def load_detector(path: str | Path, device: str = "cpu") -> Detector:
         for name, tensor in tensors.items()
         if name.startswith(VISION)
     }
-    return Detector(
-        Tower(weights, described["config"]),
-        tensors["prompts"],
-        {name: tensors[name] for name in MEMORY},
-        described[DETECTOR],
-    )
+    options = described[DETECTOR]
+    if weights_digest(weights) != options["vision_sha256"]:
+        raise damaged(path, ValueError("its vision tower is not what was exported"))
+    tower, memory = Tower(weights, described["config"]), {n: tensors[n] for n in MEMORY}
+    return Detector(tower, tensors["prompts"], memory, options)
 
 
 def save_detector(path: str | Path, detector: Detector) -> None:
     """Write a detector, vision tower included, to one safetensors file, atomically."""
     tensors = {f"{VISION}{n}": w for n, w in detector.tower.weights.items()}
     tensors |= {"prompts": detector.prompts, **detector.memory}
-    described = {"config": detector.tower.config, DETECTOR: detector.options}
+    digest = weights_digest(detector.tower.weights)
+    options = detector.options | {"vision_sha256": digest}
+    described = {"config": detector.tower.config, DETECTOR: options}
     save_tensors(path, tensors, described)
 
 

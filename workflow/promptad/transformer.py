@@ -3,6 +3,7 @@
 Tensor names are those of open_clip (`transformer.resblocks.0.attn.in_proj_weight`).
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -78,6 +79,16 @@ def load_tensors(path: str | Path, entry: str) -> tuple[dict[str, Tensor], dict]
             return {name: file.get_tensor(name) for name in file.keys()}, described  # noqa: SIM118
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise damaged(path, error) from error
+
+
+def weights_digest(weights: Mapping[str, Tensor]) -> str:
+    """SHA-256 of tensors with their names, types and shapes, in hexadecimal."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(weights.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        plain = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
+        digest.update(plain.numpy())
+    return digest.hexdigest()
 
 
 def placed(tower: Tower, device: str, precision: str) -> Tower:

@@ -25,11 +25,11 @@ include: "workflow/rules/status.smk"
 include: "workflow/rules/demo_backbone.smk"
 
 
-if config["monitor"]:
+onstart:
+    hold_results()
+    if config["monitor"]:
+        from promptad.monitor import start_monitor
 
-    from promptad.monitor import start_monitor
-
-    onstart:
         start_monitor(os.getpid(), results("monitor"), workflow.cores)
 
 

@@ -70,6 +70,11 @@ def defect_mask(sample: Sample) -> np.ndarray:
             f"{sample.mask}: mask is {mask.shape[1]}x{mask.shape[0]} pixels, its image "
             f"{expected[1]}x{expected[0]}; give the mask the size of the image"
         )
+    if not mask.any():
+        raise UserError(
+            f"{sample.mask}: mask is empty, but its image is among the defects; mend "
+            "the mask, or move the image to test/good"
+        )
     return mask
 
 

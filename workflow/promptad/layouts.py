@@ -76,7 +76,8 @@ def lacks(files: ClassFiles, folder: Path) -> list[str]:
                 f"{folder / 'test'}: no {kind} test image, AUROC needs good and "
                 "defect ones; add some or leave the class out"
             )
-    return found
+    paths = *(s.path for s in files.train + files.test), *files.mask_files
+    return found + [bad for bad in map(_bad_name, paths) if bad]
 
 
 def list_classes(layout: str, root: str | Path) -> list[str]:
@@ -198,3 +199,13 @@ def _no_class(root: Path, name: str) -> UserError:
         f"{root / name}: no such class folder; {root} holds {found}: "
         "mend `root` or `classes` of the data set"
     )
+
+
+def _bad_name(path: Path) -> str | None:
+    """What is wrong with a name: curly brackets are wildcards to the pipeline."""
+    name = str(path)
+    if "{" in name or "}" in name:
+        return f"{path}: has curly brackets in its name; rename it"
+    if any("\ud800" <= letter <= "\udfff" for letter in name):
+        return f"{name!a}: its name is not in UTF-8; rename it"
+    return None

@@ -57,9 +57,13 @@ def list_class(layout: str, root: str | Path, name: str) -> ClassFiles:
 def find_class(layout: str, root: str | Path, name: str) -> ClassFiles:
     """The images of a class, however few; UserError if there is no such class."""
     root = data_root(layout, root)
-    if _is_visa_download(layout, root):
-        return _visa_download(root, name)
-    return _folders(root, name)
+    listed = _visa_download if _is_visa_download(layout, root) else _folders
+    try:
+        return listed(root, name)
+    except OSError as error:
+        raise UserError(
+            f"{error.filename}: cannot be read ({error.strerror})"
+        ) from None
 
 
 def lacks(files: ClassFiles, folder: Path) -> list[str]:

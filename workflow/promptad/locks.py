@@ -12,11 +12,11 @@ NAME = ".lock"
 def hold(folder: str | Path) -> None:
     """Keep other runs out of `folder` until this process ends, however it ends.
 
-    Raises UserError if another one is at work there. The kernel lets go of the lock
-    with the process, so that none is left over after a kill or a power cut.
+    Raises UserError if another one is at work there, or it cannot be written. The
+    kernel lets go of the lock with the process, so that none is left over after a kill
+    or a power cut.
     """
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(Path(folder, NAME), os.O_RDWR | os.O_CREAT, 0o666)
+    descriptor = _opened(Path(folder))
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -24,4 +24,14 @@ def hold(folder: str | Path) -> None:
         raise UserError(
             f"results: another run is at work in {folder}; wait for its end, or name "
             "another folder"
+        ) from None
+
+
+def _opened(folder: Path) -> int:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return os.open(folder / NAME, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise UserError(
+            f"results: {folder} cannot be written ({error.strerror})"
         ) from None

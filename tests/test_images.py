@@ -255,7 +255,7 @@ def test_a_mask_turned_otherwise_than_its_image_is_named(tmp_path):
 def test_an_empty_mask_is_named(tmp_path):
     image = saved(tmp_path / "a.png", COLOUR)
     mask = saved(tmp_path / "m.png", np.zeros_like(GREY))
-    with pytest.raises(UserError, match=f"{mask}: mask is empty"):
+    with pytest.raises(UserError, match=f"{mask}: marks no pixel"):
         images.load_masks([Sample("a", image, 1, mask)], 4, 1)
 
 

@@ -72,8 +72,8 @@ def defect_mask(sample: Sample) -> np.ndarray:
         )
     if not mask.any():
         raise UserError(
-            f"{sample.mask}: mask is empty, but its image is among the defects; mend "
-            "the mask, or move the image to test/good"
+            f"{sample.mask}: marks no pixel; draw the defect, or move {sample.path} "
+            "to test/good"
         )
     return mask
 

@@ -85,6 +85,11 @@ def class_names(dataset: Mapping) -> list[str]:
         raise UserError(
             f"{dataset['root']}: holds no CLASS/train/good folder; mend `root`"
         )
+    for name in found:
+        if "{" in name or "}" in name:
+            raise UserError(
+                f"{dataset['root']}/{name}: has curly brackets in its name; rename it"
+            )
     return found
 
 

@@ -206,10 +206,13 @@ def _no_class(root: Path, name: str) -> UserError:
 
 
 def _bad_name(path: Path) -> str | None:
-    """What is wrong with a name: curly brackets are wildcards to the pipeline."""
-    name = str(path)
+    """What is wrong with the names of a file and its folder, if anything is.
+
+    Curly brackets are wildcards to the pipeline.
+    """
+    name = "/".join(path.parts[-2:])
     if "{" in name or "}" in name:
         return f"{path}: has curly brackets in its name; rename it"
     if any("\ud800" <= letter <= "\udfff" for letter in name):
-        return f"{name!a}: its name is not in UTF-8; rename it"
+        return f"{str(path)!a}: its name is not in UTF-8; rename it"
     return None

@@ -38,11 +38,11 @@ localrules:
     tables,
 
 
-if config["monitor"]:
+onstart:
+    hold_results()
+    if config["monitor"]:
+        from promptad.monitor import start_monitor
 
-    from promptad.monitor import start_monitor
-
-    onstart:
         start_monitor(os.getpid(), results("monitor"), workflow.cores)
 
 

@@ -252,6 +252,13 @@ def test_a_mask_turned_otherwise_than_its_image_is_named(tmp_path):
         images.load_masks([Sample("a", image, 1, mask)], 4, 1)
 
 
+def test_an_empty_mask_is_named(tmp_path):
+    image = saved(tmp_path / "a.png", COLOUR)
+    mask = saved(tmp_path / "m.png", np.zeros_like(GREY))
+    with pytest.raises(UserError, match=f"{mask}: marks no pixel"):
+        images.load_masks([Sample("a", image, 1, mask)], 4, 1)
+
+
 def test_a_defect_image_without_mask_is_named(tmp_path):
     with pytest.raises(UserError, match=r"a\.png: defect image without a mask"):
         images.load_masks([Sample("a", tmp_path / "a.png", 1, None)], 4, 1)

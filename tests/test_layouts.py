@@ -1,4 +1,5 @@
 import csv
+import os
 
 import pytest
 from PIL import Image
@@ -209,3 +210,19 @@ def test_a_folder_without_images_is_named(belt):
     (belt / "wed").mkdir()
     with pytest.raises(UserError, match=f"{belt / 'wed'}: holds no image"):
         find_images([belt / "mon", belt / "wed"])
+
+
+@pytest.mark.parametrize("name", ["{a}.png", "b}.png"])
+def test_curly_brackets_in_a_name_are_told(folder, name):
+    draw(folder / "train/good" / name)
+    with pytest.raises(UserError, match=r"good/.*: has curly brackets in its name"):
+        list_class("folder", folder.parent, "nut")
+
+
+def test_a_name_that_is_not_utf8_is_told(folder):
+    os.rename(
+        draw(folder / "test/dent/b.png"),
+        os.fsencode(folder / "test/dent") + b"/\xff.png",
+    )
+    with pytest.raises(UserError, match=r"udcff\.png.*not in UTF-8"):
+        list_class("folder", folder.parent, "nut")

@@ -155,6 +155,25 @@ def test_who_reads_keeps_the_old_content(tmp_path):
         assert reader.read() == "old"
 
 
+def test_what_a_killed_writer_left_is_removed(tmp_path):
+    for name in (".a[1].txt.77.tmp", ".a1.txt.77.tmp", ".b.txt.77.tmp"):
+        (tmp_path / name).write_text("half")
+    storage.write_text(tmp_path / "a[1].txt", "x")
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"a[1].txt", ".a1.txt.77.tmp", ".b.txt.77.tmp"}
+
+
+def test_a_writer_that_was_overtaken_changes_nothing(tmp_path):
+    with (
+        pytest.raises(FileNotFoundError),
+        storage.atomic(tmp_path / "a.txt") as temporary,
+    ):
+        temporary.write_text("late")
+        temporary.rename(tmp_path / ".a.txt.0.tmp")  # as if of another process
+        storage.write_text(tmp_path / "a.txt", "new")
+    assert (tmp_path / "a.txt").read_text() == "new"
+
+
 def test_missing_folders_are_made(tmp_path):
     storage.write_text(tmp_path / "a/b/c.txt", "x")
     assert (tmp_path / "a/b/c.txt").read_text() == "x"

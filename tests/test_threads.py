@@ -48,3 +48,19 @@ def test_without_torch_it_is_not_imported():
     found = report(before="", call="limit_threads(1)", after=PLAIN)
     assert found == {"torch": False, "omp": "1", "opencv": 1, "pools": found["pools"]}
     assert set(found["pools"]) == {1}
+
+
+CONFINED = """
+import os
+from promptad.threads import keep_to_cores
+keep_to_cores(1)
+print(len(os.sched_getaffinity(0)))
+keep_to_cores(64)
+print(len(os.sched_getaffinity(0)))
+"""
+
+
+def test_a_process_keeps_to_its_cores():
+    command = [sys.executable, "-c", CONFINED]
+    run = subprocess.run(command, capture_output=True, check=True)
+    assert run.stdout.split() == [b"1", b"1"]

@@ -46,7 +46,7 @@ def load_clip(backbone: Mapping):
         torch.manual_seed(backbone["random_seed"])
         return open_clip.create_model(model).eval()
     try:
-        return _trained(model, pretrained).eval()
+        return _finite(_trained(model, pretrained)).eval()
     except UserError:
         raise
     except Exception as error:  # open_clip raises what its loaders raise
@@ -64,6 +64,13 @@ def _trained(model: str, pretrained: str):
         _check_tag(model, pretrained)
         _check_download(model, pretrained)
     return open_clip.create_model(model, pretrained=pretrained, weights_only=True)
+
+
+def _finite(clip):
+    for name, weight in clip.named_parameters():
+        if not weight.isfinite().all():
+            raise ValueError(f"{name} holds values that are no finite numbers")
+    return clip
 
 
 def split_towers(clip, name: str) -> tuple[Tower, Tower]:

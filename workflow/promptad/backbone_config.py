@@ -84,7 +84,9 @@ def model_config(model: str) -> dict:
         raise _unknown_model(model)
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-        config["vision_cfg"]["image_size"], config["text_cfg"]["width"]
+        sizes = [config["vision_cfg"][name] for name in ("image_size", "patch_size")]
+        if {type(size) for size in (*sizes, config["text_cfg"]["width"])} != {int}:
+            raise ValueError("sizes must be whole numbers")
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"backbone.model: {path} is no open_clip ViT configuration ({error})"

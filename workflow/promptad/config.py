@@ -2,6 +2,7 @@
 
 import copy
 import difflib
+import math
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import reduce
@@ -9,7 +10,7 @@ from operator import getitem
 from pathlib import Path
 
 import yaml
-from jsonschema import Draft202012Validator, ValidationError
+from jsonschema import Draft202012Validator, ValidationError, validators
 from jsonschema.exceptions import best_match
 
 from promptad import layouts
@@ -19,8 +20,21 @@ from promptad.variants import parse_variant, variant_name
 
 SCHEMAS = Path(__file__).parents[1] / "schemas"
 SCHEMA = SCHEMAS / "config.schema.yaml"
+PROMPTS_SCHEMA = SCHEMAS / "prompts.schema.yaml"
 PROMPTS = Path(__file__).parents[2] / "config/prompts"
 TRAINING_KEYS = ("epochs", "eval_every", "training")
+# YAML's 2.0 and .nan are numbers to JSON Schema, 2.0 even an integer.
+Validator = validators.extend(
+    Draft202012Validator,
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine_many(
+        {
+            "integer": lambda _, value: type(value) is int,
+            "number": lambda _, value: (
+                type(value) in (int, float) and math.isfinite(value)
+            ),
+        }
+    ),
+)
 
 
 def complete(config: Mapping) -> dict:
@@ -39,7 +53,7 @@ def complete(config: Mapping) -> dict:
 
 def check_options(options: Mapping, schema: Mapping, name: str) -> dict:
     """Options that fit a JSON schema; UserError names what of `name` does not."""
-    validator = Draft202012Validator(schema)
+    validator = Validator(schema)
     typed = _with_numbers(validator, options)
     error = best_match(validator.iter_errors(typed))
     if error is not None:
@@ -71,6 +85,11 @@ def class_names(dataset: Mapping) -> list[str]:
         raise UserError(
             f"{dataset['root']}: holds no CLASS/train/good folder; mend `root`"
         )
+    for name in found:
+        if "{" in name or "}" in name:
+            raise UserError(
+                f"{dataset['root']}/{name}: has curly brackets in its name; rename it"
+            )
     return found
 
 
@@ -88,7 +107,7 @@ def class_override(config: Mapping, dataset: str, class_name: str) -> dict:
 def class_prompts(config: Mapping, dataset: str, class_name: str) -> dict:
     """Words of a class and its abnormal states, `text` and `states`."""
     path = config["datasets"][dataset].get("prompts")
-    known = read_yaml(path).get(class_name, {}) if path else {}
+    known = _read_prompts(path, f"datasets.{dataset}.prompts", class_name)
     merged = known | class_override(config, dataset, class_name)
     states = [*config["states"], *merged.get("states", [])]
     for state in states:
@@ -96,6 +115,16 @@ def class_prompts(config: Mapping, dataset: str, class_name: str) -> dict:
     if not states:
         raise UserError(f"states: none for {class_name}; name at least one")
     return {"text": merged.get("text", class_words(class_name)), "states": states}
+
+
+def _read_prompts(path: str | None, option: str, class_name: str) -> dict:
+    if path is None:
+        return {}
+    try:
+        known = read_yaml(path).get(class_name, {})
+        return check_options(known, read_yaml(PROMPTS_SCHEMA), f"{path}: {class_name}")
+    except UserError as error:
+        raise UserError(f"{option}: {error}") from None
 
 
 def training_options(

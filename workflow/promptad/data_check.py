@@ -106,11 +106,8 @@ def _inspected(sample: Sample, masked: bool) -> Inspected:
     try:
         shape = read_image(sample.path).shape[:2]
         digest = hashlib.sha256(sample.path.read_bytes()).hexdigest()
-        if masked and sample.label and not defect_mask(sample).any():
-            problems.append(
-                f"{sample.mask}: marks no pixel; draw the defect, or move "
-                f"{sample.path} to test/{GOOD}"
-            )
+        if masked and sample.label:
+            defect_mask(sample)
     except UserError as error:
         problems.append(str(error))
     return Inspected(shape, digest, problems)

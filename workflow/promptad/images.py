@@ -70,6 +70,11 @@ def defect_mask(sample: Sample) -> np.ndarray:
             f"{sample.mask}: mask is {mask.shape[1]}x{mask.shape[0]} pixels, its image "
             f"{expected[1]}x{expected[0]}; give the mask the size of the image"
         )
+    if not mask.any():
+        raise UserError(
+            f"{sample.mask}: marks no pixel; draw the defect, or move {sample.path} "
+            "to test/good"
+        )
     return mask
 
 

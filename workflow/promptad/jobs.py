@@ -8,14 +8,17 @@ from contextlib import contextmanager
 
 from promptad.errors import UserError
 from promptad.orphans import end_with_snakemake
-from promptad.threads import limit_threads, limit_torch_threads
+from promptad.threads import keep_to_cores, limit_threads, limit_torch_threads
 
 DONE = "done"  # the last line of the log of a job that ended well
 
 
 @contextmanager
-def job(log: str, threads: int, torch: bool = False) -> Iterator[None]:
-    """Run a block as the whole work of this process.
+def job(log: str, cores: int, torch: int | None = None) -> Iterator[None]:
+    """Run a block as the whole work of this process, on so many cores.
+
+    torch: threads of torch, for a block that uses it. The last digits of a sum depend
+    on their number, so that it stays even where fewer cores are left to the job.
 
     All output, progress bars and those of C libraries included, goes to `log`.
     A UserError becomes one line there and exit status 1. The process ends with the
@@ -25,10 +28,19 @@ def job(log: str, threads: int, torch: bool = False) -> Iterator[None]:
     _redirect_output(log)
     end_with_snakemake()
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.INFO)
-    (limit_torch_threads if torch else limit_threads)(threads)
+    _limit(cores, torch)
     with one_line_errors():
         yield
     print(DONE, flush=True)
+
+
+def _limit(cores: int, torch: int | None) -> None:
+    if torch is None:
+        limit_threads(cores)
+        return
+    if torch > cores:
+        keep_to_cores(cores)
+    limit_torch_threads(torch)
 
 
 @contextmanager

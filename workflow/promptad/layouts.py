@@ -57,9 +57,13 @@ def list_class(layout: str, root: str | Path, name: str) -> ClassFiles:
 def find_class(layout: str, root: str | Path, name: str) -> ClassFiles:
     """The images of a class, however few; UserError if there is no such class."""
     root = data_root(layout, root)
-    if _is_visa_download(layout, root):
-        return _visa_download(root, name)
-    return _folders(root, name)
+    listed = _visa_download if _is_visa_download(layout, root) else _folders
+    try:
+        return listed(root, name)
+    except OSError as error:
+        raise UserError(
+            f"{error.filename}: cannot be read ({error.strerror})"
+        ) from None
 
 
 def lacks(files: ClassFiles, folder: Path) -> list[str]:
@@ -76,7 +80,8 @@ def lacks(files: ClassFiles, folder: Path) -> list[str]:
                 f"{folder / 'test'}: no {kind} test image, AUROC needs good and "
                 "defect ones; add some or leave the class out"
             )
-    return found
+    paths = *(s.path for s in files.train + files.test), *files.mask_files
+    return found + [bad for bad in map(_bad_name, paths) if bad]
 
 
 def list_classes(layout: str, root: str | Path) -> list[str]:
@@ -198,3 +203,16 @@ def _no_class(root: Path, name: str) -> UserError:
         f"{root / name}: no such class folder; {root} holds {found}: "
         "mend `root` or `classes` of the data set"
     )
+
+
+def _bad_name(path: Path) -> str | None:
+    """What is wrong with the names of a file and its folder, if anything is.
+
+    Curly brackets are wildcards to the pipeline.
+    """
+    name = "/".join(path.parts[-2:])
+    if "{" in name or "}" in name:
+        return f"{path}: has curly brackets in its name; rename it"
+    if any("\ud800" <= letter <= "\udfff" for letter in name):
+        return f"{str(path)!a}: its name is not in UTF-8; rename it"
+    return None

@@ -1,5 +1,6 @@
 """Artefacts on disk: written whole or not at all, and carrying their settings."""
 
+import glob
 import hashlib
 import json
 import os
@@ -32,10 +33,13 @@ DAMAGE = (
 def atomic(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path that takes the place of `path` once the block succeeds.
 
-    A killed or failing writer leaves nothing under the final name.
+    A killed or failing writer leaves nothing under the final name. What a killed one
+    left under a temporary name is removed; if it still writes, it loses.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        leftover.unlink(missing_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary

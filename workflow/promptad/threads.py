@@ -1,6 +1,7 @@
 """Keep one job within its thread budget."""
 
 import os
+import random
 
 import cv2
 import threadpoolctl
@@ -35,3 +36,14 @@ def limit_torch_threads(threads: int) -> None:
     torch.set_num_threads(threads)
     if torch.get_num_interop_threads() != 1:
         torch.set_num_interop_threads(1)
+
+
+def keep_to_cores(cores: int) -> None:
+    """Let this process and what it starts use but `cores` of its CPUs, any of them.
+
+    For a job with more threads than cores: its numbers stay those of its threads, and
+    its load that of its cores. Does nothing where the system cannot (macOS).
+    """
+    if hasattr(os, "sched_setaffinity"):
+        allowed = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, random.sample(allowed, min(cores, len(allowed))))

@@ -19,6 +19,7 @@ from promptad.config import (
 from promptad.digests import digest_of, file_digests
 from promptad.errors import UserError
 from promptad.layouts import find_images
+from promptad.locks import hold
 from promptad.orphans import SNAKEMAKE_PID
 from promptad.sources import code_digest
 from promptad.support import draw_support
@@ -29,6 +30,16 @@ RUN_KEYS = "task", "experiment", "dataset", "class_name", "shots", "seed"
 
 def results(path):
     return f"{config['results']}/{path}"
+
+
+def hold_results():
+    """Keep other runs out while this one works; to ask for the status is no work."""
+    if all(job.rule.name == "status" for job in workflow.dag.needrun_jobs()):
+        return
+    try:
+        hold(config["results"])
+    except UserError as error:
+        raise WorkflowError(str(error))
 
 
 def code(script):

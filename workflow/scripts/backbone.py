@@ -6,7 +6,7 @@ from promptad.backbone_config import check_unchanged
 from promptad.jobs import job
 from promptad.transformer import save_tower, write_towers_digest
 
-with job(snakemake.log[0], snakemake.threads, torch=True):
+with job(snakemake.log[0], snakemake.threads, torch=snakemake.config["threads"]):
     backbone = snakemake.config["backbone"]
     check_unchanged(backbone, snakemake.params.name)
     settings = provenance.settings(**backbone)

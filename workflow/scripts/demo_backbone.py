@@ -4,7 +4,7 @@ from promptad import pretraining
 from promptad.compact import save_compact
 from promptad.jobs import job
 
-with job(snakemake.log[0], snakemake.threads, torch=True):
+with job(snakemake.log[0], snakemake.threads, torch=snakemake.threads):
     options = pretraining.read_options(snakemake.input.options)
     states, threads = snakemake.params.states, snakemake.threads
     weights, numbers = pretraining.pretrain(options, states, threads)

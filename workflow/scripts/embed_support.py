@@ -8,7 +8,7 @@ from promptad.transformer import load_tower, placed
 from promptad.variants import Variant
 
 with (
-    job(snakemake.log[0], snakemake.threads, torch=True),
+    job(snakemake.log[0], snakemake.threads, torch=snakemake.config["threads"]),
     gpu_slot(snakemake.config),
 ):
     fields, device = snakemake.params.variant, snakemake.params.device

@@ -10,7 +10,7 @@ from promptad.predicting import predict
 from promptad.trained import run_detector
 
 with (
-    job(snakemake.log[0], snakemake.threads, torch=True),
+    job(snakemake.log[0], snakemake.threads, torch=snakemake.config["threads"]),
     gpu_slot(snakemake.config),
 ):
     source, device = snakemake.params.images, snakemake.params.device

@@ -7,7 +7,7 @@ from promptad.gpus import gpu_slot
 from promptad.jobs import job
 
 with (
-    job(snakemake.log[0], snakemake.threads, torch=True),
+    job(snakemake.log[0], snakemake.threads, torch=snakemake.config["threads"]),
     gpu_slot(snakemake.config),
 ):
     folders = [Path(file).parent for file in snakemake.output.metrics]

@@ -1,0 +1,236 @@
+"""Wrong configurations: changes of a right one, and what the error must name."""
+
+MICRO = {"layout": "folder", "root": "data"}
+
+
+def datasets(**changes):
+    return {"datasets": {"own": MICRO | changes}}
+
+
+def backbone(**changes):
+    return {"backbone": {"model": "tiny.json", "pretrained": "random"} | changes}
+
+
+def experiment(**changes):
+    return {"experiments": {"mine": {"variant": "original"} | changes}}
+
+
+def override(**changes):
+    return {"overrides": {"own": {"bolt": changes}}}
+
+
+WORDS = {"text": 5, "list": ["x"], "mapping": {"a": 1}, "null": None}
+COUNTS = {
+    "zero": 0,
+    "negative": -3,
+    "fraction": 1.5,
+    "word": "many",
+    "true": True,
+    "nan": float("nan"),
+    "infinite": float("inf"),
+    "list": [1],
+    "null": None,
+}
+NUMBERS = {
+    "negative": -0.5,
+    "word": "much",
+    "true": True,
+    "nan": float("nan"),
+    "infinite": float("inf"),
+    "list": [0.1],
+    "null": None,
+}
+LISTS = {"empty": [], "mapping": {"a": 1}, "null": None, "nested": [[1]], "word": "x"}
+
+# Names that would leave results/, or that a shell or Snakemake would read otherwise.
+EVIL = {
+    "parent": "../../outside",
+    "dots": "..",
+    "hidden": ".hidden",
+    "absolute": "/tmp/outside",
+    "shell": "$(touch ran)",
+    "backticks": "`touch ran`",
+    "semicolon": "a;touch ran",
+    "pipe": "a|touch ran",
+    "braces": "{dataset}",
+    "empty": "",
+    "newline": "a\ntouch ran",
+    "ends in a newline": "bolt\n",
+    "null byte": "a\0b",
+}
+SHELL_ONLY = {"shell", "backticks", "semicolon", "pipe"}  # harmless where quoted
+
+# option: (its configuration with a value, wrong values)
+OPTIONS = {
+    "results": (
+        lambda v: {"results": v},
+        WORDS | {"empty": "", "braces": "a{x}", "null byte": "a\0b", "newline": "a\nb"},
+    ),
+    "device": (
+        lambda v: {"device": v},
+        WORDS | {"gpu": "gpu", "upper case": "CPU", "negative": "cuda:-1"},
+    ),
+    "threads": (lambda v: {"threads": v}, COUNTS | {"too many": 10**6}),
+    "epochs": (lambda v: {"epochs": v}, COUNTS),
+    "eval_every": (lambda v: {"eval_every": v}, COUNTS),
+    "resolution": (
+        lambda v: {"resolution": v},
+        COUNTS | {"too low": 15, "too high": 10**6},
+    ),
+    "vis": (lambda v: {"vis": v}, {"word": "maybe", "number": 2, "null": None}),
+    "tasks": (
+        lambda v: {"tasks": v},
+        LISTS | {"unknown": ["det"], "twice": ["cls", "cls"]},
+    ),
+    "shots": (
+        lambda v: {"shots": v},
+        LISTS | {"zero": [0], "negative": [-1], "fraction": [1.5], "twice": [1, 1]},
+    ),
+    "seeds": (
+        lambda v: {"seeds": v},
+        LISTS | {"negative": [-1], "fraction": [0.5], "too high": [2**70]},
+    ),
+    "states": (
+        lambda v: {"states": v},
+        {
+            "no place": ["broken"],
+            "two places": ["{} {}"],
+            "field": ["{0}"],
+            "attribute": ["{0.__class__}"],
+            "half": ["{"],
+            "number": [1],
+            "null": None,
+        },
+    ),
+    "datasets": (lambda v: {"datasets": v}, {"empty": {}, "list": [1], "word": "x"}),
+    "layout": (lambda v: datasets(layout=v), WORDS | {"unknown": "coco"}),
+    "root": (
+        lambda v: datasets(root=v),
+        WORDS | {"empty": "", "missing": "nowhere", "file": "tiny.json"},
+    ),
+    "classes": (
+        lambda v: datasets(classes=v),
+        {"empty": [], "word": "bolt", "twice": ["bolt", "bolt"], "missing": ["nut"]},
+    ),
+    "prompts": (
+        lambda v: datasets(prompts=v),
+        WORDS | {"missing": "no.yaml", "folder": "data", "image": "a.png"},
+    ),
+    "backbone": (lambda v: {"backbone": v}, {"word": "x", "list": [1]}),
+    "model": (
+        lambda v: backbone(model=v),
+        WORDS
+        | {
+            "unknown": "ViT-B-61",
+            "missing": "no.json",
+            "parent": "../../etc/passwd",
+            "hub": "hf-hub:someone/something",
+            "folder": "local-dir:data",
+            "no ViT": "RN50",
+        },
+    ),
+    "pretrained": (
+        lambda v: backbone(pretrained=v),
+        WORDS | {"missing": "weights/none.pt", "empty": ""},
+    ),
+    "random_seed": (
+        lambda v: backbone(random_seed=v),
+        {"negative": -1, "word": "x", "too high": 2**70, "null": None},
+    ),
+    "experiments": (
+        lambda v: {"experiments": v},
+        {"empty": {}, "list": ["original"], "null": None},
+    ),
+    "variant": (
+        lambda v: experiment(variant=v),
+        {
+            "unknown": "qq",
+            "number": 3,
+            "null": None,
+            "half": {"path": "dual"},
+            "wrong field": {
+                "path": "both",
+                "attention": "vv",
+                "ffn": False,
+                "residual": True,
+            },
+        },
+    ),
+    "lr": (lambda v: {"training": {"lr": v}}, NUMBERS | {"zero": 0}),
+    "momentum": (lambda v: {"training": {"momentum": v}}, NUMBERS | {"one": 1}),
+    "weight_decay": (lambda v: {"training": {"weight_decay": v}}, NUMBERS),
+    "min_lr": (lambda v: {"training": {"min_lr": v}}, NUMBERS),
+    "match_weight": (lambda v: {"training": {"match_weight": v}}, NUMBERS),
+    "temperature": (lambda v: {"training": {"temperature": v}}, WORDS | {"one": "1"}),
+    "n_ctx": (lambda v: {"training": {"n_ctx": v}}, COUNTS),
+    "n_ctx_ab": (lambda v: {"training": {"n_ctx_ab": v}}, COUNTS),
+    "n_pro": (lambda v: {"training": {"n_pro": v}}, {"number": 3, "list": [1]}),
+    "n_pro.seg": (lambda v: {"training": {"n_pro": {"seg": v}}}, COUNTS),
+    "n_pro_ab": (lambda v: {"training": {"n_pro_ab": v}}, COUNTS),
+    "overrides": (
+        lambda v: {"overrides": v},
+        {"list": [1], "no data set": {"other": {}}, "no class": {"own": {"nut": {}}}},
+    ),
+    "text": (lambda v: override(text=v), {"empty": "", "number": 1, "list": ["x"]}),
+    "support": (
+        lambda v: override(support=v),
+        {
+            "missing": ["9.png"],
+            "parent": ["../../test/good/000.png"],
+            "empty": [],
+            "word": "000.png",
+            "twice": ["000.png", "000.png"],
+        },
+    ),
+}
+
+UNKNOWN = {
+    "top": ({"epoch": 3}, "epoch"),
+    "data set": (datasets(rood="x"), "rood"),
+    "backbone": (backbone(tag="x"), "tag"),
+    "experiment": (experiment(lr=1), "lr"),
+    "training": ({"training": {"lrate": 1}}, "lrate"),
+    "override": (override(shots=[1]), "shots"),
+}
+
+# What is no configuration at all, or one that YAML reads unlike it looks.
+YAML = {
+    "empty file": ("", "config"),
+    "a list": ("- 1\n- 2\n", "config"),
+    "a word": ("benchmark", "config"),
+    "no YAML": ("a: [1\n", "config"),
+    "tabulators": ("a:\n\t- 1\n", "config"),
+    "binary": ("\0\1\2", "config"),
+    "python object": (
+        "epochs: !!python/object/apply:os.system ['touch ran']\n",
+        "config",
+    ),
+    "python name": ("epochs: !!python/name:os.system\n", "config"),
+    "merge of nothing": ("<<: *nothing\n", "config"),
+    "norway": ("vis: NO WAY\n", "vis"),
+    "sexagesimal": ("epochs: 1:30\n", "epochs"),
+    "date": ("seeds: [2020-01-01]\n", "seeds"),
+    "octal word": ("threads: 0o9\n", "threads"),
+    "number as key": ("5: 1\n", "5"),
+    "null as key": ("~: 1\n", "None"),
+}
+
+
+def cases() -> dict[str, tuple]:
+    """Configuration or text, and what its error names, by name."""
+    wrong = {
+        f"{option}: {kind}": (make(value), option.split(".")[-1])
+        for option, (make, values) in OPTIONS.items()
+        for kind, value in values.items()
+    }
+    wrong |= {f"unknown in {place}": case for place, case in UNKNOWN.items()}
+    for kind, name in EVIL.items():
+        wrong |= {
+            f"data set named {kind}": ({"datasets": {name: MICRO}}, "datasets"),
+            f"experiment named {kind}": (
+                {"experiments": {name: {"variant": "original"}}},
+                "experiments",
+            ),
+            f"class named {kind}": (datasets(classes=[name]), "data"),
+        }
+    return wrong | {f"yaml: {kind}": case for kind, case in YAML.items()}

@@ -1,0 +1,210 @@
+"""Image and mask files of all sorts, each for a class of its own."""
+
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from helpers import write_class
+
+SIZE = 40
+PIXELS = np.random.default_rng(7).integers(0, 256, (SIZE, SIZE, 3), np.uint8)
+CULPRIT = "test/hole/001.png"
+MASK = "ground_truth/hole/001_mask.png"
+UPRIGHT_IS_SIX = 6
+
+
+def same(path: Path) -> None:
+    """The image as it should be."""
+    Image.fromarray(PIXELS).save(path, format="png")
+
+
+def saved(mode: str, kind: str = "png", **options):
+    """Writes the image in another mode or format, under its .png name."""
+
+    def write(path):
+        Image.fromarray(PIXELS).convert(mode).save(path, format=kind, **options)
+
+    return write
+
+
+def content(data: bytes):
+    return lambda path: path.write_bytes(data)
+
+
+def cut(kind: str, share: float):
+    """Writes the first part of an image file."""
+
+    def write(path):
+        saved("RGB", kind)(path)
+        whole = path.read_bytes()
+        path.write_bytes(whole[: int(share * len(whole))])
+
+    return write
+
+
+def array(values, kind: str = "png"):
+    return lambda path: Image.fromarray(values).save(path, format=kind)
+
+
+def turned(path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = UPRIGHT_IS_SIX
+    Image.fromarray(np.rot90(PIXELS)).save(path, format="png", exif=exif)
+
+
+def bomb(side: int):
+    """Writes a PNG whose header promises side x side pixels."""
+
+    def chunk(kind, body):
+        check = zlib.crc32(kind + body)
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", check)
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
+    pixels = chunk(b"IDAT", zlib.compress(b"\0" * 1000))
+    return content(b"\x89PNG\r\n\x1a\n" + header + pixels + chunk(b"IEND", b""))
+
+
+def folder(path: Path) -> None:
+    path.mkdir()
+
+
+def link(target: str):
+    return lambda path: os.symlink(target, path)
+
+
+def renamed(name: str):
+    """Writes the image beside its place, under another name."""
+    return lambda path: same(path.with_name(name))
+
+
+def renamed_bytes(name: bytes):
+    def write(path):
+        same(path)
+        os.rename(os.fsencode(path), os.fsencode(path.parent) + b"/" + name)
+
+    return write
+
+
+GREY = PIXELS[..., 0]
+RIGHT, WRONG, EITHER, UNPLANNED = "right", "wrong", "either", "unplanned"
+
+# name: how the image is written, and whether it is decoded (to the pixels of `same`
+# where that can be) or refused by name.
+IMAGES = {
+    "plain": (same, RIGHT),
+    "zero bytes": (content(b""), WRONG),
+    "text": (content(b"not an image\n"), WRONG),
+    "html": (content(b"<!doctype html><title>404</title>"), WRONG),
+    "zip": (content(b"PK\x03\x04" + bytes(64)), WRONG),
+    "pickle": (content(b"cposix\nsystem\n(S'touch ran'\ntR."), WRONG),
+    "zeros": (content(bytes(5000)), WRONG),
+    "png signature alone": (content(b"\x89PNG\r\n\x1a\n"), WRONG),
+    "jpeg named png": (saved("RGB", "jpeg", quality=95), EITHER),
+    "bmp named png": (saved("RGB", "bmp"), RIGHT),
+    "tiff named png": (saved("RGB", "tiff"), RIGHT),
+    "gif named png": (saved("P", "gif"), EITHER),
+    "webp named png": (saved("RGB", "webp", lossless=True), RIGHT),
+    "alpha": (saved("RGBA"), RIGHT),
+    "interlaced": (saved("RGB", "png", interlace=1), RIGHT),
+    "palette": (saved("P"), EITHER),
+    "grey": (saved("L"), EITHER),
+    "grey and alpha": (saved("LA"), EITHER),
+    "bilevel": (saved("1"), EITHER),
+    "cmyk": (saved("CMYK", "tiff"), EITHER),
+    "ycbcr": (saved("YCbCr", "tiff"), EITHER),
+    "lab": (saved("LAB", "tiff"), EITHER),
+    "16 bits": (array(GREY.astype(np.uint16) * 257), EITHER),
+    "32 bits": (array(GREY.astype(np.int32), "tiff"), WRONG),
+    "float": (array(GREY.astype(np.float32), "tiff"), WRONG),
+    "float with nan": (array(np.full((9, 9), np.nan, np.float32), "tiff"), WRONG),
+    "one pixel": (array(PIXELS[:1, :1]), EITHER),
+    "one row": (array(PIXELS[:1]), EITHER),
+    "one column": (array(PIXELS[:, :1]), EITHER),
+    "3000 x 2": (array(np.resize(PIXELS, (2, 3000, 3))), EITHER),
+    "turned by exif": (turned, RIGHT),
+    "bomb of 30000 x 30000": (bomb(30000), WRONG),
+    "bomb of 65000 x 65000": (bomb(65000), WRONG),
+    "header of 500 x 500": (bomb(500), WRONG),
+    "folder": (folder, WRONG),
+    "broken link": (link("nowhere.png"), UNPLANNED),
+    "link to itself": (link("001.png"), UNPLANNED),
+    "link to a folder": (link("."), WRONG),
+    "link to an image": (link("../good/000.png"), EITHER),
+    "device": (link("/dev/null"), WRONG),
+    "non-ASCII name": (renamed("Kratzer_äöü_划痕.png"), EITHER),
+    "combining name": (renamed("e\u0301.png"), EITHER),
+    "spaces": (renamed("  a b .png"), EITHER),
+    "quotes": (renamed("a'b\"c`d.png"), EITHER),
+    "shell characters": (renamed("$(touch ran);&|<>!#~*?[x].png"), EITHER),
+    "braces": (renamed("{dataset}{0}{{}}.png"), UNPLANNED),
+    "percent and backslash": (renamed("%s%n\\x00\\.png"), EITHER),
+    "leading dash": (renamed("-rf.png"), EITHER),
+    "newline": (renamed("a\nb.png"), EITHER),
+    "tabulator and bell": (renamed("a\tb\x07.png"), EITHER),
+    "long name": (renamed("n" * 240 + ".png"), EITHER),
+    "upper case": (renamed("X.PNG"), EITHER),
+    "two suffixes": (renamed("a.png.jpg"), EITHER),
+    "name of bytes": (renamed_bytes(b"\xff\xfe.png"), UNPLANNED),
+    "same name as in another defect": (renamed("000.png"), EITHER),
+    **{
+        f"{kind} cut at {share:.0%}": (cut(kind, share), EITHER)
+        for kind in ("png", "jpeg", "tiff", "bmp", "webp")
+        for share in (0.002, 0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99)
+    },
+}
+
+HOLE = np.zeros((SIZE, SIZE), np.uint8)
+HOLE[6:16, 8:20] = 255
+COLOURED = np.repeat(HOLE[..., None], 3, 2) * np.array([1, 0, 0], np.uint8)
+
+# The same for masks; those that are right give the mask of HOLE.
+MASKS = {
+    "plain": (array(HOLE), RIGHT),
+    "0 and 1": (array(HOLE // 255), RIGHT),
+    "bool": (array(HOLE > 0), RIGHT),
+    "16 bits": (array(HOLE.astype(np.uint16) * 257), RIGHT),
+    "colour": (array(COLOURED), RIGHT),
+    "alpha": (array(np.dstack([HOLE] * 3 + [np.full_like(HOLE, 255)])), RIGHT),
+    "grey levels": (array(HOLE // 255 * np.uint8(3)), RIGHT),
+    "bmp named png": (array(HOLE, "bmp"), RIGHT),
+    "inverted": (array(255 - HOLE), EITHER),
+    "all defect": (array(np.full_like(HOLE, 255)), EITHER),
+    "empty": (array(np.zeros_like(HOLE)), WRONG),
+    "one row less": (array(HOLE[1:]), WRONG),
+    "transposed": (array(np.resize(HOLE, (20, 80))), WRONG),
+    "twice the size": (array(np.kron(HOLE, np.ones((2, 2), np.uint8))), WRONG),
+    "one pixel": (array(HOLE[:1, :1]), WRONG),
+    "zero bytes": (content(b""), WRONG),
+    "text": (content(b"mask"), WRONG),
+    "cut": (cut("png", 0.5), WRONG),
+    "bomb": (bomb(30000), WRONG),
+    "float": (array(HOLE.astype(np.float32), "tiff"), EITHER),
+    "float with nan": (
+        array(np.where(HOLE > 0, np.nan, 0).astype(np.float32), "tiff"),
+        EITHER,
+    ),
+    "missing": (lambda path: None, WRONG),
+    "folder": (folder, WRONG),
+    "broken link": (link("nowhere.png"), UNPLANNED),
+    "other name": (renamed("001.png"), RIGHT),
+    "name of no image": (renamed("mask of 001.png"), WRONG),
+}
+
+
+def class_name(kind: str, index: int) -> str:
+    return f"{kind}_{index:03}"
+
+
+def write_cases(root: Path, kind: str, cases: dict, culprit: str) -> dict[str, str]:
+    """A class for each case with its file spoiled; class names by case."""
+    names = {case: class_name(kind, index) for index, case in enumerate(cases)}
+    for case, name in names.items():
+        write_class(root, name)
+        path = root / name / culprit
+        path.unlink()
+        cases[case][0](path)
+    return names

@@ -1,0 +1,127 @@
+"""Bad images and masks."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pictures import (
+    CULPRIT,
+    EITHER,
+    HOLE,
+    IMAGES,
+    MASK,
+    MASKS,
+    PIXELS,
+    RIGHT,
+    UNPLANNED,
+    WRONG,
+    write_cases,
+)
+
+from helpers import TINY
+from promptad import images
+from workflow.conftest import Project
+
+SHORT = 12
+SIDE = 32  # of images and masks here
+KINDS = {"image": (IMAGES, CULPRIT), "mask": (MASKS, MASK)}
+ALL = {
+    f"{kind}: {case}": expected
+    for kind, (cases, _) in KINDS.items()
+    for case, (_, expected) in cases.items()
+}
+CASES = [case for case, expected in ALL.items() if expected != UNPLANNED]
+UNREAD = [case for case, expected in ALL.items() if expected == UNPLANNED]
+TARGETS = {"image": f"test_px{SIDE}.npz", "mask": f"masks_r{SIDE}.npz"}
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory, full):
+    """One run of the pipeline over a class for each case; project, output, classes."""
+    project = Project(tmp_path_factory.mktemp("files"))
+    chosen = CASES[:: 1 if full else SHORT]
+    names = {}
+    for kind, (cases, culprit) in KINDS.items():
+        wanted = {c: cases[c] for c in cases if f"{kind}: {c}" in chosen}
+        made = write_cases(project.folder / "data", kind, wanted, culprit)
+        names |= {f"{kind}: {case}": name for case, name in made.items()}
+    (project.folder / "tiny.json").write_text(json.dumps(TINY))
+    project.configure()
+    before = listing(project.folder)
+    targets = [target(case, name) for case, name in names.items()]
+    run = project.snakemake(*targets, check=False)
+    return project.folder, run.stdout + run.stderr, names, before
+
+
+def target(case, name):
+    return f"results/cache/own/{name}/{TARGETS[case.partition(':')[0]]}"
+
+
+def listing(folder):
+    return {
+        path
+        for path in folder.rglob("*")
+        if path.relative_to(folder).parts[0] not in ("results", ".snakemake")
+    }
+
+
+def test_a_file_is_read_right_or_refused_by_name(ran, case):
+    """Image and mask files, each read right or refused in one line naming it."""
+    folder, output, names, _ = ran
+    name, expected = names[case], ALL[case]
+    made = (folder / target(case, name)).exists()
+    assert made or expected in (WRONG, EITHER)
+    assert not made or expected in (RIGHT, EITHER)
+    if made:
+        assert_right(folder / target(case, name), case)
+    else:
+        assert_named(output, name)
+
+
+@pytest.mark.parametrize("unread", UNREAD)
+def test_a_file_that_cannot_be_named_is_refused_while_planning(tmp_path, unread):
+    """Files that cannot be planned with, each refused by name before anything runs."""
+    project = Project(tmp_path)
+    kind, _, name = unread.partition(": ")
+    cases, culprit = KINDS[kind]
+    write_cases(tmp_path / "data", kind, {name: cases[name]}, culprit)
+    project.configure()
+    (tmp_path / "tiny.json").write_text(json.dumps(TINY))
+    run = project.snakemake("--dry-run", check=False)
+    assert run.returncode == 1
+    assert f"data/{kind}_000/{Path(culprit).parent}" in run.stdout
+    assert "Traceback" not in run.stdout + run.stderr
+
+
+def assert_right(path, case):
+    arrays = np.load(path)
+    if case.startswith("image"):
+        assert arrays["images"].shape == (7, SIDE, SIDE, 3)
+        if ALL[case] == RIGHT:
+            (place,) = np.flatnonzero(arrays["names"] == "hole/001.png")
+            wanted = images.square(PIXELS, SIDE)
+            assert np.array_equal(arrays["images"][place], wanted)
+    else:
+        assert arrays["masks"].shape == (7, SIDE, SIDE)
+        if ALL[case] == RIGHT:
+            (place,) = np.flatnonzero(arrays["names"] == "hole/001.png")
+            wanted = images.resize_mask(HOLE > 0, SIDE)
+            assert np.array_equal(arrays["masks"][place], wanted)
+
+
+def assert_named(output, name):
+    told = [line for line in output.splitlines() if f"data/{name}/" in line]
+    assert any(re.search(r"error: |\(missing\)", line) for line in told), told
+
+
+def test_no_mistake_ends_in_a_traceback(ran):
+    """No traceback in the output of all these cases."""
+    assert "Traceback" not in ran[1]
+
+
+def test_nothing_is_written_outside_results(ran):
+    """Nothing written outside of results/ by all these cases, and no code run."""
+    folder, _, _, before = ran
+    assert listing(folder) == before

@@ -1,0 +1,41 @@
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from promptad.errors import UserError
+from promptad.locks import hold
+
+HOLDER = """
+import sys, time
+from promptad.locks import hold
+hold(sys.argv[1])
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Another process that holds the folder."""
+    command = [sys.executable, "-c", HOLDER, tmp_path / "results"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"held\n"
+        yield process
+        process.kill()
+
+
+def test_a_held_folder_is_refused(holder, tmp_path):
+    with pytest.raises(UserError, match=f"another run is at work in {tmp_path}"):
+        hold(tmp_path / "results")
+
+
+def test_another_folder_is_free(holder, tmp_path):
+    hold(tmp_path / "others")
+
+
+def test_a_killed_process_holds_nothing(holder, tmp_path):
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    hold(tmp_path / "results")

@@ -59,6 +59,14 @@ def test_the_digest_keeps_with_comments_and_blank_lines(package, script, added):
     assert sources.code_digest(script) == before
 
 
+def test_the_digest_keeps_with_docstrings(package, script):
+    before = sources.code_digest(script)
+    path = package / "losses.py"
+    assert '"""' in path.read_text()
+    path.write_text(path.read_text().replace('"""', '"""Reworded. ', 1))
+    assert sources.code_digest(script) == before
+
+
 def test_the_digest_keeps_in_another_place(package, script, tmp_path):
     before = sources.code_digest(script)
     moved = tmp_path / "elsewhere/scripts" / script.name

@@ -31,10 +31,16 @@ include: "workflow/rules/demo_backbone.smk"
 
 
 # On a cluster these run beside Snakemake: compute nodes seldom reach the hub of the
-# weights, and gathering tables is short.
+# weights, and the others are short.
 localrules:
     all,
     backbone,
+    report_examples,
+    report_history,
+    report_overview,
+    report_records,
+    report_scores,
+    status,
     tables,
 
 

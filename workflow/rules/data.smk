@@ -12,8 +12,6 @@ rule preprocess_test:
         digest=f"{CACHE}/test_px{SIZE}.sha256",
     log:
         f"{LOGS}/preprocess_test/{{dataset}}/{{class_name}}.log",
-    group:
-        "prepare_{dataset}_{class_name}"
     conda:
         "../../envs/promptad.yaml"
     threads: config["threads"]
@@ -33,8 +31,6 @@ rule preprocess_masks:
         digest=f"{MASKS}.sha256",
     log:
         f"{LOGS}/preprocess_masks/{{dataset}}/{{class_name}}.log",
-    group:
-        "prepare_{dataset}_{class_name}"
     conda:
         "../../envs/promptad.yaml"
     threads: config["threads"]
@@ -55,8 +51,6 @@ rule preprocess_support:
         digest=f"{CACHE}/support_k{{shots}}_s{{seed}}_px{SIZE}.sha256",
     log:
         f"{LOGS}/preprocess_support/{{dataset}}/{{class_name}}/k{{shots}}_s{{seed}}.log",
-    group:
-        "prepare_{dataset}_{class_name}"
     conda:
         "../../envs/promptad.yaml"
     threads: 1
@@ -75,8 +69,6 @@ rule tokenize_prompts:
         f"{CACHE}/prompts.npz",
     log:
         f"{LOGS}/tokenize_prompts/{{dataset}}/{{class_name}}.log",
-    group:
-        "prepare_{dataset}_{class_name}"
     conda:
         "../../envs/promptad.yaml"
     threads: 1

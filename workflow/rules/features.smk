@@ -33,8 +33,6 @@ rule embed_test:
         f"{LOGS}/embed_test/{{variant}}/{{dataset}}/{{class_name}}.log",
     benchmark:
         f"{BENCHMARKS}/embed_test/{{variant}}/{{dataset}}/{{class_name}}.tsv"
-    group:
-        "embed_{dataset}_{class_name}"
     conda:
         "../../envs/promptad.yaml"
     threads: config["threads"]
@@ -63,8 +61,6 @@ rule embed_support:
         digest=f"{CLASS_FEATURES}/support_k{{shots}}_s{{seed}}.sha256",
     log:
         f"{LOGS}/embed_support/{{variant}}/{{dataset}}/{{class_name}}/k{{shots}}_s{{seed}}.log",
-    group:
-        "embed_{dataset}_{class_name}"
     conda:
         "../../envs/promptad.yaml"
     threads: config["threads"]

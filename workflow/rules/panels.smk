@@ -14,8 +14,6 @@ rule draw_panels:
         directory(f"{RUN}/{{task}}/vis"),
     log:
         f"{LOGS}/draw_panels/{{experiment}}/{{dataset}}/{{class_name}}/k{{shots}}_s{{seed}}_{{task}}.log",
-    group:
-        "train_{dataset}_{class_name}"
     conda:
         "../../envs/promptad.yaml"
     threads: 1

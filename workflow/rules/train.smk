@@ -19,8 +19,6 @@ rule train_cls:
         f"{LOGS}/train_cls/{{experiment}}/{{dataset}}/{{class_name}}/k{{shots}}_s{{seed}}.log",
     benchmark:
         f"{BENCHMARKS}/train_cls/{{experiment}}/{{dataset}}/{{class_name}}/k{{shots}}_s{{seed}}.tsv"
-    group:
-        "train_{dataset}_{class_name}"
     conda:
         "../../envs/promptad.yaml"
     threads: config["threads"]

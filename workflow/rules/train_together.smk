@@ -63,8 +63,6 @@ rule train_together:
         f"{BENCHMARKS}/train_together/{{experiment}}/{{dataset}}/{{class_name}}.tsv"
     wildcard_constraints:
         dataset=f"(?={'|'.join(MASKED)})[^/]+",
-    group:
-        "train_{dataset}_{class_name}"
     conda:
         "../../envs/promptad.yaml"
     threads: config["threads"]

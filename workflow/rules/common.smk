@@ -210,25 +210,32 @@ def predicting_run(name):
     return folder
 
 
+@cache
 def new_images(name):
+    """Digest of the images that an entry of `predict` names, and of their contents."""
     try:
-        return list(find_images([config["predict"][name]["images"]]).values())
+        images = find_images([config["predict"][name]["images"]])
+        known = file_digests(images.values(), results(f"predict/{name}.json"))
     except UserError as error:
         raise WorkflowError(f"config: predict.{name}.images: {error}")
+    return digest_of({name: known[path] for name, path in images.items()})
 
 
 def detector_files(wildcards):
-    """All that the detector of a run is made of, and the images it is to score."""
+    """All that the detector of a run is made of: large files, and small to follow."""
     run = predicting_run(wildcards.prediction)
     keys = dict(zip(RUN_KEYS, PLANNED[run], strict=True))
     keys["variant"] = variant_name(VARIANTS[keys["experiment"]])
     support = "support_k{shots}_s{seed}"
-    files = f"{CLASS_FEATURES}/{support}.npz", f"{CACHE}/{support}_px{SIZE}.npz"
+    arrays = [f"{CLASS_FEATURES}/{support}", f"{CACHE}/{support}_px{SIZE}"]
+    arrays = [path.format(**keys) for path in arrays]
+    towers = [f"{FEATURES}/{part}.safetensors" for part in ("vision", "text")]
+    run_arrays = [f"{run}/{file}.npz" for file in ("model", "scores")]
     return {
-        "run": [f"{run}/{file}.npz" for file in ("model", "scores")],
-        "support": [file.format(**keys) for file in files],
-        "towers": [f"{FEATURES}/{part}.safetensors" for part in ("vision", "text")],
-        "images": new_images(wildcards.prediction),
+        "small": [f"{run}/metrics.json", f"{run}/history.csv"]
+        + [f"{FEATURES}/towers.sha256", *(f"{path}.sha256" for path in arrays)],
+        "run": ancient(run_arrays),
+        "large": ancient(towers + [f"{path}.npz" for path in arrays]),
     }
 
 

@@ -16,7 +16,7 @@ rule predict:
     resources:
         gpu=GPU,
     params:
-        images=lambda w: config["predict"][w.prediction]["images"],
+        images=lambda w: new_images(w.prediction),
         device=config["device"],
         code=code("predict.py"),
     script:

@@ -13,8 +13,9 @@ with (
     job(snakemake.log[0], snakemake.threads, torch=snakemake.config["threads"]),
     gpu_slot(snakemake.config),
 ):
-    source, device = snakemake.params.images, snakemake.params.device
-    detector = run_detector(Path(snakemake.input.run[0]).parent, device)
+    folder = Path(snakemake.input.run[0]).parent
+    detector = run_detector(folder, snakemake.params.device)
+    source = snakemake.config["predict"][snakemake.wildcards.prediction]["images"]
     images, out = find_images([source]), Path(snakemake.output.scores).parent
     counts = predict(detector, images, out, snakemake.threads)
     if counts.failed == len(images):

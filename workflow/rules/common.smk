@@ -218,7 +218,7 @@ def new_images(name):
         known = file_digests(images.values(), results(f"predict/{name}.json"))
     except UserError as error:
         raise WorkflowError(f"config: predict.{name}.images: {error}")
-    return digest_of({name: known[path] for name, path in images.items()})
+    return digest_of({image: known[path] for image, path in images.items()})
 
 
 def detector_files(wildcards):

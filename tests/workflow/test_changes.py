@@ -254,7 +254,8 @@ CHANGES = {
         recoded("features.py"),
         jobs("bolt", "metal_nut", **EMBEDDED | TRAINED),
     ),
-    "code of the panels": (recoded("panels.py"), {}),
+    # A page of the report shows some; the pages themselves are not counted here.
+    "code of the panels": (recoded("panels.py"), {("all", None): 1}),
     "comments and docstrings": (reworded, {}),
 }
 
@@ -263,7 +264,9 @@ CHANGES = {
 def test_a_change_runs_again_what_depends_on_it(changing, change):
     apply, expected = CHANGES[change]
     apply(changing)
-    assert changing.planned_by_class() == expected
+    planned = changing.planned_by_class()
+    pages = [key for key in planned if key[0].startswith("report_")]
+    assert {key: planned[key] for key in planned.keys() - pages} == expected
 
 
 def test_the_status_is_that_of_a_dry_run(changing):

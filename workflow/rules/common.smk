@@ -260,7 +260,10 @@ def example_files(pattern):
     ]
 
 
-def example_masks(wildcards):
-    tasks = example_tasks(wildcards.dataset)
-    masked = [name for name, task in tasks.items() if task == "seg"]
-    return expand(f"{MASKS}.npz", dataset=wildcards.dataset, class_name=masked)
+def example_masks(suffix):
+    """Their masks, or the digests of these."""
+    return lambda w: [
+        f"{MASKS}.{suffix}".format(dataset=w.dataset, class_name=name)
+        for name, task in example_tasks(w.dataset).items()
+        if task == "seg"
+    ]

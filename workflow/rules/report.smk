@@ -64,7 +64,10 @@ rule report_history:
 
 rule report_scores:
     input:
-        lambda w: run_files(f"{RUN}/cls/scores.npz", task="cls", **dict(w.items())),
+        lambda w: run_files(METRICS, task="cls", **dict(w.items())),
+        scores=ancient(
+            lambda w: run_files(f"{RUN}/cls/scores.npz", task="cls", **dict(w.items()))
+        ),
     output:
         report(
             f"{REPORT}/{{dataset}}/{{experiment}}/scores.html",
@@ -85,9 +88,12 @@ rule report_scores:
 
 rule report_examples:
     input:
-        scores=example_files(f"{RUN}/{{task}}/scores.npz"),
-        images=example_files(f"{CACHE}/test_px{SIZE}.npz"),
-        masks=example_masks,
+        example_files(METRICS),
+        example_files(f"{CACHE}/test_px{SIZE}.sha256"),
+        example_masks("sha256"),
+        scores=ancient(example_files(f"{RUN}/{{task}}/scores.npz")),
+        images=ancient(example_files(f"{CACHE}/test_px{SIZE}.npz")),
+        masks=ancient(example_masks("npz")),
     output:
         report(
             f"{REPORT}/{{dataset}}/{{experiment}}/examples.html",

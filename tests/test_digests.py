@@ -99,3 +99,13 @@ def test_a_damaged_memory_is_named(files, memory):
 def test_settings_have_a_digest_that_no_order_of_keys_changes():
     assert digest_of({"a": 1, "b": [2]}) == digest_of(json.loads('{"b": [2], "a": 1}'))
     assert digest_of({"a": 1}) != digest_of({"a": 2})
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    (tmp_path / "there").touch()
+    (tmp_path / "broken").symlink_to(tmp_path / "nowhere")
+    digests.check_files([tmp_path / "there"])
+    with pytest.raises(UserError, match=r"broken: cannot be read \(No such file"):
+        digests.check_files([tmp_path / "there", tmp_path / "broken"])
+    with pytest.raises(UserError, match=r"cannot be read \(Is a directory\)"):
+        digests.check_files([tmp_path])

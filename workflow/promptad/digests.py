@@ -30,6 +30,16 @@ def file_digests(
     return {path: note["sha256"] for path, note in found.items()}
 
 
+def check_files(paths: Iterable[str | Path]) -> None:
+    """Raise UserError for the first file that cannot be opened and read."""
+    for path in paths:
+        try:
+            with open(path, "rb"):
+                pass
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+
+
 def digest_of(*parts: object) -> str:
     """A short digest of values that JSON can hold."""
     text = json.dumps(parts, sort_keys=True)

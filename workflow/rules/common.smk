@@ -16,7 +16,7 @@ from promptad.config import (
     complete,
     run_settings,
 )
-from promptad.digests import digest_of, file_digests
+from promptad.digests import check_files, digest_of, file_digests
 from promptad.errors import UserError
 from promptad.layouts import find_images
 from promptad.locks import hold
@@ -76,7 +76,12 @@ def listed_files():
 def check_data():
     """Fail while planning, not hours later, where a class cannot be trained."""
     for (dataset, class_name), files in FILES.items():
-        support_samples(dataset, class_name, max(config["shots"]), config["seeds"][0])
+        shots = max(config["shots"])
+        drawn = [
+            support_samples(dataset, class_name, shots, s) for s in config["seeds"]
+        ]
+        samples = [sample for samples in (files.test, *drawn) for sample in samples]
+        check_files([*(sample.path for sample in samples), *files.mask_files])
         class_prompts(config, dataset, class_name)
         if "seg" in config["tasks"] and not files.has_masks:
             print(f"{dataset}/{class_name}: no masks, seg is skipped", file=sys.stderr)

@@ -6,13 +6,15 @@ from promptad import status
 from promptad.status import Job, planned_jobs, report
 
 DRY_RUN = """Building DAG of jobs...
-[Tue Nov 24 10:00:00 2026]
-rule train_cls:
-    input: out/cache/a, b/prompts.npz
-    output: out/runs/a, b/model.npz, out/runs/a, b/metrics.json
-    log: out/logs/a, b.log
-    reason: Missing output files: out/runs/a, b/metrics.json
-    resources: tmpdir=<TBD>
+[Tue Nov 24 10:00:00 2026] Group job train_own_a (jobs in lexicogr. order):
+
+    [Tue Nov 24 10:00:00 2026]
+    rule train_cls:
+        input: out/cache/a, b/prompts.npz
+        output: out/runs/a, b/model.npz, out/runs/a, b/metrics.json
+        log: out/logs/a, b.log
+        reason: Missing output files: out/runs/a, b/metrics.json
+        resources: tmpdir=<TBD>
 [Tue Nov 24 10:00:00 2026]
 localrule all:
     input: out/tables/metrics.csv

@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -55,6 +56,7 @@ COUNTS = {
         "pipe_fryum": (450, 50, 100),
     },
 }
+TRAINING = re.compile(r"^ *rule (train_\w+):", re.MULTILINE)
 # Stands for the training: what is left is the time of Snakemake and of Python's start.
 NO_TRAINING = """from pathlib import Path
 for file in snakemake.output:
@@ -83,7 +85,7 @@ def measured(folder: Path) -> dict:
     figures = {"machine": platform.processor() or platform.machine()}
     figures |= {"cores": os.cpu_count(), "images": sum_of_counts()}
     figures["first_dry_run_s"], plan = timed(folder, whole, "--dry-run")
-    figures["trainings"] = plan.count("\nrule train_")
+    figures["trainings"] = len(TRAINING.findall(plan))
     figures["dry_run_nothing_made_s"], _ = timed(folder, whole, "--dry-run")
     pretend(folder, whole)
     figures["dry_run_all_made_s"], _ = timed(folder, whole, "--dry-run")
@@ -91,7 +93,7 @@ def measured(folder: Path) -> dict:
     figures["status_s"], _ = timed(folder, whole, "status")
     (folder / "mvtec/bottle/test/good/000.png").write_text("changed")
     figures["dry_run_one_image_changed_s"], plan = timed(folder, whole, "--dry-run")
-    figures["trainings_after_that"] = plan.count("\nrule train_")
+    figures["trainings_after_that"] = len(TRAINING.findall(plan))
     for name, together in (("apart", False), ("together", True)):
         one = configuration(folder, name, train_together=together)
         figures |= overhead(folder, one, name)
@@ -156,8 +158,8 @@ def timed(folder: Path, config: Path, *arguments: str) -> tuple[float, str]:
 
 def snakemake(folder: Path, config: Path, *arguments: str) -> str:
     """Output of a call of Snakemake in `folder`."""
-    command = [sys.executable, "-m", "snakemake", "--cores", "2"]
-    command += ["--configfile", config, *arguments]
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
+    command += ["--configfile", config]
     environment = os.environ | {"PYTHONPATH": str(folder / "workflow")}
     run = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True
@@ -181,12 +183,10 @@ def overhead(folder: Path, config: Path, name: str) -> dict:
     pretend(folder, config)
     shutil.rmtree(folder / f"results/{name}/runs")
     planning, plan = timed(folder, config, "--dry-run")
-    rules = {line for line in plan.splitlines() if line.startswith("rule train_")}
-    jobs = plan.count("\nrule train_")
-    trainings = len(SEEDS) * 7 * 3 * 2
-    until = sorted(line.removeprefix("rule ").rstrip(":") for line in rules)
-    running, _ = timed(folder, config, "--until", *until)
-    figures = {"jobs": jobs, "trainings": trainings}
+    jobs = TRAINING.findall(plan)
+    trainings = len(SEEDS) * 7 * 3 * 2  # experiments, shots, tasks
+    running, _ = timed(folder, config, "--until", *sorted(set(jobs)))
+    figures = {"jobs": len(jobs), "trainings": trainings}
     figures["overhead_per_training_s"] = round((running - planning) / trainings, 4)
     return {f"{name}_{key}": value for key, value in figures.items()}
 

@@ -58,7 +58,6 @@ EVIL = {
     "ends in a newline": "bolt\n",
     "null byte": "a\0b",
 }
-SHELL_ONLY = {"shell", "backticks", "semicolon", "pipe"}  # harmless where quoted
 
 # option: (its configuration with a value, wrong values)
 OPTIONS = {
@@ -193,31 +192,34 @@ UNKNOWN = {
     "override": (override(shots=[1]), "shots"),
 }
 
-# What is no configuration at all, or one that YAML reads unlike it looks.
-YAML = {
-    "empty file": ("", "config"),
-    "a list": ("- 1\n- 2\n", "config"),
-    "a word": ("benchmark", "config"),
-    "no YAML": ("a: [1\n", "config"),
-    "tabulators": ("a:\n\t- 1\n", "config"),
-    "binary": ("\0\1\2", "config"),
-    "python object": (
-        "epochs: !!python/object/apply:os.system ['touch ran']\n",
-        "config",
-    ),
-    "python name": ("epochs: !!python/name:os.system\n", "config"),
-    "merge of nothing": ("<<: *nothing\n", "config"),
-    "norway": ("vis: NO WAY\n", "vis"),
-    "sexagesimal": ("epochs: 1:30\n", "epochs"),
-    "date": ("seeds: [2020-01-01]\n", "seeds"),
-    "octal word": ("threads: 0o9\n", "threads"),
-    "number as key": ("5: 1\n", "5"),
-    "null as key": ("~: 1\n", "None"),
+# What is no configuration at all; Snakemake's own words for it.
+TEXTS = {
+    "empty file": "",
+    "a list": "- 1\n- 2\n",
+    "a word": "benchmark",
+    "no YAML": "a: [1\n",
+    "tabulators": "a:\n\t- 1\n",
+    "binary": "\0\1\2",
+    "python object": "epochs: !!python/object/apply:os.system ['touch ran']\n",
+    "merge of nothing": "<<: *nothing\n",
+}
+
+# Lines that YAML reads unlike they look.
+LINES = {
+    "norway": ("vis: NO WAY", "vis"),
+    "sexagesimal": ("epochs: 1:30:00.5", "epochs"),
+    "date": ("seeds: [2020-01-01]", "seeds"),
+    "octal word": ("threads: 0o9", "threads"),
+    "fraction that is whole": ("epochs: 2.0", "epochs"),
+    "not a number": ("training: {lr: .nan}", "lr"),
+    "python name": ("epochs: !!python/name:os.system", "epochs"),
+    "number as key": ("5: 1", "5"),
+    "null as key": ("~: 1", "None"),
 }
 
 
 def cases() -> dict[str, tuple]:
-    """Configuration or text, and what its error names, by name."""
+    """Changes, a whole text or a last line, and what its error names, by name."""
     wrong = {
         f"{option}: {kind}": (make(value), option.split(".")[-1])
         for option, (make, values) in OPTIONS.items()
@@ -233,4 +235,5 @@ def cases() -> dict[str, tuple]:
             ),
             f"class named {kind}": (datasets(classes=[name]), "data"),
         }
-    return wrong | {f"yaml: {kind}": case for kind, case in YAML.items()}
+    wrong |= {f"whole: {kind}": (text, "Config file") for kind, text in TEXTS.items()}
+    return wrong | {f"line: {kind}": case for kind, case in LINES.items()}

@@ -23,8 +23,13 @@ def place(tmp_path):
     return project
 
 
-def micro(project):
-    return yaml.safe_load(project.config.read_text())
+def changed(case, right, change):
+    """The text of the right configuration with a change."""
+    if case.startswith("whole: "):
+        return change
+    if case.startswith("line: "):
+        return f"{right}\n{change}\n"
+    return yaml.safe_dump(yaml.safe_load(right) | change)
 
 
 def listing(folder):
@@ -33,10 +38,8 @@ def listing(folder):
 
 def test_a_wrong_option_is_named_while_planning(place, case):
     """Configurations, each refused in one error that names the option or file."""
-    wrong, culprit = WRONG[case]
-    right = micro(place)
-    text = wrong if isinstance(wrong, str) else yaml.safe_dump(right | wrong)
-    place.config.write_text(text)
+    change, culprit = WRONG[case]
+    place.config.write_text(changed(case, place.config.read_text(), change))
     before = listing(place.folder)
     arguments = ["--snakefile", REPOSITORY / "Snakefile", "--dry-run"]
     arguments += ["--configfile", place.config, "--cores", "2"]

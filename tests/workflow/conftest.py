@@ -94,7 +94,7 @@ class Project:
         for row in self.summary():
             path = self.folder / row["output_file"]
             path.parent.mkdir(parents=True, exist_ok=True)
-            large = path.suffix in (".npz", ".safetensors")
+            large = path.suffix in (".npz", ".safetensors") and path.stem != "prompts"
             path.write_bytes(bytes(CHECKSUM_LIMIT + 1 if large else 1))
         self.snakemake("--touch", "--forceall")
 
@@ -106,7 +106,8 @@ class Project:
     def planned_by_class(self, *arguments) -> dict[tuple[str, str | None], int]:
         """Jobs of a dry run by rule and class."""
         run = self.snakemake("--dry-run", *arguments)
-        blocks = re.findall(r"^(?:local)?rule (\w+):\n((?: .*\n)*)", run.stdout, re.M)
+        block = r"^ *(?:local)?rule (\w+):\n((?: +\w+: .*\n)*)"
+        blocks = re.findall(block, run.stdout, re.MULTILINE)
         found = ((rule, re.search(r"class_name=(\w+)", body)) for rule, body in blocks)
         return Counter((rule, match and match[1]) for rule, match in found)
 

@@ -11,6 +11,8 @@ from promptad.jobs import DONE
 
 STATES = ("done", "stale", "missing", "unfinished", "failed")
 HEAD = ("data set", "experiment", "runs", *STATES, "spent", "left")
+# A job in the output of a dry run, further to the right in a group of jobs.
+JOB = re.compile(r"^ *(?:local)?rule (\w+):\n((?: +\w+: .*\n)*)", re.MULTILINE)
 ERROR = re.compile(r"^error: .*|^Traceback ", re.MULTILINE)
 TAIL_BYTES = 20_000
 SHOWN_FAILURES = 20
@@ -42,8 +44,7 @@ def planned_jobs(dry_run: str, results: str) -> list[Job]:
 
     results: the folder of all outputs, by which a list of their names is split.
     """
-    blocks = re.findall(r"^(?:local)?rule (\w+):\n((?: .*\n)*)", dry_run, re.MULTILINE)
-    return [_job(rule, lines, results) for rule, lines in blocks]
+    return [_job(*block, results) for block in JOB.findall(dry_run)]
 
 
 def _job(rule: str, lines: str, results: str) -> Job:

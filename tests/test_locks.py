@@ -1,11 +1,13 @@
+import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
 from promptad.errors import UserError
-from promptad.locks import hold
+from promptad.locks import bring_back, hold
 
 HOLDER = """
 import sys, time
@@ -39,3 +41,23 @@ def test_a_killed_process_holds_nothing(holder, tmp_path):
     holder.send_signal(signal.SIGKILL)
     holder.wait()
     hold(tmp_path / "results")
+
+
+def test_dates_in_the_future_are_brought_back_in_their_order(tmp_path):
+    now = time.time()
+    dates = {
+        "old": now - 50,
+        "late": now + 90,
+        "later": now + 99,
+        "sub/last": now + 100,
+    }
+    for name, date in dates.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(name)
+        os.utime(path, (date, date))
+    bring_back(tmp_path)
+    found = {name: (tmp_path / name).stat().st_mtime for name in dates}
+    assert sorted(found, key=found.get) == list(dates)
+    assert found["old"] == pytest.approx(now - 50, abs=1e-3)
+    assert max(found.values()) <= time.time()

@@ -33,6 +33,17 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("case", list(module.CASES)[::step])
 
 
+def pytest_collection_modifyitems(config, items):
+    """Tests marked `long` run with --stress alone."""
+    for item in items:
+        if item.get_closest_marker("long") and not is_full(config):
+            item.add_marker(pytest.mark.skip(reason="make stress"))
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "long: runs in `make stress` alone")
+
+
 @pytest.fixture(scope="session")
 def full(pytestconfig) -> bool:
     return is_full(pytestconfig)

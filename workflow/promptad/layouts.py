@@ -61,9 +61,11 @@ def find_class(layout: str, root: str | Path, name: str) -> ClassFiles:
     try:
         return listed(root, name)
     except OSError as error:
-        raise UserError(
-            f"{error.filename}: cannot be read ({error.strerror})"
-        ) from None
+        raise _unreadable(error) from None
+
+
+def _unreadable(error: OSError) -> UserError:
+    return UserError(f"{error.filename}: cannot be read ({error.strerror})")
 
 
 def lacks(files: ClassFiles, folder: Path) -> list[str]:
@@ -89,7 +91,11 @@ def list_classes(layout: str, root: str | Path) -> list[str]:
     root = data_root(layout, root)
     if _is_visa_download(layout, root):
         return sorted({row["object"] for row in _split_rows(root)})
-    return sorted(path.parents[1].name for path in root.glob("*/train/good"))
+    try:
+        folders = [path for path in root.iterdir() if (path / "train" / GOOD).is_dir()]
+    except OSError as error:
+        raise _unreadable(error) from None
+    return sorted(path.name for path in folders)
 
 
 def data_root(layout: str, root: str | Path) -> Path:

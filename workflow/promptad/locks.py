@@ -1,12 +1,14 @@
-"""One run at a time in a folder of results."""
+"""One run at a time in a folder of results, and none of its files from the future."""
 
 import fcntl
 import os
+import time
 from pathlib import Path
 
 from promptad.errors import UserError
 
 NAME = ".lock"
+STEP = 1e-5  # seconds, by which dates brought back differ
 
 
 def hold(folder: str | Path) -> None:
@@ -35,3 +37,16 @@ def _opened(folder: Path) -> int:
         raise UserError(
             f"results: {folder} cannot be written ({error.strerror})"
         ) from None
+
+
+def bring_back(folder: str | Path) -> None:
+    """Date files in `folder` that a clock, since set back, dated in the future to now.
+
+    Snakemake takes what is made from them for older than they are. Their order stays.
+    """
+    now, paths = time.time(), Path(folder).rglob("*")
+    dates = {path: path.lstat().st_mtime for path in paths}
+    ahead = sorted((date, path) for path, date in dates.items() if date > now)
+    for rank, (_, path) in enumerate(ahead):
+        date = now - (len(ahead) - rank) * STEP
+        os.utime(path, (date, date), follow_symlinks=False)

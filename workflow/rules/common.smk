@@ -19,7 +19,7 @@ from promptad.config import (
 from promptad.digests import check_files, digest_of, file_digests
 from promptad.errors import UserError
 from promptad.layouts import find_images
-from promptad.locks import hold
+from promptad.locks import bring_back, hold
 from promptad.orphans import SNAKEMAKE_PID
 from promptad.sources import code_digest
 from promptad.support import draw_support
@@ -38,6 +38,7 @@ def hold_results():
         return
     try:
         hold(config["results"])
+        bring_back(config["results"])
     except UserError as error:
         raise WorkflowError(str(error))
 

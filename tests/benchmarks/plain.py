@@ -1,5 +1,7 @@
 """The published way, spelled out: what the benchmarks compare with."""
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 import torch
@@ -83,22 +85,29 @@ def train(clip, tokens: dict, contexts: Contexts, features, options: dict) -> Te
         return anomaly_prompts(text_features(clip, tokens, contexts))
 
 
-def embedded(tower: Tower, sample) -> dict[str, Tensor]:
+def embedded(tower: Tower, sample, read: Callable = read) -> dict[str, Tensor]:
     """Features of one image, decoded and resized for it."""
     pixels = read(sample.path, tower.config["image_size"])[None]
     return embed(tower, normalise_pixels(pixels, tower), VARIANTS["original"])
 
 
 def evaluate(
-    tower: Tower, samples: list, memory: dict, prompts: Tensor, factor: float, task: str
+    tower: Tower,
+    samples: list,
+    memory: dict,
+    prompts: Tensor,
+    factor: float,
+    task: str,
+    read: Callable = read,
 ) -> float:
     """AUROC of one evaluation: decode, resize, encode, map, scikit-learn.
 
-    memory: features of the support images, `mid1` and `mid2`.
+    memory: features of the support images, `mid1` and `mid2`. read: gives an image,
+    uint8 [S, S, 3], of a path and S.
     """
     scored, truth = [], []
     for sample in samples:
-        seen = embedded(tower, sample)
+        seen = embedded(tower, sample, read)
         visual = sum(_distances(seen[n], memory[n]) for n in ("mid1", "mid2")) / 2
         if task == "cls":
             textual = _textual(seen["global"], prompts, factor).item()

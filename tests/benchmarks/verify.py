@@ -21,7 +21,7 @@ import pandas as pd
 import plain
 import torch
 
-from promptad import maps, prompts, storage
+from promptad import images, maps, prompts, storage
 from promptad.backbone import load_clip, split_towers
 from promptad.backbone_config import image_size
 from promptad.config import (
@@ -190,7 +190,7 @@ def plain_auroc(task: str, class_name: str) -> float:
     vision, _ = split_towers(clip, config["backbone"]["model"])
     files = class_files(config, "demo", class_name)
     drawn = draw_support(files.train, class_name, SHOTS, SEED)
-    support = [plain.embedded(vision, sample) for sample in drawn]
+    support = [plain.embedded(vision, sample, read) for sample in drawn]
     memory = {name: torch.cat([seen[name] for seen in support]) for name in support[0]}
     words = class_prompts(config, "demo", class_name)
     tokens = prompts.tokenize(words["text"], words["states"])
@@ -199,7 +199,12 @@ def plain_auroc(task: str, class_name: str) -> float:
     contexts = initial_contexts(options, clip.token_embedding.weight.shape[1], SEED)
     learned = plain.train(clip, tokens, contexts, memory[TRAINED_ON[task]], options)
     known = memory, learned, clip.logit_scale.item()
-    return plain.evaluate(vision, files.test, *known, task)
+    return plain.evaluate(vision, files.test, *known, task, read)
+
+
+def read(path: Path, size: int) -> np.ndarray:
+    """An image, decoded and resized as here: what differs is when, not how."""
+    return images.square(images.read_image(path), size)
 
 
 def verify(out: Path) -> list[Finding]:

@@ -49,8 +49,9 @@ demo: $(DEMO_DATA)
 	$(SNAKEMAKE) --configfile config/demo.yaml
 	@echo "tables: results/demo/tables"
 
-verify: $(DEMO_DATA)
-	$(BIN)/python tests/benchmarks/verify.py results/verify
+verify: $(READY)
+	$(BIN)/snakemake --cores 2 verify
+	@cat results/verify/checklist.md
 
 report: $(if $(findstring demo.yaml,$(CONFIG)),$(DEMO_DATA),$(READY))
 	$(SNAKEMAKE) --configfile $(CONFIG)

@@ -3,6 +3,8 @@
 Options: config/README.md. Usual call: snakemake --cores 40
 """
 
+import sys
+
 from snakemake.utils import min_version
 
 min_version("9.0")
@@ -10,7 +12,7 @@ min_version("9.0")
 
 if not workflow.overwrite_configfiles:
 
-    configfile: "config/config.yaml"
+    configfile: f"config/{'verify' if 'verify' in sys.argv else 'config'}.yaml"
 
 
 report: "workflow/report/workflow.rst"
@@ -27,6 +29,7 @@ include: "workflow/rules/tables.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/failures.smk"
 include: "workflow/rules/status.smk"
+include: "workflow/rules/verify.smk"
 include: "workflow/rules/demo_backbone.smk"
 
 
@@ -42,6 +45,7 @@ localrules:
     report_scores,
     status,
     tables,
+    verify,
 
 
 onstart:

@@ -4,6 +4,10 @@ python tests/benchmarks/bench.py DATA OUT: DATA holds a class folder `bottle`; o
 file per figure and summary.json go to OUT. Random weights of the full-size backbone.
 """
 
+# Before NumPy, for which the package sets how it sorts.
+from promptad.threads import limit_torch_threads
+
+# isort: split
 import argparse
 import json
 import os
@@ -12,16 +16,25 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-import plain
 import torch
 from sklearn.metrics import roc_auc_score
 
-from promptad import features, images, layouts, losses, metrics, prompts, storage, text
+from promptad import (
+    features,
+    images,
+    layouts,
+    losses,
+    metrics,
+    prompts,
+    published,
+    storage,
+    text,
+)
 from promptad.backbone import load_clip, split_towers
-from promptad.threads import limit_torch_threads
 from promptad.training import Contexts, initial_contexts, pixel_evaluator
 from promptad.transformer import placed, save_tower
 from promptad.variants import VARIANTS
@@ -127,7 +140,7 @@ def plain_step_seconds(clip) -> float:
     """The same step, every sequence padded to the context length."""
     tokens = prompts.tokenize("bottle", STATES)
     contexts, seen = step_inputs("cls", clip.token_embedding.weight.shape[1])
-    return seconds(lambda: plain.step(clip, tokens, contexts, seen), 2)
+    return seconds(lambda: published.step(clip, tokens, contexts, seen), 2)
 
 
 def half(towers, test: dict) -> dict:
@@ -176,8 +189,9 @@ def evaluation(tower, samples, seen, known, masks, directions, factor) -> dict:
         ours = seconds(lambda evaluate=evaluate: evaluate(directions), 5)
         result[f"images_{count}"] = {"ours_seconds": ours}
     memory = {name: torch.from_numpy(known[name]) for name in features.MEMORY}
-    compared = tower, samples, memory, directions, factor, "seg"
-    other = timed(lambda: plain.evaluate(*compared))
+    see = partial(published.see, tower, variant=ORIGINAL)
+    compared = see, samples, memory, directions, factor, "seg"
+    other = timed(lambda: published.evaluate(*compared))
     return result | against(ours, other)
 
 

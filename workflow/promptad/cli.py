@@ -1,8 +1,6 @@
 """The command line: promptad COMMAND, see promptad --help."""
 
 import argparse
-import json
-import shutil
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,8 +10,6 @@ import yaml
 from promptad.config import complete, read_yaml
 from promptad.errors import UserError
 from promptad.jobs import one_line_errors
-from promptad.sources import code_digest
-from promptad.storage import write_json, write_text
 from promptad.threads import limit_threads, limit_torch_threads
 
 GENERAL = ("resolution", "threads", "device")
@@ -99,19 +95,10 @@ def _add_demo_data(commands) -> None:
 
 
 def _demo_data(arguments: argparse.Namespace) -> None:
-    from promptad import demo
+    from promptad.demo import write_demo
 
     limit_threads(1)
-    made_by = {"seed": arguments.seed, "code": code_digest(demo.__file__)}
-    stamp = arguments.folder / "made_by.json"
-    if stamp.exists() and json.loads(stamp.read_text()) == made_by:
-        return
-    if not stamp.exists() and arguments.folder.exists():
-        raise UserError(f"{arguments.folder}: exists and is no demo data; name another")
-    shutil.rmtree(arguments.folder, ignore_errors=True)
-    demo.generate(arguments.folder, arguments.seed)
-    write_text(arguments.folder / "prompts.yaml", yaml.safe_dump(demo.PROMPTS))
-    write_json(stamp, made_by)
+    write_demo(arguments.folder, arguments.seed)
 
 
 def _add_expand(commands) -> None:

@@ -8,14 +8,18 @@ pixel's x and y from the centre of the part; covers are float [H, W], 1 inside a
 0 outside, in between on its edge. Lengths and sigmas are in pixels.
 """
 
+import json
+import shutil
 from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
+import yaml
 from numpy.random import Generator, default_rng
 from PIL import Image
 
+from promptad.errors import UserError
 from promptad.layouts import GOOD
 from promptad.painting import (
     Array,
@@ -28,6 +32,8 @@ from promptad.painting import (
     turned,
 )
 from promptad.prompts import class_words
+from promptad.sources import code_digest
+from promptad.storage import write_json, write_text
 
 SPECKLES = 0.08, 1.2  # contrast and size of those of the mat below an object
 THREAD = 11.0
@@ -38,6 +44,23 @@ RUBBER, SHADE, BEIGE = (0.16, 0.17, 0.18), (0.3, 0.32, 0.35), (0.66, 0.64, 0.6)
 SLATE, BLUE, GREY = (0.2, 0.24, 0.28), (0.36, 0.5, 0.68), (0.62, 0.68, 0.74)
 CREAM, COFFEE, RUST = (0.9, 0.86, 0.76), (0.3, 0.2, 0.1), (0.42, 0.2, 0.08)
 GREASE, ORANGE = (0.75, 0.62, 0.25), (0.86, 0.62, 0.5)
+
+
+def write_demo(root: Path, seed: int = 0) -> None:
+    """Write data set and prompts below `root`, unless just these are there.
+
+    Raises UserError if something else is there.
+    """
+    made_by = {"seed": seed, "code": code_digest(__file__)}
+    stamp = root / "made_by.json"
+    if stamp.exists() and json.loads(stamp.read_text()) == made_by:
+        return
+    if not stamp.exists() and root.exists():
+        raise UserError(f"{root}: exists and is no demo data; name another")
+    shutil.rmtree(root, ignore_errors=True)
+    generate(root, seed)
+    write_text(root / "prompts.yaml", yaml.safe_dump(PROMPTS))
+    write_json(stamp, made_by)
 
 
 def generate(

@@ -51,9 +51,12 @@ def pixel_metrics(masks: np.ndarray, maps: np.ndarray) -> dict[str, float]:
 def precision_recall(labels: np.ndarray, scores: np.ndarray) -> tuple[float, float]:
     """Average precision, and the best F1 over all thresholds."""
     labels, ends = _descending(labels != 0, scores)
-    hits = np.cumsum(labels, dtype=np.int64)[ends]
+    hits = np.cumsum(labels, dtype=np.int32)[ends]
     if not hits[-1]:
         return float("nan"), float("nan")
+    # At the other thresholds recall stays, and both precision and F1 fall.
+    gained = np.flatnonzero(np.diff(hits, prepend=0))
+    hits, ends = hits[gained].astype(np.int64), ends[gained]
     precision, recall = hits / (ends + 1), hits / hits[-1]
     average = np.sum(precision * np.diff(recall, prepend=0))
     f1 = 2 * hits / (ends + 1 + hits[-1])
@@ -71,9 +74,11 @@ def aupro(masks: np.ndarray, maps: np.ndarray, limit: float = FPR_LIMIT) -> floa
     if len(areas) == 1 or not areas[0]:
         return float("nan")
     regions, ends = _descending(regions, maps)
+    wrong = np.cumsum(regions == 0, dtype=np.int32)[ends]
+    kept = np.searchsorted(wrong, limit * areas[0], "right") + 1  # one beyond the limit
+    ends, false_rate = ends[:kept], wrong[:kept] / areas[0]
     share = np.r_[0, 1 / areas[1:]] / (len(areas) - 1)
-    overlap = np.cumsum(share[regions])[ends]
-    false_rate = np.cumsum(regions == 0)[ends] / areas[0]
+    overlap = np.cumsum(share[regions[: ends[-1] + 1]])[ends]
     return 100 * _area_up_to(np.r_[0, false_rate], np.r_[0, overlap], limit) / limit
 
 
@@ -88,14 +93,15 @@ def label_regions(masks: np.ndarray) -> np.ndarray:
 
 
 def _descending(tags: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Tags (int >= 0) by falling score, and the index that ends each run of ties."""
+    """Tags (int32 >= 0) by falling score, and the index that ends each run of ties."""
     bits = int(tags.max(initial=0)).bit_length()
     kind = np.uint32 if SCORE_BITS + bits <= 32 else np.uint64
     keys = _ordered(scores).astype(kind) << kind(bits) | tags.ravel().astype(kind)
     keys.sort()
     keys = keys[::-1]
-    ends = np.flatnonzero(np.diff(keys >> kind(bits)))
-    return keys & kind((1 << bits) - 1), np.r_[ends, len(keys) - 1]
+    tags = (keys & kind((1 << bits) - 1)).astype(np.int32)
+    keys >>= kind(bits)
+    return tags, np.flatnonzero(np.append(keys[1:] != keys[:-1], True))
 
 
 def _ordered(scores: np.ndarray) -> np.ndarray:

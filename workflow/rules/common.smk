@@ -94,8 +94,8 @@ try:
     check_backbone(config["backbone"], KNOWN_WEIGHTS)
     BACKBONE = backbone_name(config["backbone"], KNOWN_WEIGHTS)
     SIZE = image_size(config["backbone"])
-    # Who trains the demo's backbone needs no data set. Targets are not known here yet.
-    FILES = {} if "demo_backbone" in sys.argv else listed_files()
+    # These targets need no data set. Which are asked for is not known here otherwise.
+    FILES = {} if {"demo_backbone", "verify"} & {*sys.argv} else listed_files()
     check_data()
 except UserError as error:
     raise WorkflowError(str(error))

@@ -1,6 +1,6 @@
-"""The published way, spelled out: what the benchmarks compare with."""
+"""The published way, spelled out: what benchmarks and self-test compare with."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -10,10 +10,11 @@ from scipy.ndimage import gaussian_filter
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
+from promptad.layouts import Sample
 from promptad.losses import objective
 from promptad.text import Contexts, TextFeatures, anomaly_prompts
 from promptad.transformer import Tower
-from promptad.variants import VARIANTS
+from promptad.variants import Variant
 from promptad.vision import embed, normalise_pixels
 
 MIDDLE = 1024  # published: bilinear to 1024 pixels first, bicubic to the model's then
@@ -66,8 +67,15 @@ def read(path, size: int) -> np.ndarray:
     return cv2.resize(image, (size, size), interpolation=cv2.INTER_CUBIC)
 
 
-def train(clip, tokens: dict, contexts: Contexts, features, options: dict) -> Tensor:
-    """The prompts [2, D] that a training of full sequences ends with."""
+def train(
+    clip,
+    tokens: dict,
+    contexts: Contexts,
+    features: Tensor,
+    factor: float,
+    options: Mapping,
+) -> Iterator[Tensor]:
+    """The prompts [2, D] after each epoch of a training of full sequences."""
     contexts = Contexts(*(c.clone().requires_grad_() for c in contexts))
     names = "lr", "momentum", "weight_decay"
     optimizer = torch.optim.SGD(contexts, **{name: options[name] for name in names})
@@ -77,37 +85,49 @@ def train(clip, tokens: dict, contexts: Contexts, features, options: dict) -> Te
     for _ in range(options["epochs"]):
         optimizer.zero_grad()
         text = text_features(clip, tokens, contexts)
-        factor, weight = clip.logit_scale.item(), options["match_weight"]
-        objective(features, text, factor, weight).total.backward()
+        objective(features, text, factor, options["match_weight"]).total.backward()
         optimizer.step()
         schedule.step()
-    with torch.no_grad():
-        return anomaly_prompts(text_features(clip, tokens, contexts))
+        with torch.no_grad():
+            yield anomaly_prompts(text_features(clip, tokens, contexts))
 
 
-def embedded(tower: Tower, sample, read: Callable = read) -> dict[str, Tensor]:
-    """Features of one image, decoded and resized for it."""
+def see(
+    tower: Tower, sample: Sample, variant: Variant, read: Callable = read
+) -> dict[str, Tensor]:
+    """Features of one image, decoded and resized for it, and `image`, to be shown.
+
+    read: gives an image, uint8 [S, S, 3], of a path and S.
+    """
     pixels = read(sample.path, tower.config["image_size"])[None]
-    return embed(tower, normalise_pixels(pixels, tower), VARIANTS["original"])
+    pixels = normalise_pixels(pixels, tower)
+    return embed(tower, pixels, variant) | {"image": denormalised(pixels, tower)}
+
+
+def denormalised(pixels: Tensor, tower: Tower) -> Tensor:
+    """The image again, uint8 [S, S, 3]."""
+    mean, std = (torch.tensor(tower.config[n])[:, None, None] for n in ("mean", "std"))
+    image = (pixels[0] * std + mean) * 255
+    return image.round().clamp(0, 255).byte().permute(1, 2, 0)
 
 
 def evaluate(
-    tower: Tower,
-    samples: list,
-    memory: dict,
+    see: Callable,
+    samples: Sequence[Sample],
+    memory: Mapping[str, Tensor],
     prompts: Tensor,
     factor: float,
     task: str,
-    read: Callable = read,
 ) -> float:
-    """AUROC of one evaluation: decode, resize, encode, map, scikit-learn.
+    """AUROC of one evaluation: decode, resize, encode, keep, map, scikit-learn.
 
-    memory: features of the support images, `mid1` and `mid2`. read: gives an image,
-    uint8 [S, S, 3], of a path and S.
+    see: what `see` gives of a sample. memory: features of the support images, `mid1`
+    and `mid2`.
     """
-    scored, truth = [], []
+    scored, truth, kept = [], [], []
     for sample in samples:
-        seen = embedded(tower, sample, read)
+        seen = see(sample)
+        kept.append(seen["image"])
         visual = sum(_distances(seen[n], memory[n]) for n in ("mid1", "mid2")) / 2
         if task == "cls":
             textual = _textual(seen["global"], prompts, factor).item()
@@ -140,7 +160,7 @@ def enlarged(patches: Tensor) -> Tensor:
     return F.interpolate(grid, size=RESOLUTION, mode="bilinear")[0, 0]
 
 
-def read_mask(sample) -> np.ndarray:
+def read_mask(sample: Sample) -> np.ndarray:
     """Decode and resize one mask, uint8 [RESOLUTION]*2, 0 or 1."""
     if sample.mask is None:
         return np.zeros((RESOLUTION, RESOLUTION), np.uint8)

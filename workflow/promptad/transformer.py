@@ -16,7 +16,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from promptad.storage import SETTINGS, atomic, damaged, write_digest
+from promptad.storage import (
+    DIGEST,
+    SETTINGS,
+    atomic,
+    check_origin,
+    content_digest,
+    damaged,
+    write_digest,
+)
 
 METADATA = "promptad"
 
@@ -34,9 +42,14 @@ class Tower(NamedTuple):
 
 
 def save_tower(path: str | Path, tower: Tower, settings: Mapping) -> None:
-    """Write a tower and the settings that made it to one safetensors file."""
+    """Write a tower, the settings that made it and a digest of all to one file."""
     described = {"config": tower.config, SETTINGS: settings}
+    described[DIGEST] = _tower_digest(tower.weights, described)
     save_tensors(path, tower.weights, described)
+
+
+def _tower_digest(weights: Mapping[str, Tensor], described: Mapping) -> str:
+    return content_digest({**described, "weights": weights_digest(weights)})
 
 
 def write_towers_digest(path: str | Path, vision: Tower, text: Tower) -> None:
@@ -48,9 +61,17 @@ def write_towers_digest(path: str | Path, vision: Tower, text: Tower) -> None:
     write_digest(path, arrays)
 
 
-def load_tower(path: str | Path) -> Tower:
-    """Memory-map a tower; UserError if the file is missing or damaged."""
-    weights, described = load_tensors(path, "config")
+def load_tower(path: str | Path, origin: Mapping | None = None) -> Tower:
+    """Memory-map a tower.
+
+    origin: see `storage.check_origin`. Raises UserError if the file is missing,
+    damaged or of another origin.
+    """
+    weights, described = load_tensors(path, DIGEST)
+    if described.pop(DIGEST) != _tower_digest(weights, described):
+        raise damaged(path, ValueError("its content is not that of its digest"))
+    if origin is not None:
+        check_origin(path, described[SETTINGS], origin)
     return Tower(weights, described["config"])
 
 

@@ -44,7 +44,8 @@ def reference(tmp_path_factory):
     return made.folder
 
 
-@pytest.mark.parametrize("cores", [1, pytest.param(4, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("cores", [1, 4])
 def test_cores_change_no_bit(tmp_path, reference, cores, record_property):
     """Files of numbers with 1 and 4 cores, each the bytes of those with 2."""
     made = project(tmp_path)

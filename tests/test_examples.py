@@ -33,10 +33,10 @@ def write_page(tmp_path):
         last = grids() if task == "seg" else np.array([0.9, 0.2, 0.7, 0.4])
         run = {"labels": labels, "last": last, "visual": grids()}
         settings = {"dataset": "own", "experiment": "original", "class": "nut"}
-        storage.write_npz(tmp_path / "test.npz", test, {"name": "nut"})
+        storage.write_npz(tmp_path / "test.npz", test, {"class_name": "nut"})
         storage.write_npz(tmp_path / "run.npz", run, settings | {"shots": 4})
         stored = {"masks": masks() * (labels != 0)[:, None, None]}
-        storage.write_npz(tmp_path / "masks.npz", stored, {"name": "nut"})
+        storage.write_npz(tmp_path / "masks.npz", stored, {"class_name": "nut"})
         found = [tmp_path / "masks.npz"] if with_masks else []
         path = tmp_path / "page.html"
         examples.write_examples(

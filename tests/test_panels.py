@@ -4,6 +4,7 @@ from PIL import Image
 
 from promptad import panels, storage
 from promptad.maps import full_maps
+from promptad.provenance import origin
 
 SIZE = 16
 IMAGES = np.zeros((2, 8, 8, 3), np.uint8)
@@ -66,6 +67,7 @@ def test_equal_maps_can_be_drawn(tmp_path):
     assert len(written(tmp_path)) == 2
 
 
+MAKERS = {"images": "preprocess_test", "scores": "train", "masks": "preprocess_masks"}
 CLS = {"visual": GRIDS, "last": np.zeros(2)}
 SEG = {"visual": np.zeros_like(GRIDS), "last": GRIDS}
 
@@ -77,9 +79,11 @@ def test_panels_from_files(tmp_path, run, masks):
     if masks is not None:
         stored["masks"] = {"masks": masks}
     for name, arrays in stored.items():
-        storage.write_npz(tmp_path / f"{name}.npz", arrays, {})
+        made = origin(f"{MAKERS[name]}.py", dataset="own")
+        storage.write_npz(tmp_path / f"{name}.npz", arrays, made)
     inputs = {name: tmp_path / f"{name}.npz" for name in stored}
-    panels.panels_from_files(tmp_path / "a", SIZE, **inputs)
+    place = {"dataset": "own", "class_name": "nut"}
+    panels.panels_from_files(tmp_path / "a", SIZE, place, **inputs)
     panels.write_panels(tmp_path / "b", TEST, GRIDS, masks, SIZE)
     ours, expected = written(tmp_path / "a"), written(tmp_path / "b")
     assert ours.keys() == expected.keys()

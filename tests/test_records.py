@@ -1,10 +1,9 @@
-import json
 import re
 
 import pytest
 
 from promptad import records
-from test_tables import run
+from test_tables import run, stored
 
 HEAD = (
     "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time"
@@ -46,17 +45,16 @@ def test_times_without_any_record(tmp_path):
 @pytest.fixture
 def settings(tmp_path):
     paths = []
-    for index, seed in enumerate((1, 2, 1)):
+    for index, seed in enumerate((1, 2, 3)):
         content = run("bottle", 80, seed=seed, options={"lr": 0.1, "n_pro": None})
         content["settings"]["provenance"] = {"versions": {"torch": f"2.{index % 2}"}}
-        paths.append(tmp_path / f"{index}.json")
-        paths[-1].write_text(json.dumps(content))
+        paths.append(stored(tmp_path, content))
     records.write_settings(tmp_path / "settings.html", paths)
     return rows(tmp_path / "settings.html")
 
 
 def test_settings_are_told_with_all_their_values_once(settings):
-    assert ["seed", "1, 2"] in settings
+    assert ["seed", "1, 2, 3"] in settings
     assert ["torch", "2.0, 2.1"] in settings
     assert ["lr", "0.1"] in settings
     assert ["n_pro", "null"] in settings

@@ -1,5 +1,4 @@
 import base64
-import json
 import re
 
 import numpy as np
@@ -9,7 +8,7 @@ from promptad import report, storage
 from promptad.errors import UserError
 from promptad.metrics import METRICS
 from test_figures import words
-from test_tables import run
+from test_tables import run, stored
 
 
 def pictures(path):
@@ -19,14 +18,6 @@ def pictures(path):
         r'<img alt="([^"]*)" src="data:image/svg\+xml;base64,(.*?)"', text
     )
     return {alt: base64.b64decode(data).decode() for alt, data in found}
-
-
-def write_runs(folder, runs):
-    paths = []
-    for index, content in enumerate(runs):
-        paths.append(folder / f"{index}.json")
-        paths[-1].write_text(json.dumps(content))
-    return paths
 
 
 RUNS = [
@@ -40,7 +31,8 @@ RUNS = [
 
 def overview(folder, runs):
     path = folder / "overview.html"
-    report.write_overview(path, write_runs(folder, runs), ["original"], ["bottle"])
+    files = [stored(folder, content) for content in runs]
+    report.write_overview(path, files, ["original"], ["bottle"])
     return path
 
 
@@ -77,7 +69,7 @@ def test_random_weights_are_warned_about(tmp_path):
 
 
 def test_history_has_a_section_for_each_task(tmp_path):
-    runs = write_runs(tmp_path, RUNS)
+    runs = [stored(tmp_path, content) for content in RUNS]
     histories = []
     for index, content in enumerate(RUNS):
         metric = METRICS[content["settings"]["task"]][0]

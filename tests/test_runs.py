@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from helpers import OPTIONS, relative_error
-from promptad import features, metrics, runs, storage
+from promptad import features, metrics, provenance, runs, storage
+from promptad.errors import UserError
 from promptad.maps import full_maps
 from promptad.scores import peak_scores
 from promptad.transformer import save_tower
@@ -57,7 +58,9 @@ def folder(tmp_path_factory, task, write):
 
 
 def settings(task, **changed):
-    return {"task": task, "shots": 2, "options": OPTIONS | changed}
+    where = {"dataset": "own", "class": "nut", "variant": "original"}
+    draw = {"shots": 2, "seed": 1}
+    return {"task": task, **where, **draw, "options": OPTIONS | changed}
 
 
 def assert_same_files(first, second):
@@ -77,19 +80,67 @@ def test_a_run_twice_gives_the_same_bytes(folder, tmp_path, task, write):
     assert_same_files(write(tmp_path / "again", task), folder)
 
 
-def test_a_run_from_files_gives_the_same_bytes(folder, tmp_path, task, towers, cached):
-    save_tower(tmp_path / "text.safetensors", towers[1], {})
+def made_by(script, **changed):
+    where = {"dataset": "own", "class_name": "nut"}
+    return provenance.origin(f"{script}.py", **where) | changed
+
+
+@pytest.fixture
+def inputs(tmp_path, task, towers, cached):
+    """The cached files that a run reads, as the pipeline makes them."""
+    save_tower(
+        tmp_path / "text.safetensors",
+        towers[1],
+        made_by("backbone", backbone_name=tmp_path.name, part="text"),
+    )
     names = "prompts", "test", "support"
     stored = dict(zip(names, cached, strict=False))
     if task == "seg":
         stored["masks"] = {"masks": cached[3]}
     for name, arrays in stored.items():
-        storage.write_npz(tmp_path / f"{name}.npz", arrays, {})
-    inputs = {name: tmp_path / f"{name}.npz" for name in stored}
-    inputs["tower"] = tmp_path / "text.safetensors"
-    inputs["support"] = [inputs["support"]]
+        storage.write_npz(tmp_path / f"{name}.npz", arrays, made_by(MAKERS[name]))
+    files = {name: tmp_path / f"{name}.npz" for name in stored}
+    files["tower"] = tmp_path / "text.safetensors"
+    files["support"] = [files["support"]]
+    return files
+
+
+MAKERS = {
+    "prompts": "tokenize_prompts",
+    "test": "embed_test",
+    "support": "embed_support",
+    "masks": "preprocess_masks",
+}
+
+
+def test_a_run_from_files_gives_the_same_bytes(folder, tmp_path, task, inputs):
     runs.run_from_files([tmp_path / "again"], [settings(task)], **inputs)
     assert_same_files(tmp_path / "again", folder)
+
+
+@pytest.mark.parametrize("changed", [{"code": "old"}, {"class_name": "bolt"}])
+@pytest.mark.parametrize("kind", ["prompts", "test", "support"])
+def test_files_of_another_origin_are_refused(tmp_path, task, inputs, kind, changed):
+    path = tmp_path / f"{kind}.npz"
+    made = made_by(MAKERS[kind], **changed)
+    storage.write_npz(path, storage.read_npz(path), made)
+    ((name, value),) = changed.items()
+    with pytest.raises(UserError, match=f"{path}: is of {name} {value}, not"):
+        runs.run_from_files([tmp_path / "a"], [settings(task)], **inputs)
+
+
+def test_a_support_of_another_draw_is_refused(tmp_path, task, inputs):
+    path = tmp_path / "support.npz"
+    made = made_by("embed_support", shots=2, seed=5)
+    storage.write_npz(path, storage.read_npz(path), made)
+    with pytest.raises(UserError, match=f"{path}: is of seed 5, not 1"):
+        runs.run_from_files([tmp_path / "a"], [settings(task)], **inputs)
+
+
+def test_a_tower_of_other_code_is_refused(tmp_path, task, inputs, towers):
+    save_tower(tmp_path / "text.safetensors", towers[1], {"code": "old"})
+    with pytest.raises(UserError, match=r"text\.safetensors: is of code old, not"):
+        runs.run_from_files([tmp_path / "a"], [settings(task)], **inputs)
 
 
 def test_runs_of_one_pass_are_those_of_their_own(tmp_path, write, towers, cached):

@@ -183,3 +183,41 @@ def test_json_is_sorted_and_ends_its_line(tmp_path):
     storage.write_json(tmp_path / "a.json", {"b": 1, "a": [2]})
     text = (tmp_path / "a.json").read_text()
     assert text == '{\n  "a": [\n    2\n  ],\n  "b": 1\n}\n'
+
+
+def test_an_artefact_of_its_origin_is_read(artefact):
+    with pytest.raises(UserError, match="is of code None, not 1"):
+        storage.read_npz(artefact, origin={"code": "1"})
+    storage.write_npz(artefact, ARRAYS, SETTINGS | {"code": "1"})
+    known = {"code": "1", "class": "nut", "elsewhere": "known"}
+    assert_same(storage.read_npz(artefact, origin=known), ARRAYS)
+
+
+def test_an_artefact_of_another_class_is_told(artefact):
+    storage.write_npz(artefact, ARRAYS, SETTINGS | {"code": "1"})
+    with pytest.raises(UserError, match=f"{artefact}: is of class nut, not bolt"):
+        storage.read_npz(artefact, "maps", origin={"code": "1", "class": "bolt"})
+
+
+def test_a_record_comes_back(tmp_path):
+    record = {"b": [1.5, None], "ä": {"c": "d"}}
+    storage.write_record(tmp_path / "a.json", record)
+    assert storage.read_record(tmp_path / "a.json") == record
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"{}", b"[]", b"1", b"\xff", b"null"])
+def test_what_is_no_record_is_told(tmp_path, content):
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"a\.json: damaged"):
+        storage.read_record(tmp_path / "a.json")
+
+
+def test_a_flipped_bit_in_a_record_is_told_or_harmless(tmp_path):
+    path, record = tmp_path / "a.json", {"auroc": 91.25, "class": "nut"}
+    storage.write_record(path, record)
+    whole = path.read_bytes()
+    for position in range(len(whole)):
+        path.write_bytes(whole)
+        flip(path, position)
+        with contextlib.suppress(UserError):
+            assert storage.read_record(path) == record

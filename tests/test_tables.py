@@ -1,5 +1,4 @@
 import csv
-import json
 from pathlib import Path
 
 import pandas as pd
@@ -9,6 +8,8 @@ from promptad import tables
 from promptad.errors import UserError
 from promptad.literature import CLASSES as CLASSES_OF
 from promptad.metrics import METRICS
+from promptad.provenance import origin
+from promptad.storage import write_record
 
 LITERATURE = Path(__file__).parents[1] / "config/literature.csv"
 OPTIONS = {"decimals": 2, "bold": True}
@@ -27,7 +28,7 @@ def run(name, value, task="cls", shots=1, seed=1, pretrained="tag", best=0.0, **
     return {
         "last": {"epoch": 10, **dict.fromkeys(names, value), "parts": parts},
         "best": {"epoch": 5, **dict.fromkeys(names, value + best), "parts": parts},
-        "settings": settings | {"backbone": backbone},
+        "settings": settings | {"backbone": backbone, **origin("train.py")},
     }
 
 
@@ -46,10 +47,7 @@ def folder(tmp_path):
 
 
 def written(tmp_path, runs, classes=CLASSES["mvtec"], failed=(), logs=(), **options):
-    paths = []
-    for index, content in enumerate(runs):
-        paths.append(tmp_path / f"{index}.json")
-        paths[-1].write_text(json.dumps(content))
+    paths = [stored(tmp_path, content) for content in runs]
     names = [run["settings"]["experiment"] for run in runs]
     names = list(dict.fromkeys([*names, *(experiment for experiment, *_ in failed)]))
     tables.write_tables(
@@ -59,6 +57,16 @@ def written(tmp_path, runs, classes=CLASSES["mvtec"], failed=(), logs=(), **opti
         logs,
     )
     return tmp_path / "tables"
+
+
+def stored(tmp_path, content):
+    """The metrics.json of a run at its place."""
+    keys = content["settings"]
+    draw = f"k{keys['shots']}", f"s{keys['seed']}"
+    place = keys["experiment"], keys["dataset"], keys["class"], *draw, keys["task"]
+    path = tmp_path.joinpath("runs", *place, "metrics.json")
+    write_record(path, content)
+    return path
 
 
 def rows(path):
@@ -341,3 +349,25 @@ def test_a_damaged_run_is_named(tmp_path, content):
 def test_a_missing_run_is_named(tmp_path):
     with pytest.raises(UserError, match=str(tmp_path / "metrics.json")):
         tables.read_run(tmp_path / "metrics.json")
+
+
+def test_a_changed_number_is_told(tmp_path):
+    path = stored(tmp_path, run("nut", 81.5))
+    path.write_text(path.read_text().replace("81.5", "91.5"))
+    with pytest.raises(UserError, match=rf"{path}: damaged"):
+        tables.read_run(path)
+
+
+def test_the_run_of_another_class_is_told(tmp_path):
+    path = stored(tmp_path, run("nut", 80))
+    stored(tmp_path, run("bolt", 80)).rename(path)
+    with pytest.raises(UserError, match=f"{path}: is of class bolt, not nut"):
+        tables.read_run(path)
+
+
+def test_the_run_of_other_code_is_told(tmp_path):
+    content = run("nut", 80)
+    content["settings"]["code"] = "old"
+    path = stored(tmp_path, content)
+    with pytest.raises(UserError, match=f"{path}: is of code old, not"):
+        tables.read_run(path)

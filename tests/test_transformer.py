@@ -1,3 +1,5 @@
+import contextlib
+
 import pytest
 import torch
 
@@ -82,3 +84,23 @@ def test_a_digest_tells_names_types_shapes_and_numbers():
     digests = {weights_digest({"a": weight}), *map(weights_digest, others.values())}
     assert len(digests) == 5
     assert weights_digest({"a": weight.T.contiguous().T}) in digests
+
+
+def test_a_flipped_bit_of_a_tower_is_told_or_harmless(stored):
+    whole = stored.read_bytes()
+    for position in range(len(whole)):
+        content = bytearray(whole)
+        content[position] ^= 0x40
+        stored.write_bytes(content)
+        with contextlib.suppress(UserError):
+            tower = load_tower(stored)
+            assert tower.config == TOWER.config
+            for name, weight in tower.weights.items():
+                assert torch.equal(weight, TOWER.weights[name])
+
+
+def test_a_tower_of_other_code_is_told(stored):
+    save_tower(stored, TOWER, {"code": "old"})
+    load_tower(stored, {"code": "old"})
+    with pytest.raises(UserError, match=f"{stored}: is of code old, not new"):
+        load_tower(stored, {"code": "new"})

@@ -1,5 +1,6 @@
 """Faults, each followed by a plain run again."""
 
+import json
 import os
 import random
 import shutil
@@ -10,9 +11,9 @@ import time
 from contextlib import contextmanager
 
 import pytest
-from PIL import Image
 
-from helpers import write_class
+from helpers import TINY, write_class
+from promptad import storage
 from workflow.conftest import Project
 
 HOUR = 3600  # seconds
@@ -215,32 +216,121 @@ def test_read_only_results_are_named(as_user, full, request):
         assert_mended(as_user, request.getfixturevalue("undisturbed"))
 
 
-MANY = """
-import resource, sys
-from pathlib import Path
+MEASURED = """
+import sys
+import numpy as np
+import psutil
+import torch
 from promptad import images, layouts
-files = layouts.list_class("folder", sys.argv[1], "bolt")
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-arrays = images.load_images(files.test, 64, 2)
-after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(len(files.test), arrays["images"].nbytes, (after - before) * 1024)
+from promptad.transformer import Tower
+from promptad.variants import VARIANTS
+from promptad.vision import embed_images
+
+
+def peak():
+    lines = open("/proc/self/status").read().splitlines()
+    return int(next(line for line in lines if "VmHWM" in line).split()[1]) * 1024
+
+
+def growth(call):
+    open("/proc/self/clear_refs", "w").write("5")  # the peak is now what is in use
+    before = psutil.Process().memory_info().rss
+    made = call()
+    return made, peak() - before
 """
-SLACK = 64 * 2**20  # bytes: buffers of the decoders
+LOADED = (
+    MEASURED
+    + """
+files = layouts.list_class("folder", sys.argv[1], "bolt")
+images.load_images(files.test[:4], 240, 2)
+arrays, grown = growth(lambda: images.load_images(files.test, 240, 2))
+print(len(files.test), arrays["images"].nbytes, grown)
+"""
+)
+EMBEDDED = (
+    MEASURED
+    + """
+from promptad.backbone import load_backbone
+backbone = {"model": sys.argv[2], "pretrained": "random", "random_seed": 0}
+tower, _ = load_backbone(backbone)
+pixels = np.zeros((int(sys.argv[3]), 32, 32, 3), np.uint8)
+embed_images(tower, pixels[:16], VARIANTS["original"])
+arrays, grown = growth(lambda: embed_images(tower, pixels, VARIANTS["original"]))
+print(len(pixels), sum(array.nbytes for array in arrays.values()), grown)
+"""
+)
+SLACK = 48 * 2**20  # bytes: buffers of decoders and of one batch
 
 
-def test_memory_of_many_images_is_bounded(tmp_path, full, record_property):
-    """Peak memory of a class of 2,000 test images, over that of their array."""
+def measured(code, *arguments):
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    return map(int, run.stdout.split())
+
+
+def assert_bounded(record_property, count, images, size, grown):
+    record_property("images", images)
+    record_property("arrays", f"{size / 2**20:.0f} MiB")
+    record_property("memory", f"{grown / 2**20:.0f} MiB")
+    assert images == count
+    assert grown < 1.1 * size + SLACK
+
+
+@pytest.mark.long
+def test_memory_of_many_images_is_bounded(tmp_path, record_property):
+    """Peak memory of decoding 2,000 test images, over that of their array."""
     folder = write_class(tmp_path / "data", "bolt", size=300)
     source = folder / "test/good/000.png"
-    count = 2000 if full else 200
-    for index in range(count - 7):
+    for index in range(2000 - 7):
         os.link(source, source.with_name(f"more{index:04}.png"))
-    assert Image.open(source).size == (300, 300)
-    command = [sys.executable, "-c", MANY, tmp_path / "data"]
-    run = subprocess.run(command, capture_output=True, text=True, check=True)
-    images, size, grown = map(int, run.stdout.split())
-    record_property("images", images)
-    record_property("array", f"{size / 2**20:.0f} MiB")
-    record_property("grown by", f"{grown / 2**20:.0f} MiB")
-    assert images == count
-    assert grown < 1.2 * size + SLACK
+    figures = measured(LOADED, tmp_path / "data")
+    assert_bounded(record_property, 2000, *figures)
+
+
+@pytest.mark.long
+def test_memory_of_many_features_is_bounded(tmp_path, record_property):
+    """Peak memory of embedding 20,000 small images, over that of their features."""
+    (tmp_path / "tiny.json").write_text(json.dumps(TINY))
+    figures = measured(EMBEDDED, tmp_path, tmp_path / "tiny.json", 20_000)
+    assert_bounded(record_property, 20_000, *figures)
+
+
+AGAIN = """
+import json, sys
+import psutil
+from promptad.threads import limit_torch_threads
+limit_torch_threads(1)
+from promptad.runs import run_from_files
+files, settings = json.loads(sys.argv[2]), json.loads(sys.argv[3])
+sizes = []
+for index in range(200):
+    run_from_files([sys.argv[1]], [settings], **files)
+    sizes.append(psutil.Process().memory_info().rss)
+print(sizes[19], sizes[-1])
+"""
+
+
+@pytest.mark.long
+def test_200_jobs_in_a_process_do_not_grow(place, record_property):
+    """Memory after 200 jobs in one process, over that after 20."""
+    place.snakemake()
+    run = place.folder / "results/runs/original/own/bolt/k1/s111/seg"
+    settings = storage.read_settings(run / "model.npz")
+    (tower,) = place.folder.glob("results/features/*/text.safetensors")
+    features = tower.parent / "original/own/bolt"
+    cache = place.folder / "results/cache/own/bolt"
+    files = {
+        "tower": str(tower),
+        "prompts": str(cache / "prompts.npz"),
+        "test": str(features / "test.npz"),
+        "support": [str(features / "support_k1_s111.npz")],
+        "masks": str(cache / "masks_r32.npz"),
+    }
+    for name in ("code", "provenance"):
+        del settings[name]
+    out = place.folder / "again"
+    early, late = measured(AGAIN, out, json.dumps(files), json.dumps(settings))
+    record_property("after 20", f"{early / 2**20:.0f} MiB")
+    record_property("after 200", f"{late / 2**20:.0f} MiB")
+    assert late < early + 16 * 2**20

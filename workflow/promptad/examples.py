@@ -28,8 +28,8 @@ def write_examples(
     scores: scores.npz of a run of each class. images, masks: cached arrays of the
     classes; those without masks are ranked by their scores.
     """
-    test = {read_settings(file)["name"]: file for file in images}
-    mask = {read_settings(file)["name"]: file for file in masks}
+    test = {read_settings(file)["class_name"]: file for file in images}
+    mask = {read_settings(file)["class_name"]: file for file in masks}
     body = []
     for file in scores:
         names = read_settings(file)

@@ -1,6 +1,6 @@
 """From image and mask files to square uint8 arrays."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,10 +26,10 @@ def load_images(
 
     Returns `images` uint8 [N, size, size, 3] RGB, `labels` uint8 [N], `names` str [N].
     """
-    with ThreadPoolExecutor(threads) as pool:
-        images = list(pool.map(lambda s: square(read_image(s.path), size), samples))
+    images = np.empty((len(samples), size, size, 3), np.uint8)
+    _fill(images, lambda s: square(read_image(s.path), size), samples, threads)
     return {
-        "images": np.stack(images),
+        "images": images,
         "labels": np.array([sample.label for sample in samples], np.uint8),
         "names": np.array([sample.name for sample in samples]),
     }
@@ -43,12 +43,19 @@ def load_masks(
     Returns `masks` uint8 [N, resolution, resolution], 1 is defect. Raises UserError
     if a defect image has no mask, or one of another size than the image.
     """
-    with ThreadPoolExecutor(threads) as pool:
-        masks = list(pool.map(lambda s: _load_mask(s, resolution), samples))
+    masks = np.empty((len(samples), resolution, resolution), np.uint8)
+    _fill(masks, lambda s: _load_mask(s, resolution), samples, threads)
     return {
-        "masks": np.stack(masks),
+        "masks": masks,
         "names": np.array([sample.name for sample in samples]),
     }
+
+
+def _fill(array: np.ndarray, load: Callable, samples: Sequence, threads: int) -> None:
+    """Load each sample into its place; a list of all would take twice the memory."""
+    with ThreadPoolExecutor(threads) as pool:
+        for index, loaded in enumerate(pool.map(load, samples)):
+            array[index] = loaded
 
 
 def _load_mask(sample: Sample, resolution: int) -> np.ndarray:

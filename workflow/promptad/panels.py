@@ -1,5 +1,6 @@
 """Pictures for people: image, mask and anomaly map side by side."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
@@ -7,6 +8,7 @@ import numpy as np
 
 from promptad.images import write_image
 from promptad.maps import full_maps
+from promptad.provenance import origin
 from promptad.storage import read_npz
 
 PERCENTILES = (1, 99.5)
@@ -16,22 +18,29 @@ OPACITY = 0.5
 def panels_from_files(
     folder: str | Path,
     resolution: int,
+    place: Mapping[str, str],
     images: str,
     scores: str,
     masks: str | None = None,
 ) -> None:
-    """Draw the panels of a run from its cached files; see `write_panels`."""
-    mask = read_npz(masks)["masks"] if masks else None
-    write_panels(folder, read_npz(images), run_grids(scores), mask, resolution)
+    """Draw the panels of a run from its cached files; see `write_panels`.
+
+    place: `experiment`, `dataset`, `class_name`, `shots`, `seed` and `task` of the run.
+    """
+    made = origin("preprocess_masks.py", **place, resolution=resolution)
+    mask = read_npz(masks, origin=made)["masks"] if masks else None
+    test = read_npz(images, origin=origin("preprocess_test.py", **place))
+    run = origin("train.py", **place) | {"class": place["class_name"]}
+    write_panels(folder, test, run_grids(scores, run), mask, resolution)
 
 
-def run_grids(scores: str | Path) -> np.ndarray:
+def run_grids(scores: str | Path, made: Mapping | None = None) -> np.ndarray:
     """The maps [N, G, G] of a run's scores.npz that its panels show.
 
     Those of a seg run after the last epoch; of a cls run, which has but one score
     for an image, the visual maps.
     """
-    run = read_npz(scores, "last", "visual")
+    run = read_npz(scores, "last", "visual", origin=made)
     return run["last"] if run["last"].ndim == 3 else run["visual"]
 
 

@@ -5,6 +5,8 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
+from promptad.sources import SCRIPTS, code_digest
+
 PACKAGES = (
     "promptad",
     "torch",
@@ -29,6 +31,23 @@ def provenance() -> dict:
 def settings(**options: object) -> dict:
     """What to store beside an artefact: the options that made it, and provenance."""
     return {**options, "provenance": provenance()}
+
+
+def origin(script: str, **facts: object) -> dict:
+    """What an artefact made by a script of the pipeline must tell of itself.
+
+    See `storage.check_origin`. facts: its class and the like.
+    """
+    return {"code": code_digest(SCRIPTS / script), **facts}
+
+
+def tower_origin(path: str | Path) -> dict:
+    """What a tower must tell of itself: its part of the backbone that its folder names.
+
+    path: .../BACKBONE/PART.safetensors.
+    """
+    path = Path(path)
+    return origin("backbone.py", backbone_name=path.parent.name, part=path.stem)
 
 
 def git_commit() -> str | None:

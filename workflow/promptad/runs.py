@@ -10,6 +10,7 @@ import torch
 from promptad import metrics, provenance, storage, training
 from promptad.devices import check_device
 from promptad.maps import full_maps
+from promptad.provenance import origin, tower_origin
 from promptad.scores import TRAINED_ON
 from promptad.text import Contexts, embed_words
 from promptad.training import Run, Training
@@ -29,16 +30,39 @@ def run_from_files(
 
     settings, support: of each run; see `train`. masks: needed where a task is seg.
     """
+    about = _about_class(settings[0])
     read = sorted({TRAINED_ON[run["task"]] for run in settings})
     run_from_arrays(
         folders,
         settings,
-        load_tower(tower),
-        storage.read_npz(prompts),
-        storage.read_npz(test, *read, "labels", "names"),
-        [storage.read_npz(path, *read, "visual") for path in support],
-        storage.read_npz(masks, "masks")["masks"] if masks else None,
+        load_tower(tower, tower_origin(tower)),
+        storage.read_npz(prompts, origin=origin("tokenize_prompts.py", **about)),
+        storage.read_npz(
+            *(test, *read, "labels", "names"), origin=origin("embed_test.py", **about)
+        ),
+        [
+            storage.read_npz(path, *read, "visual", origin=_support_origin(run, about))
+            for path, run in zip(support, settings, strict=True)
+        ],
+        _read_masks(masks, about) if masks else None,
     )
+
+
+def _about_class(run: Mapping) -> dict:
+    """What all cached files of a run's class tell of themselves."""
+    names = {"dataset": "dataset", "class_name": "class", "variant": "variant"}
+    told = {name: run[key] for name, key in names.items()}
+    return told | {"resolution": run["options"]["resolution"]}
+
+
+def _support_origin(run: Mapping, about: Mapping) -> dict:
+    drawn = {key: run[key] for key in ("shots", "seed")}
+    return origin("embed_support.py", **about, **drawn)
+
+
+def _read_masks(path: str, about: Mapping) -> np.ndarray:
+    made_by = origin("preprocess_masks.py", **about)
+    return storage.read_npz(path, "masks", origin=made_by)["masks"]
 
 
 def run_from_arrays(
@@ -55,7 +79,7 @@ def run_from_arrays(
     for folder, run, of, support in zip(
         folders, trained, settings, supports, strict=True
     ):
-        described = provenance.settings(**of)
+        described = provenance.settings(**of, **origin("train.py"))
         write_run(folder, of["task"], run, test, support["visual"], masks, described)
 
 
@@ -134,7 +158,7 @@ def write_run(
         }
         for selection, evaluation in _selected(run).items()
     }
-    storage.write_json(folder / "metrics.json", results | {"settings": settings})
+    storage.write_record(folder / "metrics.json", results | {"settings": settings})
 
 
 def _selected(run: Run) -> dict[str, training.Evaluation]:

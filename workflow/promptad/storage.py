@@ -15,6 +15,7 @@ import numpy as np
 from promptad.errors import UserError
 
 SETTINGS = "settings"
+DIGEST = "sha256"
 # What zipfile and numpy raise on damaged archives.
 DAMAGE = (
     OSError,
@@ -85,13 +86,18 @@ def write_digest(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
     write_text(path, f"{digest.hexdigest()}\n")
 
 
-def read_npz(path: str | Path, *names: str) -> dict[str, np.ndarray]:
+def read_npz(
+    path: str | Path, *names: str, origin: Mapping | None = None
+) -> dict[str, np.ndarray]:
     """Read the named arrays (all arrays without names) of an artefact.
 
-    Raises UserError if the file is missing, damaged, or lacks one of them.
+    origin: see `check_origin`. Raises UserError if the file is missing, damaged, of
+    another origin, or lacks one of the arrays.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
+            if origin is not None:
+                check_origin(path, json.loads(str(file[SETTINGS])), origin)
             wanted = names or [name for name in file.files if name != SETTINGS]
             return {name: file[name] for name in wanted}
     except FileNotFoundError:
@@ -103,6 +109,44 @@ def read_npz(path: str | Path, *names: str) -> dict[str, np.ndarray]:
 def read_settings(path: str | Path) -> dict:
     """The settings that made an artefact of `write_npz`."""
     return json.loads(str(read_npz(path, SETTINGS)[SETTINGS]))
+
+
+def check_origin(path: str | Path, settings: Mapping, origin: Mapping) -> None:
+    """Raise UserError if the settings in an artefact are not those of its origin.
+
+    origin: what is known of it, such as its class and the digest `code` of what makes
+    it. Only what both tell is compared, and `code`, which every artefact must tell.
+    """
+    for name, expected in origin.items():
+        if name in settings or name == "code":
+            found = settings.get(name)
+            if str(found) != str(expected):
+                raise UserError(
+                    f"{path}: is of {name} {found}, not {expected}: another file in "
+                    "its place, or from another version; delete it and run again"
+                )
+
+
+def write_record(path: str | Path, record: Mapping) -> None:
+    """Write a JSON object with a digest of its content, atomically."""
+    write_json(path, {**record, DIGEST: content_digest(record)})
+
+
+def read_record(path: str | Path) -> dict:
+    """Read what `write_record` wrote; UserError if it is missing or damaged."""
+    try:
+        record = json.loads(Path(path).read_text(encoding="utf-8"))
+        told = record.pop(DIGEST)
+        if told != content_digest(record):
+            raise ValueError("its content is not that of its digest")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise damaged(path, error) from error
+    return record
+
+
+def content_digest(record: Mapping) -> str:
+    """SHA-256 of a JSON object, in hexadecimal."""
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
 def file_digest(path: str | Path) -> str:

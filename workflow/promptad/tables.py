@@ -1,6 +1,5 @@
 """From the metrics of single runs to tables."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -19,8 +18,10 @@ from promptad.pages import (
     parts_page,
     wide_page,
 )
-from promptad.storage import atomic, damaged, write_text
+from promptad.provenance import origin
+from promptad.storage import atomic, check_origin, read_record, write_text
 
+PLACE = "experiment", "dataset", "class", "shots", "seed", "task"
 COLUMNS = (
     "experiment",
     "dataset",
@@ -103,11 +104,17 @@ def _csv(table: pd.DataFrame) -> str:
 
 
 def read_run(path: str | Path) -> dict:
-    """The content of a run's metrics.json."""
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise damaged(path, error) from error
+    """The content of a run's metrics.json.
+
+    Raises UserError if it is damaged, is not of the run that its folders name, or was
+    made by other code than the present.
+    """
+    run = read_record(path)
+    place = dict(zip(PLACE, Path(path).parts[-7:-1], strict=True))
+    settings = run["settings"]
+    told = settings | {"shots": f"k{settings['shots']}", "seed": f"s{settings['seed']}"}
+    check_origin(path, told, origin("train.py", **place))
+    return run
 
 
 def long_table(runs: Iterable[Mapping]) -> pd.DataFrame:

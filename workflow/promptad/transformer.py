@@ -5,6 +5,8 @@ Tensor names are those of open_clip (`transformer.resblocks.0.attn.in_proj_weigh
 
 import hashlib
 import json
+import os
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -16,9 +18,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from promptad.storage import SETTINGS, atomic, damaged, write_digest
+from promptad.storage import SETTINGS, atomic, check_origin, damaged, write_digest
 
 METADATA = "promptad"
+CHECKSUM = "crc32"
+BLOCK = 2**20  # bytes read at once
 
 
 class Tower(NamedTuple):
@@ -34,9 +38,27 @@ class Tower(NamedTuple):
 
 
 def save_tower(path: str | Path, tower: Tower, settings: Mapping) -> None:
-    """Write a tower and the settings that made it to one safetensors file."""
+    """Write a tower, the settings that made it and a checksum to one file."""
     described = {"config": tower.config, SETTINGS: settings}
-    save_tensors(path, tower.weights, described)
+    with atomic(path) as temporary:
+        _write(temporary, tower.weights, described)
+        described[CHECKSUM] = _checksum(temporary, tower.weights, described)
+        _write(temporary, tower.weights, described)
+
+
+def _checksum(path: Path, weights: Mapping[str, Tensor], described: Mapping) -> int:
+    """CRC-32, as archives of arrays have it, of all that a tower's file holds.
+
+    The file is read, not the mapped weights, which then stay out of memory if unused.
+    """
+    shapes = {name: [str(w.dtype), list(w.shape)] for name, w in weights.items()}
+    told = json.dumps([shapes, dict(described)], sort_keys=True)
+    checksum = zlib.crc32(told.encode())
+    with open(path, "rb") as file:
+        file.seek(int.from_bytes(file.read(8), "little"), os.SEEK_CUR)  # the header
+        while block := file.read(BLOCK):
+            checksum = zlib.crc32(block, checksum)
+    return checksum
 
 
 def write_towers_digest(path: str | Path, vision: Tower, text: Tower) -> None:
@@ -48,23 +70,32 @@ def write_towers_digest(path: str | Path, vision: Tower, text: Tower) -> None:
     write_digest(path, arrays)
 
 
-def load_tower(path: str | Path) -> Tower:
-    """Memory-map a tower; UserError if the file is missing or damaged."""
-    weights, described = load_tensors(path, "config")
+def load_tower(path: str | Path, origin: Mapping | None = None) -> Tower:
+    """Memory-map a tower.
+
+    origin: see `storage.check_origin`. Raises UserError if the file is missing,
+    damaged or of another origin.
+    """
+    weights, described = load_tensors(path, CHECKSUM)
+    if described.pop(CHECKSUM) != _checksum(path, weights, described):
+        raise damaged(path, ValueError("its content is not that of its checksum"))
+    if origin is not None:
+        check_origin(path, described[SETTINGS], origin)
     return Tower(weights, described["config"])
 
 
 def save_tensors(
     path: str | Path, tensors: Mapping[str, Tensor], described: Mapping
 ) -> None:
-    """Write tensors and what describes them to one safetensors file, atomically.
-
-    The description lies in one metadata entry, since the order of several is not
-    fixed.
-    """
-    kept = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    """Write tensors and what describes them to one safetensors file, atomically."""
     with atomic(path) as temporary:
-        save_file(kept, temporary, {METADATA: json.dumps(described, sort_keys=True)})
+        _write(temporary, tensors, described)
+
+
+def _write(path: Path, tensors: Mapping[str, Tensor], described: Mapping) -> None:
+    kept = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    # One metadata entry, since the order of several is not fixed.
+    save_file(kept, path, {METADATA: json.dumps(described, sort_keys=True)})
 
 
 def load_tensors(path: str | Path, entry: str) -> tuple[dict[str, Tensor], dict]:

@@ -34,9 +34,8 @@ from promptad.errors import UserError
 from promptad.features import MEMORY
 from promptad.formats import markdown_table
 from promptad.scores import TRAINED_ON
-from promptad.storage import write_json, write_text
+from promptad.storage import read_record, write_json, write_text
 from promptad.support import draw_support
-from promptad.tables import read_run
 from promptad.training import initial_contexts, temperature
 from promptad.variants import parse_variant
 
@@ -186,7 +185,7 @@ def run_folder(subject: Subject, task: str) -> Path:
 
 def last(folder: Path, task: str) -> float:
     """AUROC of the last epoch of a run."""
-    return read_run(folder / "metrics.json")["last"][metrics.METRICS[task][0]]
+    return read_record(folder / "metrics.json")["last"][metrics.METRICS[task][0]]
 
 
 def published_way(subject: Subject) -> tuple[dict[str, float], Cost]:
@@ -272,7 +271,7 @@ def long_line(subject: Subject) -> Line:
     start = time.perf_counter()
     by_hand(subject, task, out, **options)
     seconds = time.perf_counter() - start
-    trained = read_run(out / "metrics.json")["settings"]["options"]
+    trained = read_record(out / "metrics.json")["settings"]["options"]
     kept = seconds < LONG_SECONDS and options.items() <= trained.items()
     promise = (
         f"{LONG_EPOCHS} epochs at {OTHER_RESOLUTION} px take less than {LONG_SECONDS} s"
@@ -345,7 +344,7 @@ def by_hand_line(subject: Subject) -> Line:
     out = subject.folder / f"by_hand/{task}"
     by_hand(subject, task, out)
     folders = out, run_folder(subject, task)
-    results = [read_run(folder / "metrics.json") for folder in folders]
+    results = [read_record(folder / "metrics.json") for folder in folders]
     values = [last(folder, task) for folder in folders]
     found = f"{values[0]:.4f}, and {values[1]:.4f} of the pipeline"
     kept = all(results[0][s] == results[1][s] for s in metrics.SELECTIONS)

@@ -23,12 +23,15 @@ def embed_images(
     tower: Tower, images: np.ndarray, variant: Variant, batch: int = 8
 ) -> dict[str, np.ndarray]:
     """Features of uint8 images [N, S, S, 3]; see `embed` for what comes back."""
-    batches = [
-        embed(tower, normalise_pixels(images[start : start + batch], tower), variant)
-        for start in tqdm(range(0, len(images), batch), "embed", mininterval=1)
-    ]
-    names = batches[0]
-    return {name: torch.cat([b[name] for b in batches]).cpu().numpy() for name in names}
+    features = {}
+    for start in tqdm(range(0, len(images), batch), "embed", mininterval=1):
+        pixels = normalise_pixels(images[start : start + batch], tower)
+        for name, part in embed(tower, pixels, variant).items():
+            # Filled in place: joined at the end, all would be there twice.
+            shape = len(images), *part.shape[1:]
+            whole = features.setdefault(name, np.empty(shape, np.float32))
+            whole[start : start + batch] = part.cpu().numpy()
+    return features
 
 
 def normalise_pixels(images: np.ndarray, tower: Tower) -> Tensor:

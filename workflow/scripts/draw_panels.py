@@ -4,6 +4,5 @@ from promptad import panels
 from promptad.jobs import job
 
 with job(snakemake.log[0], snakemake.threads):
-    panels.panels_from_files(
-        snakemake.output[0], snakemake.params.resolution, **snakemake.input
-    )
+    resolution, place = snakemake.params.resolution, dict(snakemake.wildcards.items())
+    panels.panels_from_files(snakemake.output[0], resolution, place, **snakemake.input)

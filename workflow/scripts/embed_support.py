@@ -13,11 +13,17 @@ with (
 ):
     fields, device = snakemake.params.variant, snakemake.params.device
     check_device(device)
-    tower = load_tower(snakemake.input.tower)
+    place = snakemake.wildcards
+    tower = load_tower(
+        snakemake.input.tower, provenance.tower_origin(snakemake.input.tower)
+    )
+    pixels = {**place, "size": tower.config["image_size"]}
     tower = placed(tower, device, snakemake.params.precision)
-    support = storage.read_npz(snakemake.input.images)
-    test = storage.read_npz(snakemake.input.test, *features.MEMORY)
+    made = provenance.origin("preprocess_support.py", **pixels)
+    support = storage.read_npz(snakemake.input.images, origin=made)
+    made = provenance.origin("embed_test.py", **place)
+    test = storage.read_npz(snakemake.input.test, *features.MEMORY, origin=made)
     arrays = features.embed_support(tower, support, test, Variant(**fields))
-    settings = provenance.settings(**snakemake.wildcards, fields=fields)
+    settings = provenance.settings(**place, fields=fields, code=snakemake.params.code)
     output = snakemake.output
     storage.write_npz(output.features, arrays, settings, output.digest)

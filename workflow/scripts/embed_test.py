@@ -13,10 +13,15 @@ with (
 ):
     fields, device = snakemake.params.variant, snakemake.params.device
     check_device(device)
-    tower = load_tower(snakemake.input.tower)
+    place = snakemake.wildcards
+    tower = load_tower(
+        snakemake.input.tower, provenance.tower_origin(snakemake.input.tower)
+    )
+    pixels = {**place, "size": tower.config["image_size"]}
     tower = placed(tower, device, snakemake.params.precision)
-    images = storage.read_npz(snakemake.input.images)
+    made = provenance.origin("preprocess_test.py", **pixels)
+    images = storage.read_npz(snakemake.input.images, origin=made)
     arrays = features.embed_test(tower, images, Variant(**fields))
-    settings = provenance.settings(**snakemake.wildcards, fields=fields)
+    settings = provenance.settings(**place, fields=fields, code=snakemake.params.code)
     output = snakemake.output
     storage.write_npz(output.features, arrays, settings, output.digest)

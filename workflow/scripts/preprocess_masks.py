@@ -8,6 +8,8 @@ with job(snakemake.log[0], snakemake.threads):
     source = snakemake.config["datasets"][snakemake.wildcards.dataset]
     files = layouts.list_class(source["layout"], source["root"], name)
     arrays = images.load_masks(files.test, resolution, snakemake.threads)
-    settings = provenance.settings(name=name, resolution=resolution)
+    settings = provenance.settings(
+        **snakemake.wildcards, resolution=resolution, code=snakemake.params.code
+    )
     output = snakemake.output
     storage.write_npz(output.masks, arrays, settings, output.digest)

@@ -11,6 +11,8 @@ with job(snakemake.log[0], snakemake.threads):
     train = layouts.list_class(source["layout"], source["root"], name).train
     samples = draw_support(train, name, names=list(snakemake.params.images), **draw)
     arrays = images.load_images(samples, size, snakemake.threads)
-    settings = provenance.settings(name=name, size=size, **draw)
+    settings = provenance.settings(
+        **snakemake.wildcards, size=size, code=snakemake.params.code
+    )
     output = snakemake.output
     storage.write_npz(output.images, arrays, settings, output.digest)

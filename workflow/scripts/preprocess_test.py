@@ -8,6 +8,8 @@ with job(snakemake.log[0], snakemake.threads):
     source = snakemake.config["datasets"][snakemake.wildcards.dataset]
     files = layouts.list_class(source["layout"], source["root"], name)
     arrays = images.load_images(files.test, size, snakemake.threads)
-    settings = provenance.settings(name=name, size=size)
+    settings = provenance.settings(
+        **snakemake.wildcards, size=size, code=snakemake.params.code
+    )
     output = snakemake.output
     storage.write_npz(output.images, arrays, settings, output.digest)

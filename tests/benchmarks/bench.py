@@ -31,6 +31,7 @@ from promptad import (
     metrics,
     prompts,
     published,
+    scores,
     storage,
     text,
 )
@@ -195,6 +196,20 @@ def evaluation(tower, samples, seen, known, masks, directions, factor) -> dict:
     return result | against(ours, other)
 
 
+def visual(seen: dict, known: dict) -> dict:
+    """The visual maps of all test images with 1, 2 and 4 support images."""
+    test, memory = (
+        {name: torch.from_numpy(arrays[name]) for name in features.MEMORY}
+        for arrays in (seen, known)
+    )
+    result = {}
+    for shots in (1, 2, 4):
+        bank = {name: mids[:1].repeat(shots, 1, 1) for name, mids in memory.items()}
+        ours = seconds(lambda bank=bank: scores.visual_maps(test, bank), 2)
+        result[f"shots_{shots}"] = {"ours_seconds": ours}
+    return result
+
+
 def auroc(masks: np.ndarray) -> dict:
     """Exact pixel AUROC of random maps against scikit-learn's."""
     maps = np.random.default_rng(0).random(masks.shape, np.float32)
@@ -300,6 +315,7 @@ def main() -> None:
         "text_step": text_step(clip, towers[1], threads),
         "evaluation": evaluation(towers[0], samples, *pixels),
         "embedding": embedding(clip, towers[0], test),
+        "visual": visual(seen, known),
         "bfloat16": half(towers, test),
         "cores": cores(out / "work", threads),
         "together": together(out / "work", towers[1], threads),

@@ -6,13 +6,17 @@ import subprocess
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
+import pandas as pd
 import psutil
 import pytest
 
-CLUSTER = Path(__file__).parents[1] / "clusters/slurm.sh"
-PROFILE = Path(__file__).parents[2] / "profiles/slurm"
+from promptad.demo import DEFECTS
+from promptad.metrics import METRICS, SELECTIONS
+from workflow.conftest import REPOSITORY
+
+CLUSTER = REPOSITORY / "tests/clusters/slurm.sh"
+PROFILE = REPOSITORY / "profiles/slurm"
 NAMESPACES = ("--mount", "--net", "--pid")
 
 
@@ -102,6 +106,18 @@ def vanish(login, job: str, node: str) -> None:
                 or process.environ().get("SLURM_JOB_ID") == job
             ):
                 process.kill()
+
+
+def test_the_demo_runs(login):
+    (login.folder / "config").symlink_to(REPOSITORY / "config")
+    login.promptad("demo-data", "results/demo/data")
+    login.config = REPOSITORY / "config/demo.yaml"
+    short = "--config", "shots=[1]", "epochs=5", "vis=false"
+    status, output = finish(login, start(login, *short))
+    assert status == 0, output
+    table = pd.read_csv(login.folder / "results/demo/tables/metrics.csv")
+    metrics, selections = len(METRICS["cls"] + METRICS["seg"]), len(SELECTIONS)
+    assert table["value"].notna().sum() == len(DEFECTS) * metrics * selections
 
 
 def test_a_cancelled_job_runs_again(login, finished):

@@ -1,14 +1,57 @@
 """Everything a training needs of the images, computed once and cached."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 
 from promptad import scores
-from promptad.transformer import Tower, tower_device
+from promptad.devices import check_device
+from promptad.provenance import origin, tower_origin
+from promptad.storage import read_npz
+from promptad.transformer import Tower, load_tower, placed, tower_device
 from promptad.variants import Variant
 from promptad.vision import embed_images
 
 MEMORY = ("mid1", "mid2")
+
+
+def embed_test_from_files(
+    place: Mapping[str, str], how: Mapping, tower: str, images: str
+) -> dict[str, np.ndarray]:
+    """`embed_test` of cached images.
+
+    place: `dataset` and `class_name`. how: `variant` (its fields), `device` and
+    `precision`. Raises UserError if a file is damaged or of another place.
+    """
+    opened = _opened(tower, how)
+    made = _pixels("preprocess_test.py", place, opened)
+    return embed_test(opened, read_npz(images, origin=made), Variant(**how["variant"]))
+
+
+def embed_support_from_files(
+    place: Mapping[str, str], how: Mapping, tower: str, images: str, test: str
+) -> dict[str, np.ndarray]:
+    """`embed_support` of cached images and features of a draw, see above.
+
+    place: `dataset`, `class_name`, `shots`, `seed` and `variant` (its name).
+    """
+    opened = _opened(tower, how)
+    made = _pixels("preprocess_support.py", place, opened)
+    support = read_npz(images, origin=made)
+    tested = read_npz(test, *MEMORY, origin=origin("embed_test.py", **place))
+    return embed_support(opened, support, tested, Variant(**how["variant"]))
+
+
+def _opened(tower: str, how: Mapping) -> Tower:
+    check_device(how["device"])
+    loaded = load_tower(tower, tower_origin(tower))
+    return placed(loaded, how["device"], how["precision"])
+
+
+def _pixels(script: str, place: Mapping[str, str], tower: Tower) -> dict:
+    """Where cached images for a tower must come from."""
+    return origin(script, **place, size=tower.config["image_size"])
 
 
 def embed_test(

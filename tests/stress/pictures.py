@@ -129,10 +129,10 @@ IMAGES = {
     "bomb of 30000 x 30000": (bomb(30000), WRONG),
     "bomb of 65000 x 65000": (bomb(65000), WRONG),
     "header of 500 x 500": (bomb(500), WRONG),
-    "folder": (folder, WRONG),
+    "folder": (folder, UNPLANNED),
     "broken link": (link("nowhere.png"), UNPLANNED),
     "link to itself": (link("001.png"), UNPLANNED),
-    "link to a folder": (link("."), WRONG),
+    "link to a folder": (link("."), UNPLANNED),
     "link to an image": (link("../good/000.png"), EITHER),
     "device": (link("/dev/null"), WRONG),
     "non-ASCII name": (renamed("Kratzer_äöü_划痕.png"), EITHER),
@@ -149,7 +149,6 @@ IMAGES = {
     "upper case": (renamed("X.PNG"), EITHER),
     "two suffixes": (renamed("a.png.jpg"), EITHER),
     "name of bytes": (renamed_bytes(b"\xff\xfe.png"), UNPLANNED),
-    "same name as in another defect": (renamed("000.png"), EITHER),
     **{
         f"{kind} cut at {share:.0%}": (cut(kind, share), EITHER)
         for kind in ("png", "jpeg", "tiff", "bmp", "webp")
@@ -188,9 +187,9 @@ MASKS = {
         EITHER,
     ),
     "missing": (lambda path: None, WRONG),
-    "folder": (folder, WRONG),
+    "folder": (folder, UNPLANNED),
     "broken link": (link("nowhere.png"), UNPLANNED),
-    "other name": (renamed("001.png"), RIGHT),
+    "other name": (lambda path: array(HOLE)(path.with_name("001.png")), RIGHT),
     "name of no image": (renamed("mask of 001.png"), WRONG),
 }
 

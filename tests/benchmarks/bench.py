@@ -36,6 +36,7 @@ from promptad import (
     text,
 )
 from promptad.backbone import load_clip, split_towers
+from promptad.provenance import origin
 from promptad.training import Contexts, initial_contexts, pixel_evaluator
 from promptad.transformer import placed, save_tower
 from promptad.variants import VARIANTS
@@ -243,8 +244,10 @@ def start_job(
     """Start a training job on the cached files of `folder`."""
     names = ["text.safetensors", "prompts.npz", "test.npz", "support.npz", "masks.npz"]
     n_pro = {"cls": 3, "seg": 1}
+    about = {"dataset": "mvtec", "class": "bottle", "variant": "original"}
+    about |= {"shots": SHOTS, "seed": OPTIONS["seed"]}
     settings = [
-        {"task": t, "options": OPTIONS | {"n_pro": n_pro[t], "epochs": epochs}}
+        {"task": t, **about, "options": OPTIONS | {"n_pro": n_pro[t], "epochs": epochs}}
         for t in tasks
     ]
     command = [sys.executable, "-c", JOB, out, json.dumps(settings), str(threads)]
@@ -287,10 +290,15 @@ def prepare(data: Path, folder: Path, towers, threads: int) -> tuple:
     seen = features.embed_test(towers[0], test, ORIGINAL)
     known = features.embed_support(towers[0], support, seen, ORIGINAL)
     tokens = prompts.tokenize("bottle", STATES)
-    arrays = {"prompts": tokens, "test": seen, "support": known, "masks": masks}
-    for name, content in arrays.items():
-        storage.write_npz(folder / f"{name}.npz", content, {})
-    save_tower(folder / "text.safetensors", towers[1], {})
+    arrays = {
+        "prompts": (tokens, "tokenize_prompts"),
+        "test": (seen, "embed_test"),
+        "support": (known, "embed_support"),
+        "masks": (masks, "preprocess_masks"),
+    }
+    for name, (content, script) in arrays.items():
+        storage.write_npz(folder / f"{name}.npz", content, origin(f"{script}.py"))
+    save_tower(folder / "text.safetensors", towers[1], origin("backbone.py"))
     return files.test, test, seen, known, masks["masks"]
 
 

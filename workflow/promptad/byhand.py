@@ -8,14 +8,13 @@ from promptad.backbone import load_backbone
 from promptad.backbone_config import check_backbone, image_size
 from promptad.config import (
     class_files,
-    class_override,
     class_prompts,
+    class_support,
     class_tasks,
     run_settings,
 )
 from promptad.devices import check_device
 from promptad.errors import UserError
-from promptad.support import draw_support
 from promptad.transformer import placed
 from promptad.variants import VARIANTS, parse_variant
 
@@ -60,8 +59,7 @@ def _load(config: Mapping, keys: Mapping, vis: bool) -> dict:
     files = class_files(config, *place)
     if keys["task"] not in class_tasks(config | {"tasks": ["cls", "seg"]}, files):
         raise UserError(f"{'/'.join(place)}: no masks, seg cannot be trained")
-    chosen = class_override(config, *place).get("support")
-    drawn = draw_support(files.train, place[1], keys["shots"], keys["seed"], chosen)
+    drawn = class_support(config, *place, files, keys["shots"], keys["seed"])
     threads, resolution = config["threads"], config["resolution"]
     size = image_size(config["backbone"])
     arrays = {"test": images.load_images(files.test, size, threads), "masks": None}

@@ -16,6 +16,7 @@ from jsonschema.exceptions import best_match
 from promptad import layouts
 from promptad.errors import UserError
 from promptad.prompts import check_state, class_words
+from promptad.support import draw_support
 from promptad.variants import parse_variant, variant_name
 
 SCHEMAS = Path(__file__).parents[1] / "schemas"
@@ -102,6 +103,19 @@ def class_files(config: Mapping, dataset: str, class_name: str) -> layouts.Class
 def class_override(config: Mapping, dataset: str, class_name: str) -> dict:
     """What the configuration says of this class alone."""
     return config["overrides"].get(dataset, {}).get(class_name, {})
+
+
+def class_support(
+    config: Mapping,
+    dataset: str,
+    class_name: str,
+    files: layouts.ClassFiles,
+    shots: int,
+    seed: int,
+) -> list[layouts.Sample]:
+    """The support images of one draw from the files of a class; see `draw_support`."""
+    chosen = class_override(config, dataset, class_name).get("support")
+    return draw_support(files.train, class_name, shots, seed, chosen)
 
 
 def class_prompts(config: Mapping, dataset: str, class_name: str) -> dict:

@@ -2,6 +2,7 @@
 
 import platform
 import subprocess
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -38,7 +39,13 @@ def origin(script: str, **facts: object) -> dict:
 
     See `storage.check_origin`. facts: its class and the like.
     """
-    return {"code": code_digest(SCRIPTS / script), **facts}
+    return {"code": _script_digest(script), **facts}
+
+
+@cache
+def _script_digest(script: str) -> str:
+    """Kept, since tables ask for it once for each of thousands of runs."""
+    return code_digest(SCRIPTS / script)
 
 
 def tower_origin(path: str | Path) -> dict:

@@ -27,6 +27,7 @@ from promptad.config import (
     class_names,
     class_override,
     class_prompts,
+    class_support,
     class_tasks,
     run_settings,
 )
@@ -35,7 +36,6 @@ from promptad.features import MEMORY
 from promptad.formats import markdown_table
 from promptad.scores import TRAINED_ON
 from promptad.storage import read_record, write_json, write_text
-from promptad.support import draw_support
 from promptad.training import initial_contexts, temperature
 from promptad.variants import parse_variant
 
@@ -203,8 +203,7 @@ def published_run(subject: Subject, task: str) -> Iterator[float]:
     vision, text = split_towers(clip, config["backbone"]["model"])
     place, options = (run["dataset"], run["class"]), run["options"]
     files, words = class_files(config, *place), class_prompts(config, *place)
-    support = class_override(config, *place).get("support")
-    drawn = draw_support(files.train, run["class"], run["shots"], run["seed"], support)
+    drawn = class_support(config, *place, files, run["shots"], run["seed"])
     see = seen_with(vision, config["experiments"][run["experiment"]]["variant"])
     known = [see(sample) for sample in drawn]
     known = {n: torch.cat([k[n] for k in known]) for n in (*MEMORY, TRAINED_ON[task])}

@@ -27,10 +27,11 @@ def embed_images(
     for start in tqdm(range(0, len(images), batch), "embed", mininterval=1):
         pixels = normalise_pixels(images[start : start + batch], tower)
         for name, part in embed(tower, pixels, variant).items():
-            # Filled in place: joined at the end, all would be there twice.
-            shape = len(images), *part.shape[1:]
-            whole = features.setdefault(name, np.empty(shape, np.float32))
-            whole[start : start + batch] = part.cpu().numpy()
+            if name not in features:
+                # Filled in place: joined at the end, all would be there twice.
+                shape = len(images), *part.shape[1:]
+                features[name] = np.empty(shape, np.float32)
+            features[name][start : start + batch] = part.cpu().numpy()
     return features
 
 

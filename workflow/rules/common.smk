@@ -10,8 +10,8 @@ from promptad.backbone_config import backbone_name, check_backbone, image_size
 from promptad.config import (
     class_files,
     class_names,
-    class_override,
     class_prompts,
+    class_support,
     class_tasks,
     complete,
     run_settings,
@@ -22,7 +22,6 @@ from promptad.layouts import find_images
 from promptad.locks import bring_back, hold
 from promptad.orphans import SNAKEMAKE_PID
 from promptad.sources import code_digest
-from promptad.support import draw_support
 from promptad.variants import parse_variant, variant_name
 
 RUN_KEYS = "task", "experiment", "dataset", "class_name", "shots", "seed"
@@ -48,9 +47,8 @@ def code(script):
 
 
 def support_samples(dataset, class_name, shots, seed):
-    chosen = class_override(config, dataset, class_name).get("support")
-    train = FILES[dataset, class_name].train
-    return draw_support(train, class_name, int(shots), int(seed), chosen)
+    place = dataset, class_name
+    return class_support(config, *place, FILES[place], int(shots), int(seed))
 
 
 def planned_runs():

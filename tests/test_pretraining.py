@@ -53,7 +53,8 @@ def configured(tmp_path):
     model = tmp_path / "tiny.json"
     model.write_text(json.dumps(TINY | {"vision_cfg": vision()}))
     options = {"model": str(model), "seed": 1, "episodes": 6, "steps": 40, "batch": 4}
-    return options | {"learning_rate": 0.001, "warmup": 4, "weights": WEIGHTS}
+    options |= {"words_every": 1, "learning_rate": 0.001, "warmup": 4}
+    return options | {"weights": WEIGHTS}
 
 
 def vision():
@@ -70,8 +71,8 @@ def trained(configured, episodes, monkeypatch):
     torch.use_deterministic_algorithms(False)
 
 
-def losses_of(trained, monkeypatch, **changed):
-    """Each term of the loss, a list over the steps."""
+def steps_of(trained, monkeypatch, **changed):
+    """The terms of the loss of each step."""
     steps, compute = [], pretraining._terms
 
     def kept(*arguments):
@@ -81,6 +82,12 @@ def losses_of(trained, monkeypatch, **changed):
 
     monkeypatch.setattr(pretraining, "_terms", kept)
     trained(**changed)
+    return steps
+
+
+def losses_of(trained, monkeypatch, **changed):
+    """Each term of the loss, a list over the steps."""
+    steps = steps_of(trained, monkeypatch, **changed)
     return {name: [step[name] for step in steps] for name in steps[0]}
 
 
@@ -97,6 +104,13 @@ def test_a_term_without_weight_teaches_nothing(trained, monkeypatch):
     fell = {name: np.mean(v[-5:]) / np.mean(v[:5]) for name, v in losses.items()}
     assert fell["teacher"] < 0.9
     assert fell["state"] > 0.95
+
+
+def test_words_are_learned_in_some_steps_alone(trained, monkeypatch):
+    steps = steps_of(trained, monkeypatch, steps=5, words_every=3)
+    memory = {"teacher", "likeness", "distance", "memory"}
+    kinds = [WEIGHTS.keys(), memory, memory, WEIGHTS.keys(), memory]
+    assert [step.keys() for step in steps] == kinds
 
 
 def test_a_seed_gives_the_same_weights(trained):

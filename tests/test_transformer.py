@@ -6,6 +6,7 @@ import torch
 from promptad.errors import UserError
 from promptad.transformer import (
     Tower,
+    attend,
     load_tower,
     placed,
     save_tower,
@@ -104,3 +105,12 @@ def test_a_tower_of_other_code_is_told(stored):
     load_tower(stored, {"code": "old"})
     with pytest.raises(UserError, match=f"{stored}: is of code old, not new"):
         load_tower(stored, {"code": "new"})
+
+
+def test_attention_with_a_gradient_is_that_without():
+    q, k, v = torch.randn(3, 2, 3, 7, 4)
+    weights = {"attn.out_proj.weight": torch.randn(12, 12)}
+    weights["attn.out_proj.bias"] = torch.randn(12)
+    fused, plain = attend(q, k, v, weights), attend(q.requires_grad_(), k, v, weights)
+    assert plain.requires_grad
+    assert torch.allclose(fused, plain, rtol=1e-5, atol=1e-6)

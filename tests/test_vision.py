@@ -13,7 +13,13 @@ from helpers import TINY, perturbed, relative_error
 from promptad.backbone import split_towers
 from promptad.transformer import placed
 from promptad.variants import VARIANTS, Variant
-from promptad.vision import embed, embed_images, memory_blocks, normalise_pixels
+from promptad.vision import (
+    embed,
+    embed_images,
+    embed_memory,
+    memory_blocks,
+    normalise_pixels,
+)
 
 EVERY = {
     **VARIANTS,
@@ -220,3 +226,10 @@ def test_bfloat16_is_near(towers, pixels, name):
     for kind, features in exact.items():
         assert ours[kind].dtype == np.float32
         assert 0 < relative_error(ours[kind], features) < 0.05
+
+
+def test_memory_features_alone_are_those_of_the_dual_path(towers, inputs):
+    alone = embed_memory(towers[0], inputs)
+    whole = embed(towers[0], inputs, VARIANTS["original"])
+    assert alone.keys() == {"mid1", "mid2"}
+    assert all(torch.equal(alone[name], whole[name]) for name in alone)

@@ -190,7 +190,7 @@ def evaluation(tower, samples, seen, known, masks, directions, factor) -> dict:
         evaluate = pixel_evaluator(part, visual, masks[-count:], factor)
         ours = seconds(lambda evaluate=evaluate: evaluate(directions), 5)
         result[f"images_{count}"] = {"ours_seconds": ours}
-    memory = {name: torch.from_numpy(known[name]) for name in features.MEMORY}
+    memory = {name: torch.from_numpy(known[name]) for name in scores.MEMORY}
     see = partial(published.see, tower, variant=ORIGINAL)
     compared = see, samples, memory, directions, factor, "seg"
     other = timed(lambda: published.evaluate(*compared))
@@ -200,7 +200,7 @@ def evaluation(tower, samples, seen, known, masks, directions, factor) -> dict:
 def visual(seen: dict, known: dict) -> dict:
     """The visual maps of all test images with 1, 2 and 4 support images."""
     test, memory = (
-        {name: torch.from_numpy(arrays[name]) for name in features.MEMORY}
+        {name: torch.from_numpy(arrays[name]) for name in scores.MEMORY}
         for arrays in (seen, known)
     )
     result = {}

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from promptad.detector import Detector, detect, read_off, score
-from promptad.features import MEMORY
+from promptad.scores import MEMORY
 
 MOVE = 0.035  # of the image's side
 TURN = 2  # degrees

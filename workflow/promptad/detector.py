@@ -17,8 +17,8 @@ from torch import Tensor
 
 from promptad import scores
 from promptad.devices import check_device
-from promptad.features import MEMORY
 from promptad.maps import full_maps
+from promptad.scores import MEMORY
 from promptad.storage import damaged
 from promptad.transformer import (
     Tower,

@@ -8,12 +8,11 @@ import torch
 from promptad import scores
 from promptad.devices import check_device
 from promptad.provenance import origin, tower_origin
+from promptad.scores import MEMORY
 from promptad.storage import read_npz
 from promptad.transformer import Tower, load_tower, placed, tower_device
 from promptad.variants import Variant
 from promptad.vision import embed_images
-
-MEMORY = ("mid1", "mid2")
 
 
 def embed_test_from_files(

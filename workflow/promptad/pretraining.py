@@ -25,15 +25,15 @@ from promptad.compact import TABLE
 from promptad.config import SCHEMAS, check_options, read_yaml
 from promptad.corpus import PER_EPISODE, Batch, Corpus, draw_batch, make_corpus
 from promptad.errors import UserError
-from promptad.features import MEMORY
 from promptad.initial import initialise
 from promptad.parts import SIDE, vocabulary
 from promptad.prompts import token_numbers
+from promptad.scores import MEMORY
 from promptad.text import encode_units
 from promptad.training import CONTEXT_STD
 from promptad.transformer import Tower
 from promptad.variants import VARIANTS
-from promptad.vision import embed, normalise_pixels
+from promptad.vision import embed, embed_memory, normalise_pixels
 
 SCHEMA = SCHEMAS / "demo_backbone.schema.yaml"
 N_CTX = 4  # that of the pipeline
@@ -131,8 +131,8 @@ def train_clip(
 ) -> None:
     """Train both towers in place; the token embedding has `phrases.numbers` rows.
 
-    options: `seed`, `steps`, `batch` (episodes), `learning_rate`, `warmup` (steps)
-    and the `weights` of the loss terms.
+    options: `seed`, `steps`, `words_every`, `batch` (episodes), `learning_rate`,
+    `warmup` (steps) and the `weights` of the loss terms.
     """
     rng = np.random.default_rng(options["seed"])
     torch.manual_seed(options["seed"])
@@ -145,7 +145,8 @@ def train_clip(
         for group in optimizer.param_groups:
             group["lr"] = _learning_rate(step, options)
         batch = draw_batch(corpus, options["batch"], rng)
-        terms = _terms(towers, heads, batch, phrases, rng)
+        whole = step % options["words_every"] == 0
+        terms = _terms(towers, heads, batch, phrases, rng, whole)
         optimizer.zero_grad()
         sum(options["weights"][name] * term for name, term in terms.items()).backward()
         torch.nn.utils.clip_grad_norm_(matrices + vectors, 1.0)
@@ -184,18 +185,23 @@ def _learning_rate(step: int, options: Mapping) -> float:
     return options["learning_rate"] * warm * (0.01 + 0.99 * cosine)
 
 
-def _terms(towers, heads, batch: Batch, phrases: Phrases, rng) -> dict[str, Tensor]:
+def _terms(towers, heads, batch, phrases, rng, whole: bool) -> dict[str, Tensor]:
+    """The terms of the loss; those about words only if the `whole` tower is passed."""
     pixels = normalise_pixels(batch.images, towers[0])
     with torch.autocast("cpu", torch.bfloat16):
-        features = embed(towers[0], pixels, VARIANTS["original"])
-    features = {name: x.float() for name, x in features.items()}
+        if whole:
+            features = embed(towers[0], pixels, VARIANTS["original"])
+        else:
+            features = embed_memory(towers[0], pixels)
     mids = [features[name] for name in MEMORY]
-    return {
+    terms = {
         "teacher": _teacher_term(mids, batch.taught, heads),
         "likeness": _likeness_term(mids, batch.taught, rng),
         **_distance_terms(mids, batch, heads),
-        **_word_terms(features, batch, towers[1], phrases, rng),
     }
+    if whole:
+        terms |= _word_terms(features, batch, towers[1], phrases, rng)
+    return terms
 
 
 def _teacher_term(mids: list[Tensor], taught: list[Tensor], heads: Heads) -> Tensor:

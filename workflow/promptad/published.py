@@ -12,6 +12,7 @@ from torch import Tensor
 
 from promptad.layouts import Sample
 from promptad.losses import objective
+from promptad.scores import MEMORY
 from promptad.text import Contexts, TextFeatures, anomaly_prompts
 from promptad.transformer import Tower
 from promptad.variants import Variant
@@ -128,7 +129,7 @@ def evaluate(
     for sample in samples:
         seen = see(sample)
         kept.append(seen["image"])
-        visual = sum(_distances(seen[n], memory[n]) for n in ("mid1", "mid2")) / 2
+        visual = sum(_distances(seen[n], memory[n]) for n in MEMORY) / 2
         if task == "cls":
             textual = _textual(seen["global"], prompts, factor).item()
             scored.append(1 / (1 / enlarged(visual).max().item() + 1 / textual))

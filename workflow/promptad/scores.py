@@ -5,7 +5,9 @@ from torch import Tensor
 
 from promptad.maps import bilinear_matrix
 
-# The image features that prompts are learned from and compared with.
+# The image features kept as the memory of patches, and those that prompts are learned
+# from and compared with.
+MEMORY = ("mid1", "mid2")
 TRAINED_ON = {"cls": "global", "seg": "patch"}
 
 
@@ -24,7 +26,7 @@ def visual_maps(
     the map is the mean of (1 - cosine) / 2 over both.
     """
     distances = [
-        _nearest(test[m], memory[m].flatten(0, 1), batch) for m in ("mid1", "mid2")
+        _nearest(test[name], memory[name].flatten(0, 1), batch) for name in MEMORY
     ]
     grid = round(distances[0].shape[1] ** 0.5)
     return (sum(distances) / 2).unflatten(1, (grid, grid))

@@ -11,8 +11,7 @@ from promptad.calibration import calibrate
 from promptad.detector import Detector
 from promptad.devices import check_device
 from promptad.errors import UserError
-from promptad.features import MEMORY
-from promptad.scores import TRAINED_ON
+from promptad.scores import MEMORY, TRAINED_ON
 from promptad.training import temperature
 from promptad.transformer import load_tower, placed
 

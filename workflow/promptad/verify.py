@@ -32,9 +32,8 @@ from promptad.config import (
     run_settings,
 )
 from promptad.errors import UserError
-from promptad.features import MEMORY
 from promptad.formats import markdown_table
-from promptad.scores import TRAINED_ON
+from promptad.scores import MEMORY, TRAINED_ON
 from promptad.storage import read_record, write_json, write_text
 from promptad.training import initial_contexts, temperature
 from promptad.variants import parse_variant

@@ -1,5 +1,8 @@
 """Frozen image features: one pass through CLIP's vision tower per image and variant."""
 
+from collections.abc import Iterator
+from itertools import islice
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -69,6 +72,15 @@ def embed(tower: Tower, pixels: Tensor, variant: Variant) -> dict[str, Tensor]:
     return {name: F.normalize(x.float(), dim=-1) for name, x in features.items()}
 
 
+def embed_memory(tower: Tower, pixels: Tensor) -> dict[str, Tensor]:
+    """`mid1` and `mid2` of `embed` in the dual path, without the blocks above them."""
+    first, second = (block + 1 for block in memory_blocks(tower.config["layers"]))
+    blocks = _blocks(tower, _tokens(tower, pixels))
+    attended = [x[:, 1:] for _, _, x, _ in islice(blocks, second + 1)]
+    mids = {"mid1": attended[first], "mid2": attended[second]}
+    return {name: F.normalize(x.float(), dim=-1) for name, x in mids.items()}
+
+
 def memory_blocks(layers: int) -> tuple[int, int]:
     """The two blocks (0-based) whose patches go to the memory."""
     first, second = (max(0, round(layers * part / 12) - 1) for part in (3, 8))
@@ -91,19 +103,28 @@ def _project(tower: Tower, tokens: Tensor) -> Tensor:
     return normal @ tower.weights["proj"]
 
 
+def _blocks(tower: Tower, x: Tensor) -> Iterator[tuple]:
+    """Of each block its weights, its queries, keys and values, and the residual
+    stream after its attention and after its end."""
+    config = tower.config
+    for index in range(config["layers"]):
+        weights = block_weights(tower, index)
+        h = layer_norm(x, weights, "ln_1", config["eps"])
+        qkv = split_heads(h, weights, config["heads"])
+        attended = x + attend(*qkv, weights)
+        x = attended + feed_forward(attended, weights, config)
+        yield weights, qkv, attended, x
+
+
 def _dual_path(
     tower: Tower, tokens: Tensor, variant: Variant
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
     config, wanted, mids = tower.config, memory_blocks(tower.config["layers"]), []
-    x = dense = tokens
-    for index in range(config["layers"]):
-        weights = block_weights(tower, index)
-        h = layer_norm(x, weights, "ln_1", config["eps"])
-        q, k, v = split_heads(h, weights, config["heads"])
-        x = x + attend(q, k, v, weights)
-        mids += [x] * wanted.count(index - 1)
-        dense = _dense_step(dense, (q, k, v), weights, config, variant)
-        x = x + feed_forward(x, weights, config)
+    dense = tokens
+    for index, block in enumerate(_blocks(tower, tokens)):
+        weights, qkv, attended, x = block
+        mids += [attended] * wanted.count(index - 1)
+        dense = _dense_step(dense, qkv, weights, config, variant)
     mids += [x] * wanted.count(config["layers"] - 1)
     return x, dense, mids
 

@@ -24,6 +24,7 @@ TRAINING = {
     "seed": 0,
     "episodes": 4,
     "steps": 2,
+    "words_every": 2,
     "batch": 2,
     "learning_rate": 0.001,
     "warmup": 1,

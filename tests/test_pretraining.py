@@ -5,6 +5,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+import torch.nn.functional as F
 import yaml
 from sklearn.metrics import log_loss
 
@@ -13,7 +14,8 @@ from promptad import corpus, pretraining
 from promptad.compact import TABLE, expand, save_compact
 from promptad.corpus import Corpus
 from promptad.errors import UserError
-from promptad.pretraining import Phrases, encode_phrases
+from promptad.pretraining import TOLD, Phrases, encode_phrases
+from promptad.training import CONTEXT_STD
 
 REPOSITORY = Path(__file__).parents[1]
 STATES = ["damaged {}", "{} with flaw"]
@@ -103,7 +105,7 @@ def test_a_term_without_weight_teaches_nothing(trained, monkeypatch):
     losses = losses_of(trained, monkeypatch, weights=alone)
     fell = {name: np.mean(v[-5:]) / np.mean(v[:5]) for name, v in losses.items()}
     assert fell["teacher"] < 0.9
-    assert fell["state"] > 0.95
+    assert fell["state"] > 0.7
 
 
 def test_words_are_learned_in_some_steps_alone(trained, monkeypatch):
@@ -137,11 +139,40 @@ def test_what_was_trained_is_what_open_clip_loads(trained, phrases, tmp_path):
     tokens = open_clip.tokenize([f"{text}." for text in texts])
     expected = clip.encode_text(tokens, normalize=True).detach()
     text.weights[TABLE] = text.weights[TABLE][numbers]
-    ours = encode_phrases(text, phrases, texts, torch.zeros(0, 16))
+    ours = encode_phrases(text, phrases, texts, torch.zeros(3, 0, 16))
     assert relative_error(ours, expected) < 1e-5
 
 
-def test_a_model_that_does_not_fit_is_told(configured):
+def test_contexts_are_what_stands_before_the_words(phrases):
+    clip = open_clip.CLIP(**TINY).eval()
+    _, text = pretraining.split_towers(clip, "tiny")
+    table = text.weights[TABLE][torch.tensor(phrases.numbers)]
+    text.weights[TABLE] = table
+    before = table[phrases.rows["damaged nut"][:1]]
+    ours = encode_phrases(text, phrases, ["nut", "disc"], torch.stack([before] * 2))
+    written = ["damaged nut", "damaged disc"]
+    expected = encode_phrases(text, phrases, written, torch.zeros(2, 0, 16))
+    assert relative_error(ours.detach(), expected.detach()) < 1e-5
+
+
+def test_most_contexts_tell_what_is_shown():
+    generator = torch.Generator().manual_seed(0)
+    shown = torch.randn(1, 6, generator=generator).repeat(2000, 1)
+    head = torch.randn(6, 4 * 8, generator=generator)
+    torch.manual_seed(0)
+    contexts = pretraining._contexts(shown, head).flatten(1) / CONTEXT_STD
+    told = F.layer_norm(shown[0] @ head, (32,))
+    shares = contexts @ told / 32  # about 0 or 1, with a deviation of 32 ** -0.5
+    assert contexts.shape == (2000, 32)
+    assert float((shares > 0.5).float().mean()) == pytest.approx(TOLD, abs=0.03)
+    silent = contexts[shares < 0.5]
+    assert float(silent.std()) == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize("misfit", [{}, {"image_size": 112, "layers": 1}])
+def test_a_model_that_does_not_fit_is_told(configured, misfit):
+    model = TINY | {"vision_cfg": vision() | misfit}
+    Path(configured["model"]).write_text(json.dumps(model))
     with pytest.raises(UserError, match=r"tiny\.json: must take images of 112 pixels"):
         pretraining.pretrain(configured, STATES, 1)
 

@@ -6,6 +6,11 @@ they hold through a linear head; and they tell marred patches from those of two 
 parts. Images and patches meet the words for sound and for marred parts, written as the
 pipeline writes its prompts. And images meet the words for what they show, as in CLIP
 (Radford et al., ICML 2021).
+
+What stands before the words, where the pipeline learns contexts, tells most of the time
+what another image of the part shows, through a linear map as in Pic2Word (Saito et al.,
+CVPR 2023). So the text tower comes to heed contexts, and learned ones can describe a
+part that no known word names.
 """
 
 import math
@@ -41,15 +46,19 @@ SOUND, MARRED = 0.02, 0.25  # share of a patch's pixels that a defect covers
 COMPARED = 256  # patches of an episode whose likeness is taken over in a step
 UNKNOWN = "object"  # stands for a part that no known word names
 NAMELESS = 0.3  # share of the phrases about it
+TOLD = 0.8  # share of the contexts that tell what an image shows
+CONTRAST = 40.0  # factor of the cosines of images and texts that are told apart
 TYPICAL = 200  # episodes whose first image tells what patches are like
 
 
 class Heads(NamedTuple):
     """What is learned beside the towers and not kept: one linear map to each of the
-    teacher's features, and log slope and thresholds (of a patch, of an image's farthest
-    one) that make a distance to the memory a logit."""
+    teacher's features, one from an image's features to contexts, and log slope and
+    thresholds (of a patch, of an image's farthest one) that make a distance to the
+    memory a logit."""
 
     teacher: list[Tensor]
+    contexts: Tensor
     slope: Tensor
     patch: Tensor
     peak: Tensor
@@ -79,13 +88,15 @@ class Phrases:
 
 
 def encode_phrases(
-    tower: Tower, phrases: Phrases, texts: Sequence[str], noise: Tensor
+    tower: Tower, phrases: Phrases, texts: Sequence[str], contexts: Tensor
 ) -> Tensor:
-    """Normalised text features [n, D]; `noise` [N_CTX, Dt] stands for the contexts."""
+    """Normalised features [n, D] of n texts after their contexts [n, N_CTX, Dt]."""
     table = tower.weights[TABLE]
     table = torch.cat([table, table.mean(0, keepdim=True)])
-    prefix = torch.cat([table[phrases.start : phrases.start + 1], noise])[None]
-    units = [table[phrases.rows[text]][None] for text in texts]
+    prefix = table[phrases.start][None, None]
+    rows = (table[phrases.rows[text]] for text in texts)
+    pairs = zip(contexts, rows, strict=True)
+    units = [torch.cat(pair)[None] for pair in pairs]
     return F.normalize(encode_units(tower, prefix, units)[:, 0], dim=-1)
 
 
@@ -118,10 +129,11 @@ def _fitting_patch(model: str) -> int:
     """Patch size of a model; UserError if the model does not fit the training."""
     vision = model_config(model)["vision_cfg"]
     patch = vision["patch_size"]
-    if (vision["image_size"], vision["width"]) != (SIDE, 3 * patch**2):
+    fits = (vision["image_size"], vision["width"]) == (SIDE, 3 * patch**2)
+    if not fits or vision["layers"] < 2:
         raise UserError(
             f"{model}: must take images of {SIDE} pixels, with a width of 3 times "
-            "patch_size squared"
+            "patch_size squared, in two layers or more"
         )
     return patch
 
@@ -137,7 +149,7 @@ def train_clip(
     rng = np.random.default_rng(options["seed"])
     torch.manual_seed(options["seed"])
     initialise(towers[0], corpus.images[:TYPICAL, 0])
-    heads = _heads(towers[0], corpus.taught)
+    heads = _heads(towers, corpus.taught)
     matrices, vectors = _parameters(towers, heads)
     optimizer = _optimizer(matrices, vectors)
     steps = tqdm(range(options["steps"]), "train", mininterval=1)
@@ -154,10 +166,11 @@ def train_clip(
         steps.set_postfix({name: f"{term:.3f}" for name, term in terms.items()})
 
 
-def _heads(tower: Tower, taught: Sequence[np.ndarray]) -> Heads:
-    width = tower.weights["proj"].shape[0]
+def _heads(towers, taught: Sequence[np.ndarray]) -> Heads:
+    width, size = towers[0].weights["proj"].shape
     maps = [torch.randn(width, t.shape[-1]) * width**-0.5 for t in taught]
-    heads = Heads(maps, *(torch.tensor(x) for x in (3.5, 0.1, 0.2)))
+    contexts = torch.randn(size, N_CTX * len(towers[1].weights["text_projection"]))
+    heads = Heads(maps, contexts, *(torch.tensor(x) for x in (3.5, 0.1, 0.2)))
     for head in (*maps, *heads[1:]):
         head.requires_grad_()
     return heads
@@ -200,7 +213,7 @@ def _terms(towers, heads, batch, phrases, rng, whole: bool) -> dict[str, Tensor]
         **_distance_terms(mids, batch, heads),
     }
     if whole:
-        terms |= _word_terms(features, batch, towers[1], phrases, rng)
+        terms |= _word_terms(features, batch, towers[1], heads, phrases, rng)
     return terms
 
 
@@ -260,14 +273,13 @@ def _balanced(logits: Tensor, marred: Tensor) -> Tensor:
     return sum(kind.sum() / max(kind.numel(), 1) for kind in kinds) / 2
 
 
-def _word_terms(features, batch: Batch, tower: Tower, phrases: Phrases, rng) -> dict:
+def _word_terms(features, batch: Batch, tower: Tower, heads: Heads, phrases, rng):
     normal, abnormal = _texts(batch.words, phrases, rng)
-    noise = CONTEXT_STD * torch.randn(N_CTX, tower.weights["text_projection"].shape[0])
-    text = encode_phrases(tower, phrases, normal + abnormal, noise)
-    normal, abnormal = text.unflatten(0, (2, -1)).unbind()  # (B, D)
-    scale = math.exp(tower.config["logit_scale"])
-    change = scale * (abnormal - normal)
     whole = features["global"].unflatten(0, (-1, PER_EPISODE))
+    contexts = _contexts(whole[:, 1], heads.contexts).repeat(2, 1, 1)
+    text = encode_phrases(tower, phrases, normal + abnormal, contexts)
+    normal, abnormal = text.unflatten(0, (2, -1)).unbind()  # (B, D)
+    change = math.exp(tower.config["logit_scale"]) * (abnormal - normal)
     images = torch.einsum("btd,bd->bt", whole, change)
     patches = features["patch"].unflatten(0, (-1, PER_EPISODE))[:, 1:]
     patches = torch.einsum("btpd,bd->btp", patches, change)
@@ -275,8 +287,17 @@ def _word_terms(features, batch: Batch, tower: Tower, phrases: Phrases, rng) -> 
     return {
         "state": _told(images[:, :2], images[:, 2]),
         "place": _balanced(torch.cat([sound, marred]), _both(batch.marred)),
-        "noun": _noun_term(scale * whole[:, 0] @ normal.T, batch.words),
+        "noun": _noun_term(CONTRAST * whole[:, 0] @ normal.T),
     }
+
+
+def _contexts(shown: Tensor, head: Tensor) -> Tensor:
+    """Contexts [B, N_CTX, Dt] that tell what images, their features [B, D], show; some
+    of them nothing, as contexts not yet learned do."""
+    noise = torch.randn(len(shown), head.shape[1])
+    told = F.layer_norm(shown @ head, head.shape[1:])
+    telling = torch.rand(len(shown), 1) < TOLD
+    return CONTEXT_STD * (noise + telling * told).unflatten(-1, (N_CTX, -1))
 
 
 def _texts(words, phrases: Phrases, rng) -> tuple[list[str], list[str]]:
@@ -296,9 +317,7 @@ def _told(sound: Tensor, marred: Tensor) -> Tensor:
     return (F.softplus(sound).mean() + F.softplus(-marred).mean()) / 2
 
 
-def _noun_term(logits: Tensor, words) -> Tensor:
-    """Images to texts and back, where equal nouns all count as right."""
-    nouns = [noun for noun, _ in words]
-    same = torch.tensor([[a == b for a in nouns] for b in nouns]).float()
-    target = same / same.sum(1, keepdim=True)
-    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+def _noun_term(logits: Tensor) -> Tensor:
+    """Images to their texts and back."""
+    right = torch.arange(len(logits))
+    return (F.cross_entropy(logits, right) + F.cross_entropy(logits.T, right)) / 2

@@ -76,7 +76,7 @@ def embed_memory(tower: Tower, pixels: Tensor) -> dict[str, Tensor]:
     """`mid1` and `mid2` of `embed` in the dual path, without the blocks above them."""
     first, second = (block + 1 for block in memory_blocks(tower.config["layers"]))
     blocks = _blocks(tower, _tokens(tower, pixels))
-    attended = [x[:, 1:] for _, _, x, _ in islice(blocks, second + 1)]
+    attended = [x[:, 1:] for _, _, x in islice(blocks, second + 1)]
     mids = {"mid1": attended[first], "mid2": attended[second]}
     return {name: F.normalize(x.float(), dim=-1) for name, x in mids.items()}
 
@@ -105,15 +105,15 @@ def _project(tower: Tower, tokens: Tensor) -> Tensor:
 
 def _blocks(tower: Tower, x: Tensor) -> Iterator[tuple]:
     """Of each block its weights, its queries, keys and values, and the residual
-    stream after its attention and after its end."""
+    stream after its attention; its feed-forward runs when the next block is due."""
     config = tower.config
     for index in range(config["layers"]):
         weights = block_weights(tower, index)
-        h = layer_norm(x, weights, "ln_1", config["eps"])
-        qkv = split_heads(h, weights, config["heads"])
+        qkv = _attention_inputs(x, weights, config)
         attended = x + attend(*qkv, weights)
-        x = attended + feed_forward(attended, weights, config)
-        yield weights, qkv, attended, x
+        yield weights, qkv, attended
+        if index < config["layers"] - 1:
+            x = attended + feed_forward(attended, weights, config)
 
 
 def _dual_path(
@@ -122,9 +122,10 @@ def _dual_path(
     config, wanted, mids = tower.config, memory_blocks(tower.config["layers"]), []
     dense = tokens
     for index, block in enumerate(_blocks(tower, tokens)):
-        weights, qkv, attended, x = block
+        weights, qkv, attended = block
         mids += [attended] * wanted.count(index - 1)
         dense = _dense_step(dense, qkv, weights, config, variant)
+    x = attended + feed_forward(attended, weights, config)
     mids += [x] * wanted.count(config["layers"] - 1)
     return x, dense, mids
 
@@ -136,12 +137,18 @@ def _single_path(
     x = tokens
     for index in range(config["layers"]):
         weights = block_weights(tower, index)
-        h = layer_norm(x, weights, "ln_1", config["eps"])
-        x = _dense_step(
-            x, split_heads(h, weights, config["heads"]), weights, config, variant
-        )
+        qkv = _attention_inputs(x, weights, config)
+        x = _dense_step(x, qkv, weights, config, variant)
         mids += [x] * wanted.count(index)
     return x, x, mids
+
+
+def _attention_inputs(
+    x: Tensor, weights: dict[str, Tensor], config: dict
+) -> tuple[Tensor, ...]:
+    """Queries, keys and values of a block, of the residual stream before it."""
+    h = layer_norm(x, weights, "ln_1", config["eps"])
+    return split_heads(h, weights, config["heads"])
 
 
 def _dense_step(

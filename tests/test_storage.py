@@ -85,6 +85,15 @@ def flip(path, position):
     path.write_bytes(content)
 
 
+def flipped_everywhere(path):
+    """Yields while the file has a bit flipped, at each position in turn."""
+    whole = path.read_bytes()
+    for position in range(len(whole)):
+        path.write_bytes(whole)
+        flip(path, position)
+        yield
+
+
 def test_a_flipped_bit_among_the_numbers_is_told(artefact):
     flip(artefact, artefact.read_bytes().index(ARRAYS["maps"].tobytes()) + 5)
     with pytest.raises(UserError, match=str(artefact)):
@@ -94,10 +103,7 @@ def test_a_flipped_bit_among_the_numbers_is_told(artefact):
 def test_a_flipped_bit_anywhere_is_told_or_harmless(tmp_path):
     path, arrays = tmp_path / "a.npz", {"x": ARRAYS["labels"]}
     storage.write_npz(path, arrays, {})
-    whole = path.read_bytes()
-    for position in range(len(whole)):
-        path.write_bytes(whole)
-        flip(path, position)
+    for _ in flipped_everywhere(path):
         with contextlib.suppress(UserError):
             assert_same(storage.read_npz(path, "x"), arrays)
 
@@ -215,9 +221,6 @@ def test_what_is_no_record_is_told(tmp_path, content):
 def test_a_flipped_bit_in_a_record_is_told_or_harmless(tmp_path):
     path, record = tmp_path / "a.json", {"auroc": 91.25, "class": "nut"}
     storage.write_record(path, record)
-    whole = path.read_bytes()
-    for position in range(len(whole)):
-        path.write_bytes(whole)
-        flip(path, position)
+    for _ in flipped_everywhere(path):
         with contextlib.suppress(UserError):
             assert storage.read_record(path) == record

@@ -55,7 +55,8 @@ def configured(tmp_path):
     model = tmp_path / "tiny.json"
     model.write_text(json.dumps(TINY | {"vision_cfg": vision()}))
     options = {"model": str(model), "seed": 1, "episodes": 6, "steps": 40, "batch": 4}
-    options |= {"words_every": 1, "learning_rate": 0.001, "warmup": 4}
+    options |= {"words": {"every": 1, "episodes": 6, "steps": 10, "batch": 4}}
+    options |= {"learning_rate": 0.001, "warmup": 4}
     return options | {"weights": WEIGHTS}
 
 
@@ -108,11 +109,48 @@ def test_a_term_without_weight_teaches_nothing(trained, monkeypatch):
     assert fell["state"] > 0.7
 
 
-def test_words_are_learned_in_some_steps_alone(trained, monkeypatch):
-    steps = steps_of(trained, monkeypatch, steps=5, words_every=3)
+def test_words_are_learned_in_some_steps_alone(configured, trained, monkeypatch):
+    words = configured["words"] | {"every": 3}
+    steps = steps_of(trained, monkeypatch, steps=5, words=words)
     memory = {"teacher", "likeness", "distance", "memory"}
     kinds = [WEIGHTS.keys(), memory, memory, WEIGHTS.keys(), memory]
     assert [step.keys() for step in steps] == kinds
+
+
+def test_at_last_the_text_tower_learns_alone(configured, trained, monkeypatch):
+    losses, compute = [], pretraining._word_terms
+
+    def kept(*arguments):
+        terms = compute(*arguments)
+        losses.append(sum(terms.values()).item())
+        return terms
+
+    monkeypatch.setattr(pretraining, "_word_terms", kept)
+    weights = {}
+    for steps in (1, 40):
+        words = configured["words"] | {"steps": steps}
+        weights[steps], _ = trained(steps=2, words=words)
+    same = {n for n, w in weights[1].items() if torch.equal(w, weights[40][n])}
+    assert same == {"logit_scale", *(n for n in weights[1] if n.startswith("visual."))}
+    alone = losses[-40:]
+    assert len(losses) == 2 + 1 + 2 + 40
+    assert np.mean(alone[-5:]) < np.mean(alone[:5])
+
+
+def test_the_vision_tower_that_words_are_learned_for_is_the_one_kept(trained):
+    weights, _ = trained(steps=2)
+    for name, weight in weights.items():
+        if name.startswith("visual.") and weight.ndim > 1:
+            assert torch.equal(weight, weight.half().float()), name
+
+
+@pytest.mark.parametrize("changed", [{"batch": 7}, {"words": {"batch": 7}}])
+def test_a_batch_of_more_episodes_than_there_are_is_told(configured, tmp_path, changed):
+    words = configured["words"] | changed.get("words", {})
+    path = tmp_path / "training.yaml"
+    path.write_text(yaml.safe_dump(configured | changed | {"words": words}))
+    with pytest.raises(UserError, match=r"training\.yaml: batch: must not be more"):
+        pretraining.read_options(path)
 
 
 def test_a_seed_gives_the_same_weights(trained):

@@ -24,8 +24,8 @@ TRAINING = {
     "seed": 0,
     "episodes": 4,
     "steps": 2,
-    "words_every": 2,
     "batch": 2,
+    "words": {"every": 2, "episodes": 3, "steps": 2, "batch": 2},
     "learning_rate": 0.001,
     "warmup": 1,
     "weights": dict.fromkeys(

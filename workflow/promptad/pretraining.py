@@ -14,7 +14,7 @@ part that no known word names.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,12 +53,10 @@ TYPICAL = 200  # episodes whose first image tells what patches are like
 
 class Heads(NamedTuple):
     """What is learned beside the towers and not kept: one linear map to each of the
-    teacher's features, one from an image's features to contexts, and log slope and
-    thresholds (of a patch, of an image's farthest one) that make a distance to the
-    memory a logit."""
+    teacher's features, and log slope and thresholds (of a patch, of an image's farthest
+    one) that make a distance to the memory a logit."""
 
     teacher: list[Tensor]
-    contexts: Tensor
     slope: Tensor
     patch: Tensor
     peak: Tensor
@@ -87,6 +85,15 @@ class Phrases:
         self.rows = dict(zip(trained + others, rows, strict=True))
 
 
+class Wording(NamedTuple):
+    """What finds words for a part: the text tower, its phrases, and a linear map from
+    an image's features to contexts, learned beside it and not kept, [D, N_CTX * Dt]."""
+
+    tower: Tower
+    phrases: Phrases
+    contexts: Tensor
+
+
 def encode_phrases(
     tower: Tower, phrases: Phrases, texts: Sequence[str], contexts: Tensor
 ) -> Tensor:
@@ -102,7 +109,12 @@ def encode_phrases(
 
 def read_options(path: str | Path) -> dict:
     """The options of a training; UserError names what is wrong with them."""
-    return check_options(read_yaml(path), read_yaml(SCHEMA), str(path))
+    options = check_options(read_yaml(path), read_yaml(SCHEMA), str(path))
+    words = options["words"]
+    fewest = min(options["episodes"], words["episodes"])
+    if options["batch"] > options["episodes"] or words["batch"] > fewest:
+        raise UserError(f"{path}: batch: must not be more than episodes")
+    return options
 
 
 def pretrain(
@@ -122,6 +134,8 @@ def pretrain(
     rows = towers[1].weights[TABLE][numbers].clone()
     towers[1].weights[TABLE] = rows
     train_clip(towers, corpus, phrases, options)
+    _round(towers)
+    train_words(towers, corpus, phrases, options)
     return clip.state_dict() | {TABLE: rows}, numbers
 
 
@@ -138,74 +152,130 @@ def _fitting_patch(model: str) -> int:
     return patch
 
 
+@torch.no_grad()
+def _round(towers: tuple[Tower, Tower]) -> None:
+    """Make of the weights in place what `save_compact` keeps of them."""
+    for weight in (w for tower in towers for w in tower.weights.values()):
+        if weight.ndim > 1:
+            weight.copy_(weight.half())
+
+
 def train_clip(
     towers: tuple[Tower, Tower], corpus: Corpus, phrases: Phrases, options: Mapping
 ) -> None:
     """Train both towers in place; the token embedding has `phrases.numbers` rows.
 
-    options: `seed`, `steps`, `words_every`, `batch` (episodes), `learning_rate`,
-    `warmup` (steps) and the `weights` of the loss terms.
+    options: `seed`, `steps`, `batch` (episodes), `words.every` (steps),
+    `learning_rate`, `warmup` (steps) and the `weights` of the loss terms.
     """
     rng = np.random.default_rng(options["seed"])
     torch.manual_seed(options["seed"])
     initialise(towers[0], corpus.images[:TYPICAL, 0])
-    heads = _heads(towers, corpus.taught)
-    matrices, vectors = _parameters(towers, heads)
-    optimizer = _optimizer(matrices, vectors)
-    steps = tqdm(range(options["steps"]), "train", mininterval=1)
-    for step in steps:
-        for group in optimizer.param_groups:
-            group["lr"] = _learning_rate(step, options)
+    heads, wording = _heads(towers[0], corpus.taught), _wording(towers[1], phrases)
+
+    def compute(step: int) -> dict[str, Tensor]:
         batch = draw_batch(corpus, options["batch"], rng)
-        whole = step % options["words_every"] == 0
-        terms = _terms(towers, heads, batch, phrases, rng, whole)
+        whole = step % options["words"]["every"] == 0
+        return _terms(towers[0], heads, wording, batch, rng, whole)
+
+    learned = [weight for tower in towers for weight in tower.weights.values()]
+    learned += [*heads.teacher, wording.contexts, *heads[1:]]
+    _descend(learned, options["steps"], options, compute)
+
+
+def train_words(
+    towers: tuple[Tower, Tower], corpus: Corpus, phrases: Phrases, options: Mapping
+) -> None:
+    """Train the text tower in place by what a finished vision tower sees.
+
+    options: `seed`, `words.episodes`, `words.steps`, `words.batch` (episodes),
+    `learning_rate`, `warmup` (steps) and the `weights` of the loss terms.
+    """
+    rng = np.random.default_rng(options["seed"])
+    torch.manual_seed(options["seed"])
+    count, size = (options["words"][name] for name in ("episodes", "batch"))
+    features = _seen(towers[0], corpus.images[:count])
+    marred = torch.from_numpy(corpus.marred[:count]).flatten(1)
+    wording = _wording(towers[1], phrases)
+
+    def compute(step: int) -> dict[str, Tensor]:
+        chosen = rng.choice(len(marred), size, replace=False)
+        shown = {name: part[chosen] for name, part in features.items()}
+        words = [corpus.words[i] for i in chosen]
+        return _word_terms(shown, words, marred[chosen], wording, rng)
+
+    learned = [*towers[1].weights.values(), wording.contexts]
+    _descend(learned, options["words"]["steps"], options, compute)
+
+
+def _heads(tower: Tower, taught: Sequence[np.ndarray]) -> Heads:
+    width = tower.weights["proj"].shape[0]
+    maps = [torch.randn(width, t.shape[-1]) * width**-0.5 for t in taught]
+    return Heads(maps, *(torch.tensor(x) for x in (3.5, 0.1, 0.2)))
+
+
+def _wording(tower: Tower, phrases: Phrases) -> Wording:
+    width, size = tower.weights["text_projection"].shape
+    return Wording(tower, phrases, torch.randn(size, N_CTX * width))
+
+
+@torch.no_grad()
+def _seen(tower: Tower, images: np.ndarray) -> dict[str, Tensor]:
+    """`global` [N, 3, D] and `patch` [N, 3, G*G, D] of images [N, 3, S, S, 3]."""
+    seen = []
+    for episode in tqdm(images, "see", mininterval=1):
+        pixels = normalise_pixels(episode, tower)
+        seen.append(embed(tower, pixels, VARIANTS["original"]))
+    names = "global", "patch"
+    return {name: torch.stack([part[name] for part in seen]) for name in names}
+
+
+def _descend(
+    learned: list[Tensor],
+    steps: int,
+    options: Mapping,
+    compute: Callable[[int], dict[str, Tensor]],
+) -> None:
+    """Minimise the weighted sum of the terms that `compute` gives for a step."""
+    for weight in learned:
+        weight.requires_grad_()
+    optimizer = _optimizer(learned)
+    parameters = [w for group in optimizer.param_groups for w in group["params"]]
+    bar = tqdm(range(steps), "train", mininterval=1)
+    for step in bar:
+        for group in optimizer.param_groups:
+            group["lr"] = _learning_rate(step, steps, options)
+        terms = compute(step)
         optimizer.zero_grad()
         sum(options["weights"][name] * term for name, term in terms.items()).backward()
-        torch.nn.utils.clip_grad_norm_(matrices + vectors, 1.0)
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
-        steps.set_postfix({name: f"{term:.3f}" for name, term in terms.items()})
+        bar.set_postfix({name: f"{term:.3f}" for name, term in terms.items()})
 
 
-def _heads(towers, taught: Sequence[np.ndarray]) -> Heads:
-    width, size = towers[0].weights["proj"].shape
-    maps = [torch.randn(width, t.shape[-1]) * width**-0.5 for t in taught]
-    contexts = torch.randn(size, N_CTX * len(towers[1].weights["text_projection"]))
-    heads = Heads(maps, contexts, *(torch.tensor(x) for x in (3.5, 0.1, 0.2)))
-    for head in (*maps, *heads[1:]):
-        head.requires_grad_()
-    return heads
-
-
-def _parameters(towers, heads: Heads) -> tuple[list[Tensor], list[Tensor]]:
-    """Weights of two axes and more, and the others."""
-    weights = [w.requires_grad_() for tower in towers for w in tower.weights.values()]
-    weights += [*heads.teacher, *heads[1:]]
-    return [w for w in weights if w.ndim > 1], [w for w in weights if w.ndim < 2]
-
-
-def _optimizer(matrices: list[Tensor], vectors: list[Tensor]) -> torch.optim.Optimizer:
+def _optimizer(learned: list[Tensor]) -> torch.optim.Optimizer:
     groups = [
-        {"params": matrices, "weight_decay": 0.05},
-        {"params": vectors, "weight_decay": 0.0},
+        {"params": [w for w in learned if w.ndim > 1], "weight_decay": 0.05},
+        {"params": [w for w in learned if w.ndim < 2], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, betas=(0.9, 0.98))
 
 
-def _learning_rate(step: int, options: Mapping) -> float:
+def _learning_rate(step: int, steps: int, options: Mapping) -> float:
     """Linear warm-up, then a cosine to a hundredth."""
-    cosine = 0.5 + 0.5 * math.cos(math.pi * step / options["steps"])
+    cosine = 0.5 + 0.5 * math.cos(math.pi * step / steps)
     warm = min(1, (step + 1) / options["warmup"])
     return options["learning_rate"] * warm * (0.01 + 0.99 * cosine)
 
 
-def _terms(towers, heads, batch, phrases, rng, whole: bool) -> dict[str, Tensor]:
+def _terms(tower, heads, wording, batch, rng, whole: bool) -> dict[str, Tensor]:
     """The terms of the loss; those about words only if the `whole` tower is passed."""
-    pixels = normalise_pixels(batch.images, towers[0])
+    pixels = normalise_pixels(batch.images, tower)
     with torch.autocast("cpu", torch.bfloat16):
         if whole:
-            features = embed(towers[0], pixels, VARIANTS["original"])
+            features = embed(tower, pixels, VARIANTS["original"])
         else:
-            features = embed_memory(towers[0], pixels)
+            features = embed_memory(tower, pixels)
     mids = [features[name] for name in MEMORY]
     terms = {
         "teacher": _teacher_term(mids, batch.taught, heads),
@@ -213,7 +283,9 @@ def _terms(towers, heads, batch, phrases, rng, whole: bool) -> dict[str, Tensor]
         **_distance_terms(mids, batch, heads),
     }
     if whole:
-        terms |= _word_terms(features, batch, towers[1], heads, phrases, rng)
+        names = "global", "patch"
+        shown = {n: features[n].unflatten(0, (-1, PER_EPISODE)) for n in names}
+        terms |= _word_terms(shown, batch.words, batch.marred, wording, rng)
     return terms
 
 
@@ -273,20 +345,20 @@ def _balanced(logits: Tensor, marred: Tensor) -> Tensor:
     return sum(kind.sum() / max(kind.numel(), 1) for kind in kinds) / 2
 
 
-def _word_terms(features, batch: Batch, tower: Tower, heads: Heads, phrases, rng):
-    normal, abnormal = _texts(batch.words, phrases, rng)
-    whole = features["global"].unflatten(0, (-1, PER_EPISODE))
-    contexts = _contexts(whole[:, 1], heads.contexts).repeat(2, 1, 1)
+def _word_terms(shown, words, marred: Tensor, wording: Wording, rng):
+    """The terms about words, of `global` [B, 3, D] and `patch` [B, 3, G*G, D]."""
+    tower, phrases, head = wording
+    normal, abnormal = _texts(words, phrases, rng)
+    whole = shown["global"]
+    contexts = _contexts(whole[:, 1], head).repeat(2, 1, 1)
     text = encode_phrases(tower, phrases, normal + abnormal, contexts)
     normal, abnormal = text.unflatten(0, (2, -1)).unbind()  # (B, D)
     change = math.exp(tower.config["logit_scale"]) * (abnormal - normal)
     images = torch.einsum("btd,bd->bt", whole, change)
-    patches = features["patch"].unflatten(0, (-1, PER_EPISODE))[:, 1:]
-    patches = torch.einsum("btpd,bd->btp", patches, change)
-    sound, marred = patches.unbind(1)
+    patches = torch.einsum("btpd,bd->btp", shown["patch"][:, 1:], change)
     return {
         "state": _told(images[:, :2], images[:, 2]),
-        "place": _balanced(torch.cat([sound, marred]), _both(batch.marred)),
+        "place": _balanced(torch.cat(patches.unbind(1)), _both(marred)),
         "noun": _noun_term(CONTRAST * whole[:, 0] @ normal.T),
     }
 

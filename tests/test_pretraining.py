@@ -14,7 +14,7 @@ from promptad import corpus, pretraining
 from promptad.compact import TABLE, expand, save_compact
 from promptad.corpus import Corpus
 from promptad.errors import UserError
-from promptad.pretraining import TOLD, Phrases, encode_phrases
+from promptad.pretraining import Phrases, Wording, encode_phrases
 from promptad.training import CONTEXT_STD
 
 REPOSITORY = Path(__file__).parents[1]
@@ -56,7 +56,10 @@ def configured(tmp_path):
     model.write_text(json.dumps(TINY | {"vision_cfg": vision()}))
     options = {"model": str(model), "seed": 1, "episodes": 6, "steps": 40, "batch": 4}
     options |= {"words": {"every": 1, "episodes": 6, "steps": 10, "batch": 4}}
-    options |= {"learning_rate": 0.001, "warmup": 4}
+    for told in (options, options["words"]):
+        told |= {"told": 0.8, "contrast": 10}
+    options["words"]["noun"] = 1.0
+    options |= {"learning_rate": 0.001, "warmup": 4, "logit_scale": 0.5}
     return options | {"weights": WEIGHTS}
 
 
@@ -198,11 +201,12 @@ def test_most_contexts_tell_what_is_shown():
     shown = torch.randn(1, 6, generator=generator).repeat(2000, 1)
     head = torch.randn(6, 4 * 8, generator=generator)
     torch.manual_seed(0)
-    contexts = pretraining._contexts(shown, head).flatten(1) / CONTEXT_STD
+    contexts = pretraining._contexts(shown, Wording(None, None, head, 0.8, 1))
+    contexts = contexts.flatten(1) / CONTEXT_STD
     told = F.layer_norm(shown[0] @ head, (32,))
     shares = contexts @ told / 32  # about 0 or 1, with a deviation of 32 ** -0.5
     assert contexts.shape == (2000, 32)
-    assert float((shares > 0.5).float().mean()) == pytest.approx(TOLD, abs=0.03)
+    assert float((shares > 0.5).float().mean()) == pytest.approx(0.8, abs=0.03)
     silent = contexts[shares < 0.5]
     assert float(silent.std()) == pytest.approx(1, abs=0.05)
 

@@ -25,9 +25,13 @@ TRAINING = {
     "episodes": 4,
     "steps": 2,
     "batch": 2,
-    "words": {"every": 2, "episodes": 3, "steps": 2, "batch": 2},
+    "told": 0.5,
+    "contrast": 10,
+    "words": {"every": 2, "episodes": 3, "steps": 2, "batch": 2}
+    | {"told": 0.5, "contrast": 10, "noun": 1},
     "learning_rate": 0.001,
     "warmup": 1,
+    "logit_scale": 1,
     "weights": dict.fromkeys(
         ["teacher", "likeness", "distance", "memory", "state", "place", "noun"], 1
     ),

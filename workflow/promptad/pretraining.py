@@ -46,8 +46,6 @@ SOUND, MARRED = 0.02, 0.25  # share of a patch's pixels that a defect covers
 COMPARED = 256  # patches of an episode whose likeness is taken over in a step
 UNKNOWN = "object"  # stands for a part that no known word names
 NAMELESS = 0.3  # share of the phrases about it
-TOLD = 0.8  # share of the contexts that tell what an image shows
-CONTRAST = 40.0  # factor of the cosines of images and texts that are told apart
 TYPICAL = 200  # episodes whose first image tells what patches are like
 
 
@@ -86,12 +84,16 @@ class Phrases:
 
 
 class Wording(NamedTuple):
-    """What finds words for a part: the text tower, its phrases, and a linear map from
-    an image's features to contexts, learned beside it and not kept, [D, N_CTX * Dt]."""
+    """What finds words for a part: the text tower, its phrases, a linear map from an
+    image's features to contexts, learned beside it and not kept, [D, N_CTX * Dt], the
+    share of contexts that it makes, and the factor of the cosines of images and texts
+    that are told apart."""
 
     tower: Tower
     phrases: Phrases
-    contexts: Tensor
+    head: Tensor
+    told: float
+    contrast: float
 
 
 def encode_phrases(
@@ -136,7 +138,8 @@ def pretrain(
     train_clip(towers, corpus, phrases, options)
     _round(towers)
     train_words(towers, corpus, phrases, options)
-    return clip.state_dict() | {TABLE: rows}, numbers
+    scale = torch.tensor(float(options["logit_scale"]))
+    return clip.state_dict() | {TABLE: rows, "logit_scale": scale}, numbers
 
 
 def _fitting_patch(model: str) -> int:
@@ -165,13 +168,13 @@ def train_clip(
 ) -> None:
     """Train both towers in place; the token embedding has `phrases.numbers` rows.
 
-    options: `seed`, `steps`, `batch` (episodes), `words.every` (steps),
-    `learning_rate`, `warmup` (steps) and the `weights` of the loss terms.
+    options: those of config/demo_backbone.yaml.
     """
     rng = np.random.default_rng(options["seed"])
     torch.manual_seed(options["seed"])
     initialise(towers[0], corpus.images[:TYPICAL, 0])
-    heads, wording = _heads(towers[0], corpus.taught), _wording(towers[1], phrases)
+    heads = _heads(towers[0], corpus.taught)
+    wording = _wording(towers[1], phrases, options)
 
     def compute(step: int) -> dict[str, Tensor]:
         batch = draw_batch(corpus, options["batch"], rng)
@@ -179,7 +182,7 @@ def train_clip(
         return _terms(towers[0], heads, wording, batch, rng, whole)
 
     learned = [weight for tower in towers for weight in tower.weights.values()]
-    learned += [*heads.teacher, wording.contexts, *heads[1:]]
+    learned += [*heads.teacher, wording.head, *heads[1:]]
     _descend(learned, options["steps"], options, compute)
 
 
@@ -188,24 +191,24 @@ def train_words(
 ) -> None:
     """Train the text tower in place by what a finished vision tower sees.
 
-    options: `seed`, `words.episodes`, `words.steps`, `words.batch` (episodes),
-    `learning_rate`, `warmup` (steps) and the `weights` of the loss terms.
+    options: those of config/demo_backbone.yaml.
     """
     rng = np.random.default_rng(options["seed"])
     torch.manual_seed(options["seed"])
-    count, size = (options["words"][name] for name in ("episodes", "batch"))
-    features = _seen(towers[0], corpus.images[:count])
-    marred = torch.from_numpy(corpus.marred[:count]).flatten(1)
-    wording = _wording(towers[1], phrases)
+    own = options["words"]
+    features = _seen(towers[0], corpus.images[: own["episodes"]])
+    marred = torch.from_numpy(corpus.marred[: own["episodes"]]).flatten(1)
+    wording = _wording(towers[1], phrases, own)
 
     def compute(step: int) -> dict[str, Tensor]:
-        chosen = rng.choice(len(marred), size, replace=False)
+        chosen = rng.choice(len(marred), own["batch"], replace=False)
         shown = {name: part[chosen] for name, part in features.items()}
         words = [corpus.words[i] for i in chosen]
         return _word_terms(shown, words, marred[chosen], wording, rng)
 
-    learned = [*towers[1].weights.values(), wording.contexts]
-    _descend(learned, options["words"]["steps"], options, compute)
+    learned = [*towers[1].weights.values(), wording.head]
+    weights = options["weights"] | {"noun": own["noun"]}
+    _descend(learned, own["steps"], options | {"weights": weights}, compute)
 
 
 def _heads(tower: Tower, taught: Sequence[np.ndarray]) -> Heads:
@@ -214,9 +217,10 @@ def _heads(tower: Tower, taught: Sequence[np.ndarray]) -> Heads:
     return Heads(maps, *(torch.tensor(x) for x in (3.5, 0.1, 0.2)))
 
 
-def _wording(tower: Tower, phrases: Phrases) -> Wording:
+def _wording(tower: Tower, phrases: Phrases, options: Mapping) -> Wording:
     width, size = tower.weights["text_projection"].shape
-    return Wording(tower, phrases, torch.randn(size, N_CTX * width))
+    head = torch.randn(size, N_CTX * width)
+    return Wording(tower, phrases, head, options["told"], options["contrast"])
 
 
 @torch.no_grad()
@@ -347,10 +351,10 @@ def _balanced(logits: Tensor, marred: Tensor) -> Tensor:
 
 def _word_terms(shown, words, marred: Tensor, wording: Wording, rng):
     """The terms about words, of `global` [B, 3, D] and `patch` [B, 3, G*G, D]."""
-    tower, phrases, head = wording
+    tower, phrases = wording[:2]
     normal, abnormal = _texts(words, phrases, rng)
     whole = shown["global"]
-    contexts = _contexts(whole[:, 1], head).repeat(2, 1, 1)
+    contexts = _contexts(whole[:, 1], wording).repeat(2, 1, 1)
     text = encode_phrases(tower, phrases, normal + abnormal, contexts)
     normal, abnormal = text.unflatten(0, (2, -1)).unbind()  # (B, D)
     change = math.exp(tower.config["logit_scale"]) * (abnormal - normal)
@@ -359,16 +363,17 @@ def _word_terms(shown, words, marred: Tensor, wording: Wording, rng):
     return {
         "state": _told(images[:, :2], images[:, 2]),
         "place": _balanced(torch.cat(patches.unbind(1)), _both(marred)),
-        "noun": _noun_term(CONTRAST * whole[:, 0] @ normal.T),
+        "noun": _noun_term(wording.contrast * whole[:, 0] @ normal.T),
     }
 
 
-def _contexts(shown: Tensor, head: Tensor) -> Tensor:
+def _contexts(shown: Tensor, wording: Wording) -> Tensor:
     """Contexts [B, N_CTX, Dt] that tell what images, their features [B, D], show; some
     of them nothing, as contexts not yet learned do."""
-    noise = torch.randn(len(shown), head.shape[1])
-    told = F.layer_norm(shown @ head, head.shape[1:])
-    telling = torch.rand(len(shown), 1) < TOLD
+    size = wording.head.shape[1]
+    noise = torch.randn(len(shown), size)
+    told = F.layer_norm(shown @ wording.head, (size,))
+    telling = torch.rand(len(shown), 1) < wording.told
     return CONTEXT_STD * (noise + telling * told).unflatten(-1, (N_CTX, -1))
 
 

@@ -53,7 +53,7 @@ def test_defects_lie_far_from_the_memory_of_four_images(towers, tmp_path, name):
     test, support = (images.load_images(s, SIZE, 1) for s in (files.test, files.train))
     features = [embedded(towers[0], part["images"]) for part in (test, support)]
     maps = scores.visual_maps(*features).numpy()
-    assert metrics.auroc(test["labels"], maps.max((1, 2))) > 95
+    assert metrics.auroc(test["labels"], maps.max((1, 2))) > 90
 
 
 def embedded(tower, pixels: np.ndarray) -> dict[str, torch.Tensor]:

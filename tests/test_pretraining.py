@@ -55,10 +55,9 @@ def configured(tmp_path):
     model = tmp_path / "tiny.json"
     model.write_text(json.dumps(TINY | {"vision_cfg": vision()}))
     options = {"model": str(model), "seed": 1, "episodes": 6, "steps": 40, "batch": 4}
-    options |= {"words": {"every": 1, "episodes": 6, "steps": 10, "batch": 4}}
-    for told in (options, options["words"]):
-        told |= {"told": 0.8, "contrast": 10}
-    options["words"]["noun"] = 1.0
+    telling = {"told": 0.8, "contrast": 10}
+    words = {"every": 1, "episodes": 6, "steps": 10, "batch": 4, "noun": 1.0}
+    options |= telling | {"words": words | telling}
     options |= {"learning_rate": 0.001, "warmup": 4, "logit_scale": 0.5}
     return options | {"weights": WEIGHTS}
 
@@ -77,16 +76,22 @@ def trained(configured, episodes, monkeypatch):
     torch.use_deterministic_algorithms(False)
 
 
-def steps_of(trained, monkeypatch, **changed):
-    """The terms of the loss of each step."""
-    steps, compute = [], pretraining._terms
+def recorded(monkeypatch, name):
+    """A list that gets the terms of the loss from each call of this function."""
+    steps, compute = [], getattr(pretraining, name)
 
     def kept(*arguments):
         terms = compute(*arguments)
         steps.append({name: term.item() for name, term in terms.items()})
         return terms
 
-    monkeypatch.setattr(pretraining, "_terms", kept)
+    monkeypatch.setattr(pretraining, name, kept)
+    return steps
+
+
+def steps_of(trained, monkeypatch, **changed):
+    """The terms of the loss of each step of both towers."""
+    steps = recorded(monkeypatch, "_terms")
     trained(**changed)
     return steps
 
@@ -121,20 +126,13 @@ def test_words_are_learned_in_some_steps_alone(configured, trained, monkeypatch)
 
 
 def test_at_last_the_text_tower_learns_alone(configured, trained, monkeypatch):
-    losses, compute = [], pretraining._word_terms
-
-    def kept(*arguments):
-        terms = compute(*arguments)
-        losses.append(sum(terms.values()).item())
-        return terms
-
-    monkeypatch.setattr(pretraining, "_word_terms", kept)
-    weights = {}
+    steps_of_words, weights = recorded(monkeypatch, "_word_terms"), {}
     for steps in (1, 40):
         words = configured["words"] | {"steps": steps}
         weights[steps], _ = trained(steps=2, words=words)
     same = {n for n, w in weights[1].items() if torch.equal(w, weights[40][n])}
     assert same == {"logit_scale", *(n for n in weights[1] if n.startswith("visual."))}
+    losses = [sum(terms.values()) for terms in steps_of_words]
     alone = losses[-40:]
     assert len(losses) == 2 + 1 + 2 + 40
     assert np.mean(alone[-5:]) < np.mean(alone[:5])

@@ -37,10 +37,15 @@ def save_compact(path: str | Path, weights: dict[str, Tensor], numbers: Tensor) 
     weights: those of an open_clip model, but of `TABLE` the trained rows alone,
     [n, Dt]. numbers: int64 [n], their token numbers.
     """
-    kept = {n: w.half() if w.ndim > 1 else w for n, w in weights.items()}
+    kept = {n: rounded(w) for n, w in weights.items()}
     kept |= {ROWS: kept.pop(TABLE), NUMBERS: numbers}
     with atomic(path) as temporary:
         save_file({n: w.detach().contiguous() for n, w in kept.items()}, temporary)
+
+
+def rounded(weight: Tensor) -> Tensor:
+    """What a compact file keeps of a float32 weight, matrices in float16."""
+    return weight.half() if weight.ndim > 1 else weight
 
 
 def expand(path: str | Path) -> dict[str, Tensor]:

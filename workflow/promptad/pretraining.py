@@ -26,19 +26,19 @@ from tqdm import tqdm
 
 from promptad.backbone import load_clip, split_towers
 from promptad.backbone_config import RANDOM, model_config
-from promptad.compact import TABLE
+from promptad.compact import TABLE, rounded
 from promptad.config import SCHEMAS, check_options, read_yaml
 from promptad.corpus import PER_EPISODE, Batch, Corpus, draw_batch, make_corpus
 from promptad.errors import UserError
 from promptad.initial import initialise
 from promptad.parts import SIDE, vocabulary
 from promptad.prompts import token_numbers
-from promptad.scores import MEMORY
+from promptad.scores import MEMORY, TRAINED_ON
 from promptad.text import encode_units
 from promptad.training import CONTEXT_STD
 from promptad.transformer import Tower
 from promptad.variants import VARIANTS
-from promptad.vision import embed, embed_memory, normalise_pixels
+from promptad.vision import embed, embed_images, embed_memory, normalise_pixels
 
 SCHEMA = SCHEMAS / "demo_backbone.schema.yaml"
 N_CTX = 4  # that of the pipeline
@@ -159,8 +159,7 @@ def _fitting_patch(model: str) -> int:
 def _round(towers: tuple[Tower, Tower]) -> None:
     """Make of the weights in place what `save_compact` keeps of them."""
     for weight in (w for tower in towers for w in tower.weights.values()):
-        if weight.ndim > 1:
-            weight.copy_(weight.half())
+        weight.copy_(rounded(weight))
 
 
 def train_clip(
@@ -170,8 +169,7 @@ def train_clip(
 
     options: those of config/demo_backbone.yaml.
     """
-    rng = np.random.default_rng(options["seed"])
-    torch.manual_seed(options["seed"])
+    rng = _seeded(options["seed"])
     initialise(towers[0], corpus.images[:TYPICAL, 0])
     heads = _heads(towers[0], corpus.taught)
     wording = _wording(towers[1], phrases, options)
@@ -193,9 +191,7 @@ def train_words(
 
     options: those of config/demo_backbone.yaml.
     """
-    rng = np.random.default_rng(options["seed"])
-    torch.manual_seed(options["seed"])
-    own = options["words"]
+    rng, own = _seeded(options["seed"]), options["words"]
     features = _seen(towers[0], corpus.images[: own["episodes"]])
     marred = torch.from_numpy(corpus.marred[: own["episodes"]]).flatten(1)
     wording = _wording(towers[1], phrases, own)
@@ -211,6 +207,12 @@ def train_words(
     _descend(learned, own["steps"], options | {"weights": weights}, compute)
 
 
+def _seeded(seed: int) -> np.random.Generator:
+    """A generator of this seed, which torch's own gets too."""
+    torch.manual_seed(seed)
+    return np.random.default_rng(seed)
+
+
 def _heads(tower: Tower, taught: Sequence[np.ndarray]) -> Heads:
     width = tower.weights["proj"].shape[0]
     maps = [torch.randn(width, t.shape[-1]) * width**-0.5 for t in taught]
@@ -223,15 +225,17 @@ def _wording(tower: Tower, phrases: Phrases, options: Mapping) -> Wording:
     return Wording(tower, phrases, head, options["told"], options["contrast"])
 
 
-@torch.no_grad()
 def _seen(tower: Tower, images: np.ndarray) -> dict[str, Tensor]:
-    """`global` [N, 3, D] and `patch` [N, 3, G*G, D] of images [N, 3, S, S, 3]."""
-    seen = []
-    for episode in tqdm(images, "see", mininterval=1):
-        pixels = normalise_pixels(episode, tower)
-        seen.append(embed(tower, pixels, VARIANTS["original"]))
-    names = "global", "patch"
-    return {name: torch.stack([part[name] for part in seen]) for name in names}
+    """What words are learned from, of images [N, 3, S, S, 3]; see `_by_episode`."""
+    images, variant = images.reshape(-1, *images.shape[2:]), VARIANTS["original"]
+    features = embed_images(tower, images, variant, batch=PER_EPISODE)
+    return _by_episode({name: torch.from_numpy(f) for name, f in features.items()})
+
+
+def _by_episode(features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """`global` [B, 3, D] and `patch` [B, 3, G*G, D] of features of 3 B images."""
+    names = TRAINED_ON.values()
+    return {name: features[name].unflatten(0, (-1, PER_EPISODE)) for name in names}
 
 
 def _descend(
@@ -287,8 +291,7 @@ def _terms(tower, heads, wording, batch, rng, whole: bool) -> dict[str, Tensor]:
         **_distance_terms(mids, batch, heads),
     }
     if whole:
-        names = "global", "patch"
-        shown = {n: features[n].unflatten(0, (-1, PER_EPISODE)) for n in names}
+        shown = _by_episode(features)
         terms |= _word_terms(shown, batch.words, batch.marred, wording, rng)
     return terms
 
@@ -350,8 +353,8 @@ def _balanced(logits: Tensor, marred: Tensor) -> Tensor:
 
 
 def _word_terms(shown, words, marred: Tensor, wording: Wording, rng):
-    """The terms about words, of `global` [B, 3, D] and `patch` [B, 3, G*G, D]."""
-    tower, phrases = wording[:2]
+    """The terms about words, of what `_by_episode` gives."""
+    tower, phrases = wording.tower, wording.phrases
     normal, abnormal = _texts(words, phrases, rng)
     whole = shown["global"]
     contexts = _contexts(whole[:, 1], wording).repeat(2, 1, 1)

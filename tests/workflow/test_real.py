@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from scipy.ndimage import gaussian_filter
 from sklearn.metrics import roc_auc_score
 
@@ -51,8 +52,9 @@ def load(folder, pattern):
 
 
 def textual(features, model):
-    """Probability of the abnormal prompt; a random CLIP stores ln(1 / 0.07)."""
-    logits = np.log(1 / 0.07) * features @ model["last_prompts"].T
+    """Probability of the abnormal prompt, at the logit scale as it is stored."""
+    scale = load_file(REPOSITORY / "config/backbones/demo.safetensors")["logit_scale"]
+    logits = scale.item() * features @ model["last_prompts"].T
     return torch.softmax(torch.from_numpy(logits).double(), -1)[..., 1].numpy()
 
 

@@ -56,6 +56,33 @@ def test_the_mask_is_exactly_what_the_defect_changed(defect):
         assert (change[mask == 255] >= VISIBLE).all()
 
 
+def photograph(**changed):
+    """Of an evenly red scene, by a camera without spread, blur or noise but these."""
+    camera = parts.Camera(0, 0, 0, (0, 0, 1, 0), 0.1, 0, 1, 0)._replace(**changed)
+    scene = np.full((parts.SIDE, parts.SIDE, 3), (0.4, 0.2, 0.2))
+    return parts._expose(scene, camera, np.random.default_rng(0)).astype(float)
+
+
+def test_a_lamp_lights_where_it_stands():
+    ratio = photograph(lamp=(0, 0.5, 0.2, 1)) / photograph()
+    columns = ratio.mean((0, 2))
+    assert abs(columns.argmax() - 0.75 * parts.SIDE) <= 1
+    assert columns.max() == pytest.approx(2, abs=0.02)
+    assert columns[: parts.SIDE // 2] == pytest.approx(1, abs=0.02)
+
+
+def test_a_camera_without_saturation_sees_grey():
+    assert np.ptp(photograph(saturation=0), -1).max() == 0
+    assert np.ptp(photograph(), -1).min() > 30
+
+
+def test_gamma_changes_the_contrast_of_photographs():
+    plain, bent = photograph(), photograph(gamma=0.3)
+    ratios = np.log(bent / 255).mean((0, 1)) / np.log(plain / 255).mean((0, 1))
+    assert ratios == pytest.approx(np.full(3, ratios[0]), rel=0.02)
+    assert abs(ratios[0] - 1) > 0.05
+
+
 def test_no_part_is_named_as_one_of_the_demo():
     nouns, _ = parts.vocabulary()
     assert not {name.replace("_", " ") for name in demo.CLASSES} & set(nouns)

@@ -58,7 +58,7 @@ def configured(tmp_path):
     telling = {"told": 0.8, "contrast": 10}
     words = {"every": 1, "episodes": 6, "steps": 10, "batch": 4, "noun": 1.0}
     options |= telling | {"words": words | telling}
-    options |= {"learning_rate": 0.001, "warmup": 4, "logit_scale": 0.5}
+    options |= {"learning_rate": 0.001, "muon": 2, "warmup": 4, "logit_scale": 0.5}
     return options | {"weights": WEIGHTS}
 
 
@@ -117,6 +117,14 @@ def test_a_term_without_weight_teaches_nothing(trained, monkeypatch):
     assert fell["state"] > 0.7
 
 
+def test_muon_learns_the_matrices_of_the_blocks(trained):
+    still = {"learning_rate": 1e-12, "steps": 1}
+    (before, _), (after, _) = trained(**still), trained(**still | {"muon": 1e10})
+    moved = {n for n, w in before.items() if not torch.allclose(w, after[n])}
+    matrices = {n for n, w in before.items() if "resblocks" in n and w.ndim == 2}
+    assert moved == matrices
+
+
 def test_words_are_learned_in_some_steps_alone(configured, trained, monkeypatch):
     words = configured["words"] | {"every": 3}
     steps = steps_of(trained, monkeypatch, steps=5, words=words)
@@ -145,12 +153,17 @@ def test_the_vision_tower_that_words_are_learned_for_is_the_one_kept(trained):
             assert torch.equal(weight, weight.half().float()), name
 
 
-@pytest.mark.parametrize("changed", [{"batch": 7}, {"words": {"batch": 7}}])
-def test_a_batch_of_more_episodes_than_there_are_is_told(configured, tmp_path, changed):
+@pytest.mark.parametrize(
+    ("changed", "name"),
+    [({"batch": 7}, "batch"), ({"words": {"batch": 7}}, r"words\.batch")],
+)
+def test_a_batch_of_more_episodes_than_there_are_is_told(
+    configured, tmp_path, changed, name
+):
     words = configured["words"] | changed.get("words", {})
     path = tmp_path / "training.yaml"
     path.write_text(yaml.safe_dump(configured | changed | {"words": words}))
-    with pytest.raises(UserError, match=r"training\.yaml: batch: must not be more"):
+    with pytest.raises(UserError, match=rf"training\.yaml: {name}: must not be more"):
         pretraining.read_options(path)
 
 

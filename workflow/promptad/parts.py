@@ -37,14 +37,18 @@ Defect = Callable[["Design", Field, Array, Generator], Array]
 
 
 class Camera(NamedTuple):
-    """Spread of poses and light, and the blur and noise of every photograph."""
+    """Spread of poses and light; a lamp: direction, place, width and gain of its glow;
+    blur, noise and saturation of every photograph, and spread of its logarithmic gamma.
+    """
 
     turn: float
     shift: float
     light: float
+    lamp: tuple[float, float, float, float]
     blur: float
     noise: float
-    grey: bool
+    saturation: float
+    gamma: float
 
 
 class Design(NamedTuple):
@@ -107,11 +111,18 @@ def _camera(rng: Generator, turns: list[float]) -> Camera:
     return Camera(
         turn=rng.choice(turns),
         shift=rng.uniform(0.01, 0.08),
-        light=rng.choice([0.05, 0.2]),
+        light=rng.choice([0.05, 0.2, 0.3]),
+        lamp=_lamp(rng),
         blur=rng.uniform(0.3, 0.9),
         noise=rng.choice([0.004, 0.015, 0.03]),
-        grey=rng.random() < 0.25,
+        saturation=rng.choice([0, 0, 0.3, 1]),
+        gamma=rng.choice([0, 0.1, 0.3]),
     )
+
+
+def _lamp(rng: Generator) -> tuple[float, float, float, float]:
+    gain = rng.choice([0, rng.uniform(-0.7, 1.2)])
+    return rng.uniform(0, np.pi), rng.uniform(-1, 1), rng.uniform(0.2, 1), gain
 
 
 def _layer(rng, distance, heights, bevels):
@@ -176,15 +187,23 @@ def _pose(camera: Camera, rng: Generator) -> Array:
 
 
 def _expose(scene: Array, camera: Camera, rng: Generator) -> Array:
-    slope, _ = turned(_square(), rng.uniform(0, 2 * np.pi))
-    light = 1 + camera.light * rng.uniform(0, 1) * slope
-    light = light * rng.normal(1, camera.light / 2)
-    lit = np.float32(scene * light[..., None] * rng.normal(1, 0.02, 3))
+    lit = np.float32(scene * _light(camera, rng)[..., None] * rng.normal(1, 0.02, 3))
     image = cv2.GaussianBlur(lit, (0, 0), camera.blur * rng.uniform(0.8, 1.2))
+    image = image.clip(0, None) ** np.exp(rng.normal(0, camera.gamma))
     image = image + camera.noise * rng.standard_normal(image.shape, np.float32)
-    if camera.grey:
-        image = np.repeat(image.mean(-1, keepdims=True), 3, -1)
+    grey = image.mean(-1, keepdims=True)
+    image = grey + camera.saturation * (image - grey)
     return (255 * image).clip(0, 255).round().astype(np.uint8)
+
+
+def _light(camera: Camera, rng: Generator) -> Array:
+    slope, _ = turned(_square(), rng.uniform(0, 2 * np.pi))
+    angle, place, width, gain = camera.lamp
+    across, _ = turned(_square(), angle)
+    far = (across - place - rng.normal(0, 0.5 * camera.light)) / width
+    glow = gain * rng.normal(1, camera.light) * np.exp(-(far**2))
+    light = (1 + camera.light * rng.uniform(0, 1) * slope) * (1 + glow)
+    return light * rng.normal(1, camera.light / 2)
 
 
 def _one(rng: Generator, things: list):
@@ -259,7 +278,7 @@ def _smooth(rng: Generator, x: float, y: float) -> Array:
 
 def _noise(rng: Generator) -> Maker:
     fade, sigma = rng.uniform(0.5, 1.5), rng.uniform(1.5, 12) * _one(rng, [1, 2])
-    stretch = rng.choice([1, 1, 1, rng.uniform(3, 12)]) ** 0.5
+    stretch = rng.choice([1, 1, _between(rng, 3, 60)]) ** 0.5
     angle, octaves = rng.uniform(0, np.pi), range(rng.integers(1, 4))
     scale = rng.uniform(0.3, 0.7)
 

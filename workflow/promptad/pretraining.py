@@ -15,6 +15,7 @@ part that no known word names.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
 from promptad.backbone import load_clip, split_towers
@@ -46,6 +48,7 @@ SOUND, MARRED = 0.02, 0.25  # share of a patch's pixels that a defect covers
 COMPARED = 256  # patches of an episode whose likeness is taken over in a step
 UNKNOWN = "object"  # stands for a part that no known word names
 NAMELESS = 0.3  # share of the phrases about it
+DECAY = 0.05  # of weights that are no vectors
 TYPICAL = 200  # episodes whose first image tells what patches are like
 
 
@@ -112,10 +115,15 @@ def encode_phrases(
 def read_options(path: str | Path) -> dict:
     """The options of a training; UserError names what is wrong with them."""
     options = check_options(read_yaml(path), read_yaml(SCHEMA), str(path))
-    words = options["words"]
-    fewest = min(options["episodes"], words["episodes"])
-    if options["batch"] > options["episodes"] or words["batch"] > fewest:
-        raise UserError(f"{path}: batch: must not be more than episodes")
+    words, episodes = options["words"], options["episodes"]
+    fewest = min(episodes, words["episodes"])
+    batches = (
+        ("batch", options["batch"], episodes),
+        ("words.batch", words["batch"], fewest),
+    )
+    for name, batch, most in batches:
+        if batch > most:
+            raise UserError(f"{path}: {name}: must not be more than episodes, {most}")
     return options
 
 
@@ -181,7 +189,8 @@ def train_clip(
 
     learned = [weight for tower in towers for weight in tower.weights.values()]
     learned += [*heads.teacher, wording.head, *heads[1:]]
-    _descend(learned, options["steps"], options, compute)
+    hidden = [weight for tower in towers for weight in _hidden(tower)]
+    _descend(learned, hidden, options["steps"], options, compute)
 
 
 def train_words(
@@ -203,8 +212,8 @@ def train_words(
         return _word_terms(shown, words, marred[chosen], wording, rng)
 
     learned = [*towers[1].weights.values(), wording.head]
-    weights = options["weights"] | {"noun": own["noun"]}
-    _descend(learned, own["steps"], options | {"weights": weights}, compute)
+    options = options | {"weights": options["weights"] | {"noun": own["noun"]}}
+    _descend(learned, _hidden(towers[1]), own["steps"], options, compute)
 
 
 def _seeded(seed: int) -> np.random.Generator:
@@ -238,42 +247,63 @@ def _by_episode(features: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: features[name].unflatten(0, (-1, PER_EPISODE)) for name in names}
 
 
+def _hidden(tower: Tower) -> list[Tensor]:
+    """The matrices of a tower's blocks."""
+    named = tower.weights.items()
+    return [w for name, w in named if "resblocks" in name and w.ndim == 2]
+
+
 def _descend(
     learned: list[Tensor],
+    hidden: list[Tensor],
     steps: int,
     options: Mapping,
     compute: Callable[[int], dict[str, Tensor]],
 ) -> None:
-    """Minimise the weighted sum of the terms that `compute` gives for a step."""
+    """Minimise the weighted sum of the terms that `compute` gives for a step.
+
+    learned: all that is learned. hidden: those of them that Muon learns.
+    """
     for weight in learned:
         weight.requires_grad_()
-    optimizer = _optimizer(learned)
-    parameters = [w for group in optimizer.param_groups for w in group["params"]]
+    optimizers = _optimizers(learned, hidden, options)
+    rate = partial(_rate, steps=steps, warmup=options["warmup"])
+    schedules = [LambdaLR(optimizer, rate) for optimizer in optimizers]
     bar = tqdm(range(steps), "train", mininterval=1)
     for step in bar:
-        for group in optimizer.param_groups:
-            group["lr"] = _learning_rate(step, steps, options)
         terms = compute(step)
-        optimizer.zero_grad()
+        for weight in learned:
+            weight.grad = None
         sum(options["weights"][name] * term for name, term in terms.items()).backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
+        torch.nn.utils.clip_grad_norm_(learned, 1.0)
+        for own in (*optimizers, *schedules):
+            own.step()
         bar.set_postfix({name: f"{term:.3f}" for name, term in terms.items()})
 
 
-def _optimizer(learned: list[Tensor]) -> torch.optim.Optimizer:
+def _optimizers(
+    learned: list[Tensor], hidden: list[Tensor], options: Mapping
+) -> tuple[torch.optim.Optimizer, ...]:
+    """Muon (Jordan et al., 2024) for the hidden matrices, AdamW for all else."""
+    rate, apart = options["learning_rate"], {id(weight) for weight in hidden}
+    others = [weight for weight in learned if id(weight) not in apart]
     groups = [
-        {"params": [w for w in learned if w.ndim > 1], "weight_decay": 0.05},
-        {"params": [w for w in learned if w.ndim < 2], "weight_decay": 0.0},
+        {"params": [w for w in others if w.ndim > 1], "weight_decay": DECAY},
+        {"params": [w for w in others if w.ndim < 2], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, betas=(0.9, 0.98))
+    muon = torch.optim.Muon(
+        hidden,
+        rate * options["muon"],
+        weight_decay=DECAY,
+        adjust_lr_fn="match_rms_adamw",
+    )
+    return muon, torch.optim.AdamW(groups, rate, betas=(0.9, 0.98))
 
 
-def _learning_rate(step: int, steps: int, options: Mapping) -> float:
-    """Linear warm-up, then a cosine to a hundredth."""
+def _rate(step: int, steps: int, warmup: int) -> float:
+    """Share of the learning rate: linear warm-up, then a cosine to a hundredth."""
     cosine = 0.5 + 0.5 * math.cos(math.pi * step / steps)
-    warm = min(1, (step + 1) / options["warmup"])
-    return options["learning_rate"] * warm * (0.01 + 0.99 * cosine)
+    return min(1, (step + 1) / warmup) * (0.01 + 0.99 * cosine)
 
 
 def _terms(tower, heads, wording, batch, rng, whole: bool) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from promptad.storage import file_digest
 SIZE = 224  # pixels of the side of the images the network was trained on
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 WEIGHTS = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"  # SHA-256
-BLOCKS = 10, 14  # whose outputs are taken, of 112 channels on 14x14, 192 on 7x7
+BLOCKS = 8, 11  # whose outputs are taken, of 112 channels on 14x14, 192 on 7x7
 
 
 def load_teacher() -> nn.Module:

@@ -30,6 +30,7 @@ TRAINING = {
     "words": {"every": 2, "episodes": 3, "steps": 2, "batch": 2}
     | {"told": 0.5, "contrast": 10, "noun": 1},
     "learning_rate": 0.001,
+    "muon": 2,
     "warmup": 1,
     "logit_scale": 1,
     "weights": dict.fromkeys(

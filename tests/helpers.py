@@ -47,6 +47,9 @@ OPTIONS = {
 }
 
 
+NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+
+
 @torch.no_grad()
 def perturbed(model):
     """`model` with biases and scales that are not 0 and 1, as after a training."""

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from helpers import NEEDS_GPU
 from promptad.devices import captured, check_device
 from promptad.errors import UserError
 from promptad.transformer import Tower, placed
@@ -43,7 +44,7 @@ def test_without_a_gpu_work_is_not_captured():
     assert captured(work, TOWER) is work
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@NEEDS_GPU
 def test_a_captured_graph_reads_what_its_inputs_hold_by_then():
     tower = placed(TOWER, "cuda", "float32")
     given = torch.ones(3, device="cuda")

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from helpers import relative_error
+from helpers import NEEDS_GPU, relative_error
 from promptad import features, scores
+from promptad.transformer import placed
 from promptad.variants import VARIANTS
 from promptad.vision import embed_images
 
@@ -43,6 +44,17 @@ def test_support_features_carry_the_visual_maps(towers, pixels, embedded):
     assert support["visual"].dtype == np.float32
     assert relative_error(support["visual"], scores.visual_maps(test, memory)) < 1e-6
     assert support["names"].tolist() == ["s", "s", "s"]
+
+
+@NEEDS_GPU
+def test_features_of_a_gpu_are_those_of_the_cpu(towers, pixels, images, embedded):
+    gpu = [placed(tower, "cuda", "float32") for tower in towers]
+    test = features.embed_test(gpu[0], images, VARIANT)
+    support, expected = (embed_support(t, pixels[:1], test) for t in (gpu, towers))
+    for name in ("global", "patch", "mid1", "mid2"):
+        assert relative_error(test[name], embedded[name]) < 1e-5
+        assert relative_error(support[name], expected[name]) < 1e-5
+    assert relative_error(support["visual"], expected["visual"]) < 1e-5
 
 
 def test_more_support_never_adds_distance(towers, pixels, embedded):

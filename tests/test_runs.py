@@ -1,12 +1,15 @@
 import csv
 import json
 import math
+import subprocess
+import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from helpers import OPTIONS, relative_error
+from helpers import NEEDS_GPU, OPTIONS, relative_error
 from promptad import features, metrics, provenance, runs, storage
 from promptad.errors import UserError
 from promptad.maps import full_maps
@@ -118,6 +121,30 @@ def test_a_run_from_files_gives_the_same_bytes(folder, tmp_path, task, inputs):
     assert_same_files(tmp_path / "again", folder)
 
 
+START = """
+import json, sys
+from promptad import runs
+folder, settings, inputs = json.loads(sys.argv[1])
+runs.run_from_files([folder], [settings], **inputs)
+print(*sys.modules)
+"""
+SLOW = {
+    "torch._dynamo",
+    "torchvision",
+    "open_clip",
+    "sklearn",
+    "matplotlib",
+    "snakemake",
+}
+
+
+def test_a_job_loads_nothing_slow_that_it_does_not_need(tmp_path, task, inputs):
+    given = json.dumps([tmp_path / "run", settings(task), inputs], default=str)
+    command = [sys.executable, "-c", START, given]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert not SLOW & set(done.stdout.split())
+
+
 @pytest.mark.parametrize("changed", [{"code": "old"}, {"class_name": "bolt"}])
 @pytest.mark.parametrize("kind", ["prompts", "test", "support"])
 def test_files_of_another_origin_are_refused(tmp_path, task, inputs, kind, changed):
@@ -154,9 +181,29 @@ def test_runs_of_one_pass_are_those_of_their_own(tmp_path, write, towers, cached
         alone = write(tmp_path / f"{folder.name}_alone", task, **changed)
         for ours, other in zip(figures(folder), figures(alone), strict=True):
             assert ours == pytest.approx(other, abs=1e-6)
-        ours, other = (storage.read_npz(f / "model.npz") for f in (folder, alone))
-        for name in ours:
-            assert relative_error(ours[name], other[name]) < 1e-5
+        assert_close_models(folder, alone)
+
+
+def assert_close_models(folder, expected):
+    ours, other = (storage.read_npz(f / "model.npz") for f in (folder, expected))
+    for name in ours:
+        assert relative_error(ours[name], other[name]) < 1e-5
+
+
+@NEEDS_GPU
+def test_a_run_on_a_gpu_is_that_of_the_cpu(folder, tmp_path, task, write):
+    gpu = write(tmp_path / "gpu", task, device="cuda")
+    for ours, other in zip(figures(gpu), figures(folder), strict=True):
+        assert ours == pytest.approx(other, abs=1e-6)
+    assert_close_models(gpu, folder)
+    histories = (pd.read_csv(f / "history.csv") for f in (gpu, folder))
+    pd.testing.assert_frame_equal(*histories, rtol=1e-4)
+
+
+@NEEDS_GPU
+def test_a_run_twice_on_a_gpu_gives_the_same_bytes(tmp_path, task, write):
+    folders = [write(tmp_path / name, task, device="cuda") for name in ("one", "two")]
+    assert_same_files(*folders)
 
 
 def figures(folder):

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from helpers import relative_error
+from helpers import NEEDS_GPU, relative_error
 from promptad import metrics, scores
 
 
@@ -84,12 +84,14 @@ def test_a_patch_of_the_memory_is_at_distance_zero_and_never_below():
     assert maps.max() < 1e-6
 
 
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NEEDS_GPU)])
 @pytest.mark.parametrize("levels", [2, 7, 10**6])
-def test_auroc_of_tensors_is_exactly_that_of_arrays(levels):
+def test_auroc_of_tensors_is_exactly_that_of_arrays(levels, device):
     generator = torch.Generator().manual_seed(levels)
     drawn = torch.randint(levels, (3, 40, 40), generator=generator) / levels
     marred = torch.rand(3, 40, 40, generator=generator) < 0.1 + 0.3 * drawn
-    assert scores.auroc(marred, drawn) == metrics.auroc(marred.numpy(), drawn.numpy())
+    found = scores.auroc(marred.to(device), drawn.to(device))
+    assert found == metrics.auroc(marred.numpy(), drawn.numpy())
 
 
 @pytest.mark.parametrize("marred", [True, False])

@@ -1,5 +1,3 @@
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -81,23 +79,23 @@ def test_history_has_a_row_for_every_epoch(towers, words, options):
 
 
 def plain_loop(tower, words, contexts, features, options):
-    """SGD with momentum and weight decay under a cosine, step by step."""
+    """By torch's own SGD and schedule, step by step."""
     contexts = [c.clone().requires_grad_() for c in contexts]
-    velocities, rates = [torch.zeros_like(c) for c in contexts], []
-    low, high, epochs = options["min_lr"], options["lr"], options["epochs"]
-    for epoch in range(epochs):
+    names = "lr", "momentum", "weight_decay"
+    optimizer = torch.optim.SGD(contexts, **{name: options[name] for name in names})
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
+        optimizer, options["epochs"], eta_min=options["min_lr"]
+    )
+    rates = []
+    for _ in range(options["epochs"]):
         prompts = text.encode_prompts(tower, words, Contexts(*contexts))
         factor = training.temperature(tower, options)
         loss = losses.objective(features, prompts, factor, options["match_weight"])
-        gradients = torch.autograd.grad(loss.total, contexts)
-        rates.append(low + (high - low) * (1 + math.cos(math.pi * epoch / epochs)) / 2)
-        with torch.no_grad():
-            for c, gradient, velocity in zip(
-                contexts, gradients, velocities, strict=True
-            ):
-                velocity *= options["momentum"]
-                velocity += gradient + options["weight_decay"] * c
-                c -= rates[-1] * velocity
+        optimizer.zero_grad()
+        loss.total.backward()
+        rates += schedule.get_last_lr()
+        optimizer.step()
+        schedule.step()
     return contexts, rates
 
 

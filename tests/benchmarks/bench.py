@@ -2,6 +2,7 @@
 
 python tests/benchmarks/bench.py DATA OUT: DATA holds a class folder `bottle`; one JSON
 file per figure and summary.json go to OUT. Random weights of the full-size backbone.
+With --device cuda everything but the last AUROC is computed on the GPU, both ways.
 """
 
 # Before NumPy, for which the package sets how it sorts.
@@ -18,6 +19,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -36,9 +38,10 @@ from promptad import (
     text,
 )
 from promptad.backbone import load_clip, split_towers
+from promptad.devices import captured, check_device
 from promptad.provenance import origin
 from promptad.training import Contexts, initial_contexts, pixel_evaluator
-from promptad.transformer import placed, save_tower
+from promptad.transformer import placed, save_tower, tower_device
 from promptad.variants import VARIANTS
 from promptad.vision import normalise_pixels
 
@@ -72,11 +75,17 @@ OPTIONS = {
     "eval_every": 5,
     "resolution": 256,
     "seed": 111,
-    "device": "cpu",
     "precision": "float32",
 }
 SHOTS = 2
 EMBEDDED = 16
+
+
+class Caches(NamedTuple):
+    """The folder of a class's cached files, and the device its jobs compute on."""
+
+    folder: Path
+    device: str
 
 
 def seconds(work, repeat: int) -> float:
@@ -86,9 +95,11 @@ def seconds(work, repeat: int) -> float:
 
 
 def timed(work) -> float:
-    """Wall time of one call."""
+    """Wall time of one call, and of what it leaves to the GPU."""
     start = time.perf_counter()
     work()
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
     return time.perf_counter() - start
 
 
@@ -110,12 +121,14 @@ def text_step(clip, tower, threads: int) -> dict:
     return result | {"ratio": result[f"threads_{threads}"]["ratio"]}
 
 
-def step_inputs(task: str, width: int) -> tuple[Contexts, torch.Tensor]:
-    """Contexts that take gradients, and features of two support images."""
+def step_inputs(task: str, start: torch.Tensor) -> tuple[Contexts, torch.Tensor]:
+    """Contexts that take gradients, and features of two support images, lying where
+    the embedded [SOS] token does."""
     n_pro, shape = {"cls": (3, (2, 640)), "seg": (1, (2, 225, 640))}[task]
-    drawn = initial_contexts(OPTIONS | {"n_pro": n_pro}, width, 0)
-    contexts = Contexts(*(c.requires_grad_() for c in drawn))
-    return contexts, torch.nn.functional.normalize(torch.randn(shape), dim=-1)
+    drawn = initial_contexts(OPTIONS | {"n_pro": n_pro}, len(start), 0)
+    contexts = Contexts(*(c.to(start.device).requires_grad_() for c in drawn))
+    seen = torch.randn(shape, device=start.device)
+    return contexts, torch.nn.functional.normalize(seen, dim=-1)
 
 
 def step_seconds(
@@ -123,7 +136,7 @@ def step_seconds(
 ) -> float:
     """Our step of one training, or of several in one pass."""
     words = text.embed_words(tower, prompts.tokenize("bottle", states))
-    several, seen = zip(*(step_inputs(t, len(words.start)) for t in tasks), strict=True)
+    several, seen = zip(*(step_inputs(t, words.start) for t in tasks), strict=True)
     learned = [context for contexts in several for context in contexts]
     factor, weight = tower.config["logit_scale"], OPTIONS["match_weight"]
 
@@ -133,22 +146,23 @@ def step_seconds(
             losses.objective(features, one, factor, weight).total
             for features, one in zip(seen, encoded, strict=True)
         ]
-        torch.autograd.grad(sum(terms), learned)
+        return torch.autograd.grad(sum(terms), learned)
 
-    return seconds(step, 5)
+    return seconds(captured(step, tower), 5)
 
 
 def plain_step_seconds(clip) -> float:
     """The same step, every sequence padded to the context length."""
     tokens = prompts.tokenize("bottle", STATES)
-    contexts, seen = step_inputs("cls", clip.token_embedding.weight.shape[1])
+    contexts, seen = step_inputs("cls", clip.token_embedding.weight[0])
     return seconds(lambda: published.step(clip, tokens, contexts, seen), 2)
 
 
 def half(towers, test: dict) -> dict:
     """bfloat16 against float32: a text step, and the features of 16 images."""
     some = {name: array[:EMBEDDED] for name, array in test.items()}
-    halves = [placed(tower, "cpu", "bfloat16") for tower in towers]
+    device = str(tower_device(towers[0]))
+    halves = [placed(tower, device, "bfloat16") for tower in towers]
     steps = [step_seconds(tower) for tower in (halves[1], towers[1])]
     embeddings = [
         seconds(lambda tower=tower: features.embed_test(tower, some, ORIGINAL), 3)
@@ -157,13 +171,13 @@ def half(towers, test: dict) -> dict:
     return {"text_step": against(*steps), "embedding": against(*embeddings)}
 
 
-def together(folder: Path, tower, threads: int) -> dict:
+def together(caches: Caches, tower, threads: int) -> dict:
     """1, 2 and 4 shots of both tasks in one pass against one by one: a step, and
     whole jobs of ten epochs, start-up included."""
     alone = 3 * sum(step_seconds(tower, tasks=[task]) for task in ("cls", "seg"))
     step = against(step_seconds(tower, tasks=["cls", "seg"] * 3), alone)
-    one_by_one = sum(job(folder, threads, [t], 10)["seconds"] for t in ("cls", "seg"))
-    whole = job(folder, threads, ["cls", "seg"] * 3, 10)["seconds"]
+    one_by_one = sum(job(caches, threads, [t], 10)["seconds"] for t in ("cls", "seg"))
+    whole = job(caches, threads, ["cls", "seg"] * 3, 10)["seconds"]
     return {"step": step, "job": against(whole, 3 * one_by_one)}
 
 
@@ -183,24 +197,24 @@ def embedding(clip, tower, test: dict) -> dict:
 
 def evaluation(tower, samples, seen, known, masks, directions, factor) -> dict:
     """One scheduled pixel evaluation against the published one at R = 400."""
-    result = {}
+    result, device = {}, directions.device
     for count in (len(samples) // 4, len(samples) // 2, len(samples)):
-        part = torch.from_numpy(seen["patch"][-count:])
-        visual = torch.from_numpy(known["visual"][-count:])
+        part = torch.from_numpy(seen["patch"][-count:]).to(device)
+        visual = torch.from_numpy(known["visual"][-count:]).to(device)
         evaluate = pixel_evaluator(part, visual, masks[-count:], factor)
         ours = seconds(lambda evaluate=evaluate: evaluate(directions), 5)
         result[f"images_{count}"] = {"ours_seconds": ours}
-    memory = {name: torch.from_numpy(known[name]) for name in scores.MEMORY}
+    memory = {n: torch.from_numpy(known[n]).to(device) for n in scores.MEMORY}
     see = partial(published.see, tower, variant=ORIGINAL)
     compared = see, samples, memory, directions, factor, "seg"
     other = timed(lambda: published.evaluate(*compared))
     return result | against(ours, other)
 
 
-def visual(seen: dict, known: dict) -> dict:
+def visual(seen: dict, known: dict, device: str) -> dict:
     """The visual maps of all test images with 1, 2 and 4 support images."""
     test, memory = (
-        {name: torch.from_numpy(arrays[name]) for name in scores.MEMORY}
+        {name: torch.from_numpy(arrays[name]).to(device) for name in scores.MEMORY}
         for arrays in (seen, known)
     )
     result = {}
@@ -232,26 +246,26 @@ print(open("/proc/self/status").read())
 """
 
 
-def job(folder: Path, threads: int, tasks: Sequence[str], epochs: int) -> dict:
+def job(caches: Caches, threads: int, tasks: Sequence[str], epochs: int) -> dict:
     """A whole training job from cached files, start-up included."""
     start = time.perf_counter()
-    return finish_job(start_job(folder, folder / "job", threads, tasks, epochs), start)
+    return finish_job(start_job(caches, "job", threads, tasks, epochs), start)
 
 
 def start_job(
-    folder: Path, out: Path, threads: int, tasks: Sequence[str], epochs: int
+    caches: Caches, out: str, threads: int, tasks: Sequence[str], epochs: int
 ) -> subprocess.Popen:
-    """Start a training job on the cached files of `folder`."""
+    """Start a training job on cached files."""
     names = ["text.safetensors", "prompts.npz", "test.npz", "support.npz", "masks.npz"]
     n_pro = {"cls": 3, "seg": 1}
     about = {"dataset": "mvtec", "class": "bottle", "variant": "original"}
     about |= {"shots": SHOTS, "seed": OPTIONS["seed"]}
+    options = OPTIONS | {"device": caches.device, "epochs": epochs}
     settings = [
-        {"task": t, **about, "options": OPTIONS | {"n_pro": n_pro[t], "epochs": epochs}}
-        for t in tasks
+        {"task": t, **about, "options": options | {"n_pro": n_pro[t]}} for t in tasks
     ]
-    command = [sys.executable, "-c", JOB, out, json.dumps(settings), str(threads)]
-    command += [folder / name for name in names]
+    command = [sys.executable, "-c", JOB, caches.folder / out, json.dumps(settings)]
+    command += [str(threads), *(caches.folder / name for name in names)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
@@ -267,15 +281,15 @@ def finish_job(process: subprocess.Popen, start: float) -> dict:
     return {"seconds": wall, "cores": cores, "peak_mb": int(peak.split()[1]) / 1024}
 
 
-def cores(folder: Path, threads: int) -> dict:
+def cores(caches: Caches, threads: int) -> dict:
     """What a seg job of ten epochs uses with 1 and more threads, and what two jobs of
     one thread at once take longer than one."""
     result = {
-        f"threads_{number}": job(folder, number, ["seg"], 10)
+        f"threads_{number}": job(caches, number, ["seg"], 10)
         for number in sorted({1, threads})
     }
     start = time.perf_counter()
-    both = [start_job(folder, folder / f"job{i}", 1, ["seg"], 10) for i in range(2)]
+    both = [start_job(caches, f"job{i}", 1, ["seg"], 10) for i in range(2)]
     slowest = max(finish_job(process, start)["seconds"] for process in both)
     return result | {"two_at_once": slowest / result["threads_1"]["seconds"]}
 
@@ -308,25 +322,28 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
     arguments = parser.parse_args()
-    out, threads = arguments.out, arguments.threads
+    out, threads, device = arguments.out, arguments.threads, arguments.device
+    check_device(device)
     limit_torch_threads(threads)
-    clip = load_clip(BACKBONE)
+    clip = load_clip(BACKBONE).to(device)
     towers = split_towers(clip, BACKBONE["model"])
-    prepared = prepare(arguments.data, out / "work", towers, threads)
+    caches = Caches(out / "work", device)
+    prepared = prepare(arguments.data, caches.folder, towers, threads)
     samples, test, seen, known, masks = prepared
-    directions = torch.nn.functional.normalize(torch.randn(2, 640), dim=-1)
+    directions = torch.nn.functional.normalize(torch.randn(2, 640), dim=-1).to(device)
     factor = towers[1].config["logit_scale"]
     pixels = seen, known, masks, directions, factor
     figures = {
-        "job": job(out / "work", threads, ["seg"], OPTIONS["epochs"]),
+        "job": job(caches, threads, ["seg"], OPTIONS["epochs"]),
         "text_step": text_step(clip, towers[1], threads),
         "evaluation": evaluation(towers[0], samples, *pixels),
         "embedding": embedding(clip, towers[0], test),
-        "visual": visual(seen, known),
+        "visual": visual(seen, known, device),
         "bfloat16": half(towers, test),
-        "cores": cores(out / "work", threads),
-        "together": together(out / "work", towers[1], threads),
+        "cores": cores(caches, threads),
+        "together": together(caches, towers[1], threads),
         "auroc": auroc(masks),
     }
     figures["summary"] = summary(figures, threads)

@@ -108,7 +108,7 @@ def see(
 def denormalised(pixels: Tensor, tower: Tower) -> Tensor:
     """The image again, uint8 [S, S, 3]."""
     mean, std = (torch.tensor(tower.config[n])[:, None, None] for n in ("mean", "std"))
-    image = (pixels[0] * std + mean) * 255
+    image = (pixels[0].cpu() * std + mean) * 255
     return image.round().clamp(0, 255).byte().permute(1, 2, 0)
 
 
@@ -151,7 +151,7 @@ def _textual(features: Tensor, prompts: Tensor, factor: float) -> Tensor:
 
 def smoothed(full: Tensor) -> np.ndarray:
     """An anomaly map as it is scored."""
-    return gaussian_filter(full.numpy(), sigma=4)
+    return gaussian_filter(full.cpu().numpy(), sigma=4)
 
 
 def enlarged(patches: Tensor) -> Tensor:

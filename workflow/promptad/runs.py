@@ -1,10 +1,11 @@
 """The trainings of one class: from cached features to the files of its runs."""
 
+import csv
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 
 from promptad import metrics, provenance, storage, training
@@ -206,6 +207,10 @@ def _auroc(
 
 
 def _history(task: str, run: Run) -> str:
-    table = pd.DataFrame(run.history)
-    table = table.rename(columns={"auroc": metrics.METRICS[task][0]})
-    return table.to_csv(index=False, lineterminator="\n")
+    """One row per epoch; the AUROC, under its metric's name, where it was evaluated."""
+    *names, auroc = run.history[-1]  # of the last epoch, which always is
+    rows = [[*names, metrics.METRICS[task][0]]]
+    rows += [[row.get(name, "") for name in (*names, auroc)] for row in run.history]
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n").writerows(rows)
+    return file.getvalue()

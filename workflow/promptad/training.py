@@ -1,5 +1,6 @@
 """Prompt learning on cached features, evaluated on a schedule."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -63,6 +64,12 @@ def evaluation_epochs(epochs: int, every: int) -> list[int]:
     return sorted({*range(every, epochs + 1, every), epochs})
 
 
+def learning_rate(epoch: int, options: Mapping) -> float:
+    """That of the step after `epoch` others, on a cosine from `lr` to `min_lr`."""
+    share = (1 + math.cos(math.pi * epoch / options["epochs"])) / 2
+    return options["min_lr"] + share * (options["lr"] - options["min_lr"])
+
+
 def initial_contexts(options: Mapping, width: int, seed: int) -> Contexts:
     """Contexts drawn from N(0, 0.02^2), the same for every class and shot number."""
     generator = torch.Generator().manual_seed(seed)
@@ -89,10 +96,12 @@ def fit(
     options: see config/README.md.
     """
     several = [_learnable(training.contexts) for training in trainings]
-    optimizer, schedule = _optimizer([c for pair in several for c in pair], options)
+    learned = [context for contexts in several for context in contexts]
+    velocities = [torch.zeros_like(context) for context in learned]
     step = captured(lambda: _step(tower, words, several, trainings, options), tower)
     due = evaluation_epochs(options["epochs"], options["eval_every"])
-    rates, terms, aurocs, best = [], [], {}, None
+    rates = [learning_rate(epoch, options) for epoch in range(options["epochs"])]
+    terms, aurocs, best = [], {}, None
     for epoch in tqdm(range(options["epochs"] + 1), "train", mininterval=1):
         # The prompts that a step starts from are those that the last one has led to.
         now = step()
@@ -102,28 +111,14 @@ def fit(
             best = [_better(*pair) for pair in zip(best or last, last, strict=True)]
             aurocs[epoch] = [evaluation.auroc for evaluation in last]
         if epoch < options["epochs"]:
-            rates.append(schedule.get_last_lr()[0])
             terms.append(now.losses.clone())
-            _update(optimizer, schedule, now.gradients)
+            _descend(learned, now.gradients, velocities, rates[epoch], options)
     histories = _histories(rates, torch.stack(terms).tolist(), aurocs)
     return [Run(*of) for of in zip(last, best, histories, strict=True)]
 
 
 def _learnable(contexts: Contexts) -> Contexts:
     return Contexts(*(c.detach().clone().requires_grad_() for c in contexts))
-
-
-def _optimizer(contexts: list[Tensor], options: Mapping):
-    optimizer = torch.optim.SGD(
-        contexts,
-        lr=options["lr"],
-        momentum=options["momentum"],
-        weight_decay=options["weight_decay"],
-    )
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
-        optimizer, options["epochs"], eta_min=options["min_lr"]
-    )
-    return optimizer, schedule
 
 
 def _step(
@@ -146,12 +141,23 @@ def _step(
         return Step(prompts, torch.stack([torch.stack(t) for t in terms]), gradients)
 
 
-def _update(optimizer, schedule, gradients: Sequence[Tensor]) -> None:
-    contexts = optimizer.param_groups[0]["params"]
-    for context, gradient in zip(contexts, gradients, strict=True):
-        context.grad = gradient
-    optimizer.step()
-    schedule.step()
+@torch.no_grad()
+def _descend(
+    contexts: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    velocities: Sequence[Tensor],
+    rate: float,
+    options: Mapping,
+) -> None:
+    """One step of SGD with momentum, in place.
+
+    Not torch.optim's, the first use of which loads torch's compiler, for seconds.
+    """
+    of_each = zip(contexts, gradients, velocities, strict=True)
+    for context, gradient, velocity in of_each:
+        decayed = gradient.add(context, alpha=options["weight_decay"])
+        velocity.mul_(options["momentum"]).add_(decayed)
+        context.sub_(velocity, alpha=rate)
 
 
 def _evaluation(

@@ -4,7 +4,8 @@
 # make real   the pipeline on real photographs, PROMPTAD_REAL_DATA names their folder
 # make detection   how well it detects on them, against random weights and raw pixels
 # make verify a quick self-test: does this do here what it promises?
-# make bench  speed against the published way, on the bottle of PROMPTAD_REAL_DATA
+# make bench  speed against the published way, on the bottle of PROMPTAD_REAL_DATA,
+#             DEVICE=cuda for a GPU's
 # make bench-size   what Snakemake itself costs with 5,670 trainings
 # make test   all tests
 # make stress hurts the pipeline and counts what survives: results/stress/report.md
@@ -17,6 +18,7 @@
 PYTHON ?= python3
 CONFIG ?= config/demo.yaml
 CORES ?= all
+DEVICE ?= cpu
 BIN := .venv/bin
 READY := .venv/ready
 PLUGINS := .venv/cluster/ready
@@ -68,7 +70,7 @@ detection: $(READY) real-data
 	$(BIN)/python tests/benchmarks/detection.py results/detection
 
 bench: $(READY) real-data
-	$(BIN)/python tests/benchmarks/bench.py "$(PROMPTAD_REAL_DATA)/mvtec" results/bench
+	$(BIN)/python tests/benchmarks/bench.py "$(PROMPTAD_REAL_DATA)/mvtec" results/bench --device $(DEVICE)
 
 bench-size: $(READY)
 	$(BIN)/python tests/benchmarks/size.py results/bench

@@ -1,8 +1,10 @@
-"""Detection metrics in percent, each from one sort of all scores, ties exact.
+"""Detection metrics in percent, all from one sort of the scores, ties exact.
 
 Labels are 0 good, 1 defect; a higher score means more anomalous. Where a metric is
 undefined (only one kind of label) it is nan.
 """
+
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -16,51 +18,43 @@ FPR_LIMIT = 0.3
 SCORE_BITS = 31
 
 
+class Ranking(NamedTuple):
+    """Scores in falling order.
+
+    tags: int32 [N] of each; 0 is good. ends: int64 [T], the index that ends each run of
+    equal scores. hits: int64 [T], how many of other tags come up to there.
+    """
+
+    tags: np.ndarray
+    ends: np.ndarray
+    hits: np.ndarray
+
+
 def auroc(labels: np.ndarray, scores: np.ndarray) -> float:
     """Area under the ROC curve: how often a defect outscores a good one.
 
     labels and scores have any one shape; equal scores count half.
     """
-    ordered, labels = _ordered(scores), labels.ravel() != 0
-    won, won_or_tied = (_wins(labels, ordered, first) for first in (True, False))
-    defects = int(np.count_nonzero(labels))
-    pairs = defects * (labels.size - defects)
-    return 50 * (won + won_or_tied) / pairs if pairs else float("nan")
-
-
-def _wins(labels: np.ndarray, ordered: np.ndarray, defects_first: bool) -> int:
-    """Pairs sorted with the defect last, where `defects_first` is said of ties."""
-    keys = ordered << 1 | (labels ^ defects_first)
-    keys.sort()
-    places = np.flatnonzero((keys & 1) ^ defects_first)
-    return int(places.sum()) - len(places) * (len(places) - 1) // 2
+    return _auroc(_ranked(labels != 0, scores))
 
 
 def image_metrics(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
     """Image-level metrics of labels [N] and scores [N]."""
-    values = auroc(labels, scores), *precision_recall(labels, scores)
+    ranking = _ranked(labels != 0, scores)
+    values = _auroc(ranking), *_precision_recall(ranking)
     return dict(zip(METRICS["cls"], values, strict=True))
 
 
 def pixel_metrics(masks: np.ndarray, maps: np.ndarray) -> dict[str, float]:
     """Pixel-level metrics of masks and anomaly maps, both [N, R, R]."""
-    values = auroc(masks, maps), *precision_recall(masks, maps), aupro(masks, maps)
+    ranking = _ranked(label_regions(masks), maps)
+    values = _auroc(ranking), *_precision_recall(ranking), _aupro(ranking, FPR_LIMIT)
     return dict(zip(METRICS["seg"], values, strict=True))
 
 
 def precision_recall(labels: np.ndarray, scores: np.ndarray) -> tuple[float, float]:
     """Average precision, and the best F1 over all thresholds."""
-    labels, ends = _descending(labels != 0, scores)
-    hits = np.cumsum(labels, dtype=np.int32)[ends]
-    if not hits[-1]:
-        return float("nan"), float("nan")
-    # At the other thresholds recall stays, and both precision and F1 fall.
-    gained = np.flatnonzero(np.diff(hits, prepend=0))
-    hits, ends = hits[gained].astype(np.int64), ends[gained]
-    precision, recall = hits / (ends + 1), hits / hits[-1]
-    average = np.sum(precision * np.diff(recall, prepend=0))
-    f1 = 2 * hits / (ends + 1 + hits[-1])
-    return 100 * float(average), 100 * float(f1.max())
+    return _precision_recall(_ranked(labels != 0, scores))
 
 
 def aupro(masks: np.ndarray, maps: np.ndarray, limit: float = FPR_LIMIT) -> float:
@@ -69,12 +63,35 @@ def aupro(masks: np.ndarray, maps: np.ndarray, limit: float = FPR_LIMIT) -> floa
     Every 8-connected defect region counts the same, whatever its area (Bergmann et
     al., IJCV 2021). Scaled so that a perfect map gives 100.
     """
-    regions = label_regions(masks)
-    areas = np.bincount(regions.ravel())
+    return _aupro(_ranked(label_regions(masks), maps), limit)
+
+
+def _auroc(ranking: Ranking) -> float:
+    hits, wrong = ranking.hits, ranking.ends + 1 - ranking.hits
+    pairs = int(hits[-1]) * int(wrong[-1])
+    # Of the good ones of a run, those hit before have won, those in it half.
+    twice = np.sum(np.diff(wrong, prepend=0) * (hits + np.r_[0, hits[:-1]]))
+    return 50 * int(twice) / pairs if pairs else float("nan")
+
+
+def _precision_recall(ranking: Ranking) -> tuple[float, float]:
+    _, ends, hits = ranking
+    if not hits[-1]:
+        return float("nan"), float("nan")
+    # At the other thresholds recall stays, and both precision and F1 fall.
+    gained = np.flatnonzero(np.diff(hits, prepend=0))
+    hits, found = hits[gained], ends[gained] + 1
+    precision, recall = hits / found, hits / hits[-1]
+    average = np.sum(precision * np.diff(recall, prepend=0))
+    f1 = 2 * hits / (found + hits[-1])
+    return 100 * float(average), 100 * float(f1.max())
+
+
+def _aupro(ranking: Ranking, limit: float) -> float:
+    regions, ends, hits = ranking
+    areas, wrong = np.bincount(regions), ends + 1 - hits
     if len(areas) == 1 or not areas[0]:
         return float("nan")
-    regions, ends = _descending(regions, maps)
-    wrong = np.cumsum(regions == 0, dtype=np.int32)[ends]
     kept = np.searchsorted(wrong, limit * areas[0], "right") + 1  # one beyond the limit
     ends, false_rate = ends[:kept], wrong[:kept] / areas[0]
     share = np.r_[0, 1 / areas[1:]] / (len(areas) - 1)
@@ -92,8 +109,8 @@ def label_regions(masks: np.ndarray) -> np.ndarray:
     return numbered
 
 
-def _descending(tags: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Tags (int32 >= 0) by falling score, and the index that ends each run of ties."""
+def _ranked(tags: np.ndarray, scores: np.ndarray) -> Ranking:
+    """Tags (bool, or int32 >= 0) by falling score."""
     bits = int(tags.max(initial=0)).bit_length()
     kind = np.uint32 if SCORE_BITS + bits <= 32 else np.uint64
     keys = _ordered(scores).astype(kind) << kind(bits) | tags.ravel().astype(kind)
@@ -101,7 +118,9 @@ def _descending(tags: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.nd
     keys = keys[::-1]
     tags = (keys & kind((1 << bits) - 1)).astype(np.int32)
     keys >>= kind(bits)
-    return tags, np.flatnonzero(np.append(keys[1:] != keys[:-1], True))
+    ends = np.flatnonzero(np.append(keys[1:] != keys[:-1], True))
+    hits = np.cumsum(tags != 0, dtype=np.int32)[ends]
+    return Ranking(tags, ends, hits.astype(np.int64))
 
 
 def _ordered(scores: np.ndarray) -> np.ndarray:

@@ -149,17 +149,18 @@ def write_run(
     # Training changes the text alone, so both selections share the visual part.
     memory = _auroc(run.last.predictions["visual"], test, masks)
     results = {
-        selection: {
-            "epoch": evaluation.epoch,
+        epoch: {
+            "epoch": epoch,
             **_metrics(task, evaluation, test, masks),
             "parts": {
                 "textual": _auroc(evaluation.predictions["textual"], test, masks),
                 "visual": memory,
             },
         }
-        for selection, evaluation in _selected(run).items()
+        for epoch, evaluation in {e.epoch: e for e in (run.last, run.best)}.items()
     }
-    storage.write_record(folder / "metrics.json", results | {"settings": settings})
+    selected = {name: results[e.epoch] for name, e in _selected(run).items()}
+    storage.write_record(folder / "metrics.json", selected | {"settings": settings})
 
 
 def _selected(run: Run) -> dict[str, training.Evaluation]:

@@ -62,16 +62,19 @@ def test_a_compact_file_is_small(files):
 
 
 @torch.no_grad()
-def test_the_pipeline_and_open_clip_load_the_same(files, tmp_path):
-    config, compact = files
+@pytest.mark.parametrize("size", [32, 48])  # trained at 32
+def test_the_pipeline_and_open_clip_load_the_same(files, tmp_path, size):
+    config, compact = tmp_path / f"tiny{size}.json", files[1]
+    vision = TINY["vision_cfg"] | {"image_size": size}
+    config.write_text(json.dumps(TINY | {"vision_cfg": vision}))
     checkpoint = tmp_path / "whole.safetensors"
     write_checkpoint(compact, checkpoint)
     open_clip.add_model_config(config)
     theirs = open_clip.create_model(
-        "tiny", pretrained=str(checkpoint), weights_only=True
+        config.stem, pretrained=str(checkpoint), weights_only=True
     ).eval()
     ours = load_clip({"model": str(config), "pretrained": str(compact)})
-    pixels, tokens = torch.randn(2, 3, 32, 32), open_clip.tokenize(["a metal nut"])
+    pixels, tokens = torch.randn(2, 3, size, size), open_clip.tokenize(["a metal nut"])
     assert torch.equal(ours.encode_image(pixels), theirs.encode_image(pixels))
     assert torch.equal(ours.encode_text(tokens), theirs.encode_text(tokens))
 

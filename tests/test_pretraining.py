@@ -10,7 +10,7 @@ import yaml
 from sklearn.metrics import log_loss
 
 from helpers import TINY, relative_error
-from promptad import corpus, pretraining
+from promptad import pretraining
 from promptad.compact import TABLE, expand, save_compact
 from promptad.corpus import Corpus
 from promptad.errors import UserError
@@ -222,11 +222,13 @@ def test_most_contexts_tell_what_is_shown():
     assert float(silent.std()) == pytest.approx(1, abs=0.05)
 
 
-@pytest.mark.parametrize("misfit", [{}, {"image_size": 112, "layers": 1}])
+@pytest.mark.parametrize(
+    "misfit", [{"width": 96}, {"layers": 1}, {"patch_size": 12, "width": 432}]
+)
 def test_a_model_that_does_not_fit_is_told(configured, misfit):
     model = TINY | {"vision_cfg": vision() | misfit}
     Path(configured["model"]).write_text(json.dumps(model))
-    with pytest.raises(UserError, match=r"tiny\.json: must take images of 112 pixels"):
+    with pytest.raises(UserError, match=r"tiny\.json: must have a width of 3 times"):
         pretraining.pretrain(configured, STATES, 1)
 
 
@@ -266,8 +268,7 @@ def test_marred_and_sound_patches_weigh_the_same():
 
 def test_the_shipped_options_are_valid():
     options = pretraining.read_options(REPOSITORY / "config/demo_backbone.yaml")
-    model = json.loads((REPOSITORY / options["model"]).read_text())
-    assert model["vision_cfg"]["image_size"] == corpus.SIDE
+    assert pretraining._fitting_patch(str(REPOSITORY / options["model"])) == 8
 
 
 @pytest.mark.parametrize(

@@ -31,8 +31,11 @@ def load_backbone(backbone: Mapping) -> tuple[Tower, Tower]:
     return split_towers(clip, backbone["model"])
 
 
-def load_clip(backbone: Mapping):
-    """The open_clip model with the weights of the configuration, in float32."""
+def load_clip(backbone: Mapping, image_size: int | None = None):
+    """The open_clip model with the weights of the configuration, in float32.
+
+    image_size: of random weights, in pixels, instead of the model's own.
+    """
     import open_clip
     import torch
 
@@ -44,7 +47,7 @@ def load_clip(backbone: Mapping):
     if pretrained == RANDOM:
         logging.warning("backbone: %s runs on RANDOM weights", model)
         torch.manual_seed(backbone["random_seed"])
-        return open_clip.create_model(model).eval()
+        return open_clip.create_model(model, force_image_size=image_size).eval()
     try:
         return _finite(_trained(model, pretrained)).eval()
     except UserError:
@@ -55,10 +58,12 @@ def load_clip(backbone: Mapping):
 
 def _trained(model: str, pretrained: str):
     import open_clip
+    from open_clip.model import resize_pos_embed
 
     if is_compact(pretrained):
-        clip = open_clip.create_model(model)
-        clip.load_state_dict(expand(pretrained))
+        clip, weights = open_clip.create_model(model), expand(pretrained)
+        resize_pos_embed(weights, clip)  # as open_clip does with other files
+        clip.load_state_dict(weights)
         return clip
     if not Path(pretrained).is_file():
         _check_tag(model, pretrained)

@@ -138,7 +138,7 @@ def pretrain(
     patch = _fitting_patch(model)
     corpus = make_corpus(options["episodes"], patch, workers)
     start = {"pretrained": RANDOM, "random_seed": options["seed"]}
-    clip = load_clip({"model": model, **start})
+    clip = load_clip({"model": model, **start}, SIDE)
     towers = split_towers(clip, model)  # these share the model's memory
     numbers = torch.tensor(phrases.numbers)
     rows = towers[1].weights[TABLE][numbers].clone()
@@ -154,11 +154,10 @@ def _fitting_patch(model: str) -> int:
     """Patch size of a model; UserError if the model does not fit the training."""
     vision = model_config(model)["vision_cfg"]
     patch = vision["patch_size"]
-    fits = (vision["image_size"], vision["width"]) == (SIDE, 3 * patch**2)
-    if not fits or vision["layers"] < 2:
+    if vision["width"] != 3 * patch**2 or vision["layers"] < 2 or SIDE % patch:
         raise UserError(
-            f"{model}: must take images of {SIDE} pixels, with a width of 3 times "
-            "patch_size squared, in two layers or more"
+            f"{model}: must have a width of 3 times patch_size squared, a patch_size "
+            f"that divides {SIDE}, and two layers or more"
         )
     return patch
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from helpers import relative_error
+from helpers import NEEDS_GPU, relative_error
 from promptad.detector import (
     Detector,
     detect,
@@ -109,6 +109,14 @@ def test_a_saved_detector_gives_the_same_bits_in_a_fresh_process(
         ("scores", "maps"), detect(detector, pixels), strict=True
     ):
         assert np.array_equal(found[name], expected)
+
+
+@NEEDS_GPU
+def test_a_detector_on_a_gpu_is_that_of_the_cpu(detector, pixels, tmp_path):
+    save_detector(tmp_path / "it.safetensors", detector)
+    found = detect(load_detector(tmp_path / "it.safetensors", "cuda"), pixels)
+    for ours, expected in zip(found, detect(detector, pixels), strict=True):
+        assert relative_error(ours, expected) < 1e-5
 
 
 def test_options_come_back_and_the_file_is_the_same_each_time(detector, tmp_path):

@@ -204,7 +204,7 @@ def evaluation(tower, samples, seen, known, masks, directions, factor) -> dict:
         evaluate = pixel_evaluator(part, visual, masks[-count:], factor)
         ours = seconds(lambda evaluate=evaluate: evaluate(directions), 5)
         result[f"images_{count}"] = {"ours_seconds": ours}
-    memory = {n: torch.from_numpy(known[n]).to(device) for n in scores.MEMORY}
+    memory = features.memory_tensors(known, device)
     see = partial(published.see, tower, variant=ORIGINAL)
     compared = see, samples, memory, directions, factor, "seg"
     other = timed(lambda: published.evaluate(*compared))
@@ -213,10 +213,7 @@ def evaluation(tower, samples, seen, known, masks, directions, factor) -> dict:
 
 def visual(seen: dict, known: dict, device: str) -> dict:
     """The visual maps of all test images with 1, 2 and 4 support images."""
-    test, memory = (
-        {name: torch.from_numpy(arrays[name]).to(device) for name in scores.MEMORY}
-        for arrays in (seen, known)
-    )
+    test, memory = (features.memory_tensors(x, device) for x in (seen, known))
     result = {}
     for shots in (1, 2, 4):
         bank = {name: mids[:1].repeat(shots, 1, 1) for name, mids in memory.items()}

@@ -74,11 +74,14 @@ def embed_support(
     """
     features = embed_images(tower, support["images"], variant)
     device = tower_device(tower)
-    visual = scores.visual_maps(_memory(test, device), _memory(features, device))
+    visual = scores.visual_maps(
+        memory_tensors(test, device), memory_tensors(features, device)
+    )
     return features | {"visual": visual.cpu().numpy(), "names": support["names"]}
 
 
-def _memory(
-    features: dict[str, np.ndarray], device: torch.device
+def memory_tensors(
+    features: Mapping[str, np.ndarray], device: torch.device
 ) -> dict[str, torch.Tensor]:
+    """The features that are the memory of patches, `MEMORY`, on a device."""
     return {name: torch.from_numpy(features[name]).to(device) for name in MEMORY}

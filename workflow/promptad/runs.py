@@ -148,6 +148,7 @@ def write_run(
     storage.write_text(folder / "history.csv", _history(task, run))
     # Training changes the text alone, so both selections share the visual part.
     memory = _auroc(run.last.predictions["visual"], test, masks)
+    selected = _selected(run)
     results = {
         epoch: {
             "epoch": epoch,
@@ -157,10 +158,10 @@ def write_run(
                 "visual": memory,
             },
         }
-        for epoch, evaluation in {e.epoch: e for e in (run.last, run.best)}.items()
+        for epoch, evaluation in {e.epoch: e for e in selected.values()}.items()
     }
-    selected = {name: results[e.epoch] for name, e in _selected(run).items()}
-    storage.write_record(folder / "metrics.json", selected | {"settings": settings})
+    found = {name: results[e.epoch] for name, e in selected.items()}
+    storage.write_record(folder / "metrics.json", found | {"settings": settings})
 
 
 def _selected(run: Run) -> dict[str, training.Evaluation]:

@@ -6,10 +6,11 @@ import psutil
 import pytest
 
 from promptad.errors import UserError
-from promptad.jobs import one_line_errors
+from promptad.jobs import program
 from promptad.orphans import SNAKEMAKE_PID
 
 JOB = """
+{first}
 import os, sys
 from promptad.errors import UserError
 from promptad.jobs import job
@@ -21,9 +22,9 @@ with job(sys.argv[1], 1):
 """
 
 
-def run_job(tmp_path, last="pass"):
+def run_job(tmp_path, last="pass", first="pass"):
     log = tmp_path / "job.log"
-    command = [sys.executable, "-c", JOB.format(last=last), str(log)]
+    command = [sys.executable, "-c", JOB.format(first=first, last=last), str(log)]
     run = subprocess.run(command, capture_output=True, text=True)
     return run, log.read_text()
 
@@ -47,14 +48,21 @@ def test_another_error_keeps_its_traceback(tmp_path):
 
 
 def test_a_user_error_ends_with_status_one(capsys):
-    with pytest.raises(SystemExit, match="1"), one_line_errors():
+    with pytest.raises(SystemExit, match="1"), program():
         raise UserError("a.png: gone")
     assert capsys.readouterr().err == "error: a.png: gone\n"
 
 
+def test_a_job_ends_without_a_search_for_cycles(tmp_path):
+    told = "import atexit, gc; atexit.register(lambda: print(gc.get_freeze_count()))"
+    _, log = run_job(tmp_path, first=told)
+    done, frozen = log.splitlines()[2:]
+    assert (done, int(frozen) > 0) == ("done", True)
+
+
 def test_a_job_ends_with_the_process_that_started_it(tmp_path):
     log = tmp_path / "job.log"
-    job = JOB.format(last="import time; time.sleep(60)")
+    job = JOB.format(first="pass", last="import time; time.sleep(60)")
     start = (
         "import os, subprocess, sys; os.environ[sys.argv[1]] = str(os.getpid()); "
         "print(subprocess.Popen(sys.argv[2:]).pid)"

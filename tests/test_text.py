@@ -123,10 +123,12 @@ def test_a_sequence_that_is_too_long_is_told(towers, words):
 
 
 @torch.no_grad()
-def test_units_keep_their_order_whatever_their_lengths(towers):
+@pytest.mark.parametrize("repeated", [1, 50])  # less than a row, and three of them
+def test_units_keep_their_order_whatever_their_lengths(towers, repeated):
     generator = torch.Generator().manual_seed(0)
     prefixes = torch.randn(2, 3, 16, generator=generator)
-    units = [torch.randn(2, n, 16, generator=generator) for n in (4, 1, 3, 1, 4)]
+    lengths = (4, 1, 3, 1, 4) * repeated
+    units = [torch.randn(2, n, 16, generator=generator) for n in lengths]
     together = text.encode_units(towers[1], prefixes, units)
     for unit, features in zip(units, together, strict=True):
         alone = text.encode_units(towers[1], prefixes, [unit])[0]

@@ -88,6 +88,14 @@ class Caches(NamedTuple):
     device: str
 
 
+class Started(NamedTuple):
+    """A training job under way, its log, and when it was started."""
+
+    process: subprocess.Popen
+    log: Path
+    at: float
+
+
 def seconds(work, repeat: int) -> float:
     """Median wall time of `work`, after one call that does not count."""
     work()
@@ -231,28 +239,29 @@ def auroc(masks: np.ndarray) -> dict:
 
 JOB = """
 import json, sys
-from promptad.threads import limit_torch_threads
-limit_torch_threads(int(sys.argv[3]))
+from promptad.jobs import job
 from promptad.runs import run_from_files
-folder, settings = sys.argv[1], json.loads(sys.argv[2])
+folder, settings, threads = sys.argv[1], json.loads(sys.argv[2]), int(sys.argv[3])
 tower, prompts, test, support, masks = sys.argv[4:]
 folders = [f"{folder}/run{i}" for i in range(len(settings))]
 supports = [support] * len(settings)
-run_from_files(folders, settings, tower, prompts, test, supports, masks)
-print(open("/proc/self/status").read())
+with job(f"{folder}/log", threads, torch=threads):
+    run_from_files(folders, settings, tower, prompts, test, supports, masks)
+    print(open("/proc/self/status").read())
 """
 
 
 def job(caches: Caches, threads: int, tasks: Sequence[str], epochs: int) -> dict:
     """A whole training job from cached files, start-up included."""
-    start = time.perf_counter()
-    return finish_job(start_job(caches, "job", threads, tasks, epochs), start)
+    return finish_job(start_job(caches, "job", threads, tasks, epochs))
 
 
 def start_job(
-    caches: Caches, out: str, threads: int, tasks: Sequence[str], epochs: int
-) -> subprocess.Popen:
+    caches: Caches, name: str, threads: int, tasks: Sequence[str], epochs: int
+) -> Started:
     """Start a training job on cached files."""
+    start, out = time.perf_counter(), caches.folder / name
+    out.mkdir(exist_ok=True)
     names = ["text.safetensors", "prompts.npz", "test.npz", "support.npz", "masks.npz"]
     n_pro = {"cls": 3, "seg": 1}
     about = {"dataset": "mvtec", "class": "bottle", "variant": "original"}
@@ -261,20 +270,20 @@ def start_job(
     settings = [
         {"task": t, **about, "options": options | {"n_pro": n_pro[t]}} for t in tasks
     ]
-    command = [sys.executable, "-c", JOB, caches.folder / out, json.dumps(settings)]
+    command = [sys.executable, "-c", JOB, out, json.dumps(settings)]
     command += [str(threads), *(caches.folder / name for name in names)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    return Started(subprocess.Popen(command), out / "log", start)
 
 
-def finish_job(process: subprocess.Popen, start: float) -> dict:
-    """Wall seconds since `start`, cores it used of them, and its peak memory."""
-    status = process.stdout.read()
-    _, exit_status, usage = os.wait4(process.pid, 0)
-    assert exit_status == 0
-    wall = time.perf_counter() - start
+def finish_job(started: Started) -> dict:
+    """Wall seconds since its start, cores it used of them, and its peak memory."""
+    _, exit_status, usage = os.wait4(started.process.pid, 0)
+    assert exit_status == 0, started.log.read_text()
+    wall = time.perf_counter() - started.at
     cores = (usage.ru_utime + usage.ru_stime) / wall
     # Not ru_maxrss: its peak is that of this process, which the job was forked from.
-    peak = next(line for line in status.splitlines() if "VmHWM" in line)
+    lines = started.log.read_text().splitlines()
+    peak = next(line for line in lines if "VmHWM" in line)
     return {"seconds": wall, "cores": cores, "peak_mb": int(peak.split()[1]) / 1024}
 
 
@@ -285,9 +294,8 @@ def cores(caches: Caches, threads: int) -> dict:
         f"threads_{number}": job(caches, number, ["seg"], 10)
         for number in sorted({1, threads})
     }
-    start = time.perf_counter()
     both = [start_job(caches, f"job{i}", 1, ["seg"], 10) for i in range(2)]
-    slowest = max(finish_job(process, start)["seconds"] for process in both)
+    slowest = max(finish_job(started)["seconds"] for started in both)
     return result | {"two_at_once": slowest / result["threads_1"]["seconds"]}
 
 

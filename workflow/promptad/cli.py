@@ -9,7 +9,7 @@ import yaml
 
 from promptad.config import complete, read_yaml
 from promptad.errors import UserError
-from promptad.jobs import one_line_errors
+from promptad.jobs import program
 from promptad.threads import limit_threads, limit_torch_threads
 
 GENERAL = ("resolution", "threads", "device")
@@ -20,7 +20,7 @@ SCHEDULE = ("epochs", "eval_every")
 def main() -> None:
     """Run the command that the arguments name."""
     arguments = _parser().parse_args()
-    with one_line_errors():
+    with program():
         arguments.run(arguments)
 
 

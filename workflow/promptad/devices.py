@@ -10,7 +10,6 @@ from promptad.errors import UserError
 from promptad.transformer import Tower, tower_device
 
 T = TypeVar("T")
-WARM_UP = 3  # runs before a capture, in which libraries choose their kernels
 
 
 def check_device(device: str) -> None:
@@ -37,8 +36,7 @@ def captured(work: Callable[[], T], tower: Tower) -> Callable[[], T]:
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
-        for _ in range(WARM_UP):
-            work()
+        work()  # in this run libraries choose their kernels
     torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):

@@ -1,5 +1,7 @@
 """The frame of every pipeline job: log file, thread budget, one-line errors."""
 
+import atexit
+import gc
 import logging
 import os
 import sys
@@ -29,7 +31,7 @@ def job(log: str, cores: int, torch: int | None = None) -> Iterator[None]:
     end_with_snakemake()
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.INFO)
     _limit(cores, torch)
-    with one_line_errors():
+    with program():
         yield
     print(DONE, flush=True)
 
@@ -44,8 +46,14 @@ def _limit(cores: int, torch: int | None) -> None:
 
 
 @contextmanager
-def one_line_errors() -> Iterator[None]:
-    """Turn a UserError into `error: ...` on standard error and exit status 1."""
+def program() -> Iterator[None]:
+    """Run a block as the whole work of this process.
+
+    A UserError becomes `error: ...` on standard error and exit status 1.
+    """
+    # At its end Python would look for cycles among all objects, half a second with
+    # those of torch.
+    atexit.register(gc.freeze)
     try:
         yield
     except UserError as error:

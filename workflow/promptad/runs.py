@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -146,15 +147,15 @@ def write_run(
     predictions = _predictions(run, test, visual)
     storage.write_npz(folder / "scores.npz", predictions, settings)
     storage.write_text(folder / "history.csv", _history(task, run))
+    area = partial(_auroc, test=test, masks=masks, device=settings["options"]["device"])
     # Training changes the text alone, so both selections share the visual part.
-    memory = _auroc(run.last.predictions["visual"], test, masks)
-    selected = _selected(run)
+    memory, selected = area(run.last.predictions["visual"]), _selected(run)
     results = {
         epoch: {
             "epoch": epoch,
             **_metrics(task, evaluation, test, masks),
             "parts": {
-                "textual": _auroc(evaluation.predictions["textual"], test, masks),
+                "textual": area(evaluation.predictions["textual"]),
                 "visual": memory,
             },
         }
@@ -200,12 +201,16 @@ def _metrics(
 
 
 def _auroc(
-    part: np.ndarray, test: dict[str, np.ndarray], masks: np.ndarray | None
+    part: np.ndarray,
+    test: dict[str, np.ndarray],
+    masks: np.ndarray | None,
+    device: str,
 ) -> float:
     """AUROC of one of the two scores that are fused, scores [N] or maps [N, G, G]."""
     if part.ndim == 1:
         return metrics.auroc(test["labels"], part)
-    return metrics.auroc(masks, full_maps(part, masks.shape[-1]))
+    maps = torch.from_numpy(full_maps(part, masks.shape[-1])).to(device)
+    return training.pixel_auroc(masks, maps.device)(maps)
 
 
 def _history(task: str, run: Run) -> str:

@@ -1,8 +1,7 @@
 """CLIP's text tower on embedded sequences, with learned contexts among the words."""
 
 from collections.abc import Sequence
-from itertools import groupby
-from math import prod
+from itertools import accumulate, groupby
 from typing import NamedTuple
 
 import numpy as np
@@ -13,12 +12,14 @@ from torch import Tensor
 from promptad.errors import UserError
 from promptad.transformer import (
     Tower,
+    attend,
     block_weights,
     feed_forward,
     layer_norm,
-    project_out,
-    project_qkv,
+    split_heads,
 )
+
+ROW = 256  # tokens that attend together, about
 
 
 class Contexts(NamedTuple):
@@ -105,22 +106,13 @@ def encode_units(tower: Tower, prefixes: Tensor, units: list[Tensor]) -> Tensor:
     prefixes: [n_pro, P, Dt] embedded tokens. units: n tensors [n_pro, L, Dt] that
     continue the prefixes, each of a length of its own.
 
-    The tower is causal. So the tokens after the last are left away, and what a
-    prefix contributes is computed once for all that continue it. Units of one
-    length attend together, and all tokens lie in one array without padding for
-    everything but attention; the result is that of padding to the context length.
+    The tower is causal. So the tokens after the last are left away, and a prefix with
+    many units that continue it is one row of tokens, in which none sees another unit;
+    the result is that of each sequence padded to the context length.
     """
     _check_lengths(tower, prefixes, units)
-    order = sorted(range(len(units)), key=lambda i: units[i].shape[1])
-    x, shapes = _packed(tower, prefixes, [units[i] for i in order])
-    ends = _last_tokens(shapes, x.device)
-    final = tower.config["layers"] - 1
-    for index in range(final + 1):
-        x = _block(tower, index, x, shapes, ends if index == final else None)
-    x = layer_norm(x, tower.weights, "ln_final", tower.config["eps"])
-    features = (x @ tower.weights["text_projection"]).unflatten(0, (len(units), -1))
-    places = sorted(range(len(units)), key=order.__getitem__)
-    return torch.stack([features[place] for place in places])
+    rows = [_encode_row(tower, prefixes, row) for row in _rows(units)]
+    return torch.cat(rows, 1).transpose(0, 1)
 
 
 def _check_lengths(tower: Tower, prefixes: Tensor, units: list[Tensor]) -> None:
@@ -132,69 +124,59 @@ def _check_lengths(tower: Tower, prefixes: Tensor, units: list[Tensor]) -> None:
         )
 
 
-def _packed(
-    tower: Tower, prefixes: Tensor, units: list[Tensor]
-) -> tuple[Tensor, list[tuple[int, int, int]]]:
-    """All tokens [M, Dt], prefixes first, and the (n, n_pro, L) of each part."""
-    positions = tower.weights["positional_embedding"]
-    start = prefixes.shape[1]
-    parts = [(prefixes + positions[:start])[None]]
-    for length, group in groupby(units, key=lambda unit: unit.shape[1]):
-        stacked = torch.stack(list(group))  # (n, n_pro, L, Dt)
-        parts.append(stacked + positions[start : start + length])
-    tokens = torch.cat([part.flatten(0, 2) for part in parts])
-    return tokens, [tuple(part.shape[:3]) for part in parts]
+def _rows(units: list[Tensor]) -> list[list[Tensor]]:
+    """Units in rows of about ROW tokens, the square of which attention costs."""
+    ends = accumulate(unit.shape[1] for unit in units)
+    rows = groupby(zip(ends, units, strict=True), key=lambda pair: pair[0] // ROW)
+    return [[unit for _, unit in row] for _, row in rows]
 
 
-def _last_tokens(shapes: list[tuple[int, int, int]], device: torch.device) -> Tensor:
-    """Rows of the packed tokens at which the units (not the prefixes) end."""
-    rows, start = [], prod(shapes[0])
-    for shape in shapes[1:]:
-        end = start + prod(shape)
-        rows.append(torch.arange(start + shape[2] - 1, end, shape[2], device=device))
-        start = end
-    return torch.cat(rows)
+def _encode_row(tower: Tower, prefixes: Tensor, units: list[Tensor]) -> Tensor:
+    """`encode_units` of one row, [n_pro, n, D]."""
+    lengths = [part.shape[1] for part in (prefixes, *units)]
+    x = torch.cat([prefixes, *units], 1) + _positions(tower, lengths)
+    attn_mask = _attention_mask(lengths, x.device)
+    final = tower.config["layers"] - 1
+    for index in range(final):
+        x = _block(tower, index, x, attn_mask, lengths=None)
+    x = _block(tower, final, x, attn_mask, lengths)
+    x = layer_norm(x, tower.weights, "ln_final", tower.config["eps"])
+    return x @ tower.weights["text_projection"]
+
+
+def _positions(tower: Tower, lengths: list[int]) -> Tensor:
+    table, start = tower.weights["positional_embedding"], lengths[0]
+    units = [table[start : start + length] for length in lengths[1:]]
+    return torch.cat([table[:start], *units])
+
+
+def _attention_mask(lengths: list[int], device: torch.device) -> Tensor:
+    """Added to the logits of attention, [T, T]: 0 for what a token sees, else -inf."""
+    squares = [torch.ones(length, length, device=device).tril() for length in lengths]
+    seen = torch.block_diag(*squares)
+    seen[lengths[0] :, : lengths[0]] = 1
+    return seen.log()
 
 
 def _block(
-    tower: Tower,
-    index: int,
-    x: Tensor,
-    shapes: list[tuple[int, int, int]],
-    rows: Tensor | None,
+    tower: Tower, index: int, x: Tensor, attn_mask: Tensor, lengths: list[int] | None
 ) -> Tensor:
-    """One block on packed tokens; only `rows` of them leave it, if given."""
+    """One block on tokens [n_pro, T, Dt]; the last of each unit alone leave it, if the
+    lengths of prefix and units are given."""
     weights, config = block_weights(tower, index), tower.config
     h = layer_norm(x, weights, "ln_1", config["eps"])
-    mixed = _attention(project_qkv(h, weights), shapes, config["heads"])
-    if rows is not None:
-        x, mixed = x.index_select(0, rows), mixed.index_select(0, rows)
-    x = x + project_out(mixed, weights)
+    q, k, v = split_heads(h, weights, config["heads"])
+    if lengths is not None:
+        parts = x, q, attn_mask
+        x, q, attn_mask = (_last_tokens(part, lengths) for part in parts)
+    x = x + attend(q, k, v, weights, attn_mask)
     return x + feed_forward(x, weights, config)
 
 
-def _attention(qkv: Tensor, shapes: list[tuple[int, int, int]], heads: int) -> Tensor:
-    """Causal attention of packed projections [M, 3 D], [M, D].
-
-    The first part is the prefixes; the others see their prefix and themselves.
-    """
-    sizes = [prod(shape) for shape in shapes]
-    parts = [
-        part.view(*shape, 3, heads, -1).permute(3, 0, 1, 4, 2, 5)
-        for part, shape in zip(qkv.split(sizes), shapes, strict=True)
-    ]  # each (3, n, n_pro, heads, L, d)
-    prefix = parts[0]
-    mixed = [F.scaled_dot_product_attention(*prefix, is_causal=True)]
-    for q, k, v in parts[1:]:
-        known = prefix[1:].expand(-1, len(q), *prefix.shape[2:])
-        keys, values = (torch.cat(pair, -2) for pair in zip(known, (k, v), strict=True))
-        length, total = q.shape[-2], keys.shape[-2]
-        seen = torch.ones(length, total, dtype=torch.bool, device=q.device)
-        seen = seen.tril(total - length)
-        mixed.append(F.scaled_dot_product_attention(q, keys, values, attn_mask=seen))
-    return torch.cat(
-        [part.transpose(-3, -2).flatten(-2).flatten(0, 2) for part in mixed]
-    )
+def _last_tokens(x: Tensor, lengths: list[int]) -> Tensor:
+    """Of [..., T, D] those at which the units (not the prefix) end, [..., n, D]."""
+    units = x.split(lengths, -2)[1:]
+    return torch.stack([unit[..., -1, :] for unit in units], -2)
 
 
 def anomaly_prompts(features: TextFeatures) -> Tensor:

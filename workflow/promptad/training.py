@@ -214,7 +214,7 @@ def pixel_evaluator(
     """
     matrix = anomaly_map_matrix(visual.shape[-1], masks.shape[-1])
     matrix = torch.from_numpy(matrix).to(visual.device)
-    known, area = _arrays(visual=visual), _pixel_auroc(masks, visual.device)
+    known, area = _arrays(visual=visual), pixel_auroc(masks, visual.device)
 
     def evaluate(prompts: Tensor) -> tuple[dict[str, np.ndarray], float]:
         textual = scores.textual_scores(features, prompts, factor).view_as(visual)
@@ -225,8 +225,8 @@ def pixel_evaluator(
     return evaluate
 
 
-def _pixel_auroc(masks: np.ndarray, device: torch.device) -> Callable[[Tensor], float]:
-    """AUROC of maps [N, R, R], computed where they lie."""
+def pixel_auroc(masks: np.ndarray, device: torch.device) -> Callable[[Tensor], float]:
+    """What finds the AUROC of maps [N, R, R] that lie on the device, on it."""
     if device.type == "cpu":
         return lambda maps: metrics.auroc(masks, maps.numpy())
     marred = torch.from_numpy(masks != 0).to(device)

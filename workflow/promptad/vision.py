@@ -31,11 +31,14 @@ def embed_images(
         pixels = normalise_pixels(images[start : start + batch], tower)
         for name, part in embed(tower, pixels, variant).items():
             if name not in features:
-                # Filled in place: joined at the end, all would be there twice.
+                # Filled in place: joined at the end, all would be there twice. In
+                # pinned memory, for a GPU to fill it while it embeds the next ones.
                 shape = len(images), *part.shape[1:]
-                features[name] = np.empty(shape, np.float32)
-            features[name][start : start + batch] = part.cpu().numpy()
-    return features
+                features[name] = torch.empty(shape, pin_memory=part.is_cuda)
+            features[name][start : start + batch].copy_(part, non_blocking=True)
+    if tower_device(tower).type == "cuda":
+        torch.cuda.synchronize()
+    return {name: feature.numpy() for name, feature in features.items()}
 
 
 def normalise_pixels(images: np.ndarray, tower: Tower) -> Tensor:

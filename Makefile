@@ -48,8 +48,9 @@ $(DEMO_DATA): $(READY) workflow/promptad/demo.py workflow/promptad/painting.py
 	touch $@
 
 demo: $(DEMO_DATA)
-	$(SNAKEMAKE) --configfile config/demo.yaml
-	@echo "tables: results/demo/tables"
+	$(SNAKEMAKE) --configfile config/demo.yaml --quiet rules
+	@cat results/demo/tables/parts.md
+	@echo "all tables: results/demo/tables"
 
 verify: $(READY)
 	$(BIN)/snakemake --cores 2 verify

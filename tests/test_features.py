@@ -47,6 +47,14 @@ def test_support_features_carry_the_visual_maps(towers, pixels, embedded):
 
 
 @NEEDS_GPU
+def test_a_gpu_fills_the_features_of_all_batches(towers, images):
+    gpu = placed(towers[0], "cuda", "float32")
+    batches, whole = (embed_images(gpu, images["images"], VARIANT, n) for n in (1, 3))
+    for name, together in whole.items():
+        assert relative_error(batches[name], together) < 1e-5
+
+
+@NEEDS_GPU
 def test_features_of_a_gpu_are_those_of_the_cpu(towers, pixels, images, embedded):
     gpu = [placed(tower, "cuda", "float32") for tower in towers]
     test = features.embed_test(gpu[0], images, VARIANT)

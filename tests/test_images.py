@@ -166,9 +166,10 @@ def test_an_image_is_turned_upright(tmp_path, suffix):
     assert image[18:].max() < 50
 
 
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_the_shape_is_that_of_the_upright_image(tmp_path, orientation):
-    path = saved(tmp_path / "a.jpg", COLOUR, exif=exif(orientation))
+def test_the_shape_is_that_of_the_upright_image(tmp_path, orientation, suffix):
+    path = saved(tmp_path / f"a.{suffix}", COLOUR, exif=exif(orientation))
     assert images.image_shape(path) == images.read_image(path).shape[:2]
 
 
@@ -231,9 +232,11 @@ def test_anything_above_zero_is_defect(tmp_path, array):
     assert np.array_equal(mask, MASK)
 
 
-def test_palette_masks_count_by_index(tmp_path):
-    palette = Image.fromarray(MASK.astype(np.uint8), "P")
-    palette.putpalette([0, 0, 0, 128, 0, 0])
+@pytest.mark.parametrize("defect", [0, 1])
+def test_palette_masks_count_by_colour(tmp_path, defect):
+    palette = Image.fromarray((defect == MASK).astype(np.uint8), "P")
+    colours = [[0, 0, 0], [128, 0, 0]]
+    palette.putpalette(colours[1 - defect] + colours[defect])
     palette.save(tmp_path / "m.png")
     assert np.array_equal(images.read_mask(tmp_path / "m.png"), MASK)
 
@@ -250,6 +253,27 @@ def test_a_mask_turned_otherwise_than_its_image_is_named(tmp_path):
     mask = saved(tmp_path / "m.png", GREY)
     with pytest.raises(UserError, match=str(mask)):
         images.load_masks([Sample("a", image, 1, mask)], 4, 1)
+
+
+def spot(folder, name, size):
+    """A defect image of 64 x 64 pixels, marked near a corner, of this size."""
+    mask = np.zeros((64, 64), np.uint8)
+    mask[1 : size + 1, 1 : size + 1] = 255
+    image = saved(folder / f"{name}.png", np.zeros((64, 64, 3), np.uint8))
+    return Sample(name, image, 1, saved(folder / f"{name}_mask.png", mask))
+
+
+def test_a_defect_too_small_for_the_resolution_is_told(tmp_path, caplog):
+    samples = [spot(tmp_path, "small", 1), spot(tmp_path, "large", 30)]
+    masks = images.load_masks(samples, 8, 1)["masks"]
+    assert masks.any((1, 2)).tolist() == [False, True]
+    assert "1 of 2 defects are too small for a pixel at 8 x 8" in caplog.text
+
+
+def test_masks_that_all_vanish_are_refused(tmp_path):
+    sample = spot(tmp_path, "small", 1)
+    with pytest.raises(UserError, match=f"{sample.mask}.*at 8 x 8; raise `resolution`"):
+        images.load_masks([sample], 8, 1)
 
 
 def test_an_empty_mask_is_named(tmp_path):

@@ -209,7 +209,8 @@ def test_a_run_twice_on_a_gpu_gives_the_same_bytes(tmp_path, task, write):
 def figures(folder):
     """The detection figures of a run."""
     for selection in metrics.SELECTIONS:
-        yield {k: v for k, v in results(folder)[selection].items() if k != "parts"}
+        found = results(folder)[selection]
+        yield found.pop("parts") | found
 
 
 def test_another_seed_gives_another_run(folder, tmp_path, task, write):

@@ -94,6 +94,12 @@ def test_auroc_of_tensors_is_exactly_that_of_arrays(levels, device):
     assert found == metrics.auroc(marred.numpy(), drawn.numpy())
 
 
+def test_auroc_of_nan_is_refused():
+    marred, values = torch.tensor([True, False]), torch.tensor([torch.nan, 0.5])
+    with pytest.raises(ValueError, match="nan"):
+        scores.auroc(marred, values)
+
+
 @pytest.mark.parametrize("marred", [True, False])
 def test_auroc_of_one_kind_alone_is_nan(marred):
     assert math.isnan(scores.auroc(torch.full((4,), marred), torch.rand(4)))

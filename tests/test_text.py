@@ -76,8 +76,12 @@ def test_features_are_those_of_padded_sequences(clip, towers, tokens, words, num
         assert relative_error(ours, naive) < 1e-5
 
 
+@pytest.mark.parametrize("row", [text.ROW, 8])  # one row, and many
 @pytest.mark.parametrize("numbers", NUMBERS)
-def test_gradients_are_those_of_padded_sequences(clip, towers, tokens, words, numbers):
+def test_gradients_are_those_of_padded_sequences(
+    clip, towers, tokens, words, numbers, row, monkeypatch
+):
+    monkeypatch.setattr(text, "ROW", row)
     drawn = contexts(**numbers, requires_grad=True)
     ours = text.encode_prompts(towers[1], words, drawn)
     naive = naive_prompts(clip, tokens, drawn)

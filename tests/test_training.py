@@ -7,6 +7,7 @@ from sklearn.metrics import roc_auc_score
 
 from helpers import relative_error
 from promptad import losses, text, training
+from promptad.errors import UserError
 from promptad.text import Contexts
 from promptad.training import Training
 
@@ -136,6 +137,11 @@ def test_trainings_in_one_pass_are_those_of_their_own(towers, words, options):
         )
         for row, other in zip(run.history, alone.history, strict=True):
             assert row == pytest.approx(other, rel=1e-4)
+
+
+def test_a_training_that_diverges_is_told(towers, words, options):
+    with pytest.raises(UserError, match="after epoch 2; lower"):
+        fit(towers, words, options | {"lr": 1e30, "eval_every": 2})
 
 
 def test_the_given_contexts_are_left_alone(towers, words, options):

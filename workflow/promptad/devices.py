@@ -31,19 +31,23 @@ def captured(work: Callable[[], T], tower: Tower) -> Callable[[], T]:
     then and writes into the same outputs each time. `work` must neither wait for the
     GPU nor change its inputs.
     """
-    if tower_device(tower).type != "cuda":
+    device = tower_device(tower)
+    if device.type != "cuda":
         return work
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        work()  # in this run libraries choose their kernels
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        outputs = work()
+    # A stream is one of a device, and without a word of the first.
+    with torch.cuda.device(device):
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            work()  # in this run libraries choose their kernels
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            outputs = work()
 
     def replay() -> T:
-        graph.replay()
+        with torch.cuda.device(device):
+            graph.replay()
         return outputs
 
     return replay

@@ -1,5 +1,6 @@
 """From image and mask files to square uint8 arrays."""
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,8 +16,8 @@ from promptad.storage import atomic
 
 SIXTEEN_BIT = ("I;16", "I;16B", "I;16L")
 THIRTY_TWO_BIT = ("I", "F")
-ORIENTATION = 0x0112  # EXIF tag; from 5 on, width and height are swapped
-WITH_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
+# Modes of masks whose numbers are not all colour: transparency, places in a palette.
+NOT_COLOUR = ("LA", "La", "PA", "RGBA", "RGBa", "P")
 
 
 def load_images(
@@ -41,10 +42,12 @@ def load_masks(
     """Decode and resize the masks of test images.
 
     Returns `masks` uint8 [N, resolution, resolution], 1 is defect. Raises UserError
-    if a defect image has no mask, or one of another size than the image.
+    if a defect image has no mask, or one of another size than the image, or if no
+    mask marks a pixel any more at this resolution.
     """
     masks = np.empty((len(samples), resolution, resolution), np.uint8)
     _fill(masks, lambda s: _load_mask(s, resolution), samples, threads)
+    _check_kept(masks, samples)
     return {
         "masks": masks,
         "names": np.array([sample.name for sample in samples]),
@@ -56,6 +59,23 @@ def _fill(array: np.ndarray, load: Callable, samples: Sequence, threads: int) ->
     with ThreadPoolExecutor(threads) as pool:
         for index, loaded in enumerate(pool.map(load, samples)):
             array[index] = loaded
+
+
+def _check_kept(masks: np.ndarray, samples: Sequence[Sample]) -> None:
+    """Tell of defects too small for the resolution; UserError if all of them are."""
+    marked = [m.any() for m, s in zip(masks, samples, strict=True) if s.label]
+    resolution, lost = masks.shape[-1], marked.count(False)
+    if marked and lost == len(marked):
+        first = next(sample.mask for sample in samples if sample.label)
+        raise UserError(
+            f"{first}: like all masks of its class, marks no pixel at {resolution} x "
+            f"{resolution}; raise `resolution`"
+        )
+    if lost:
+        logging.warning(
+            "%d of %d defects are too small for a pixel at %d x %d and count as good",
+            *(lost, len(marked), resolution, resolution),
+        )
 
 
 def _load_mask(sample: Sample, resolution: int) -> np.ndarray:
@@ -98,17 +118,15 @@ def read_image(path: Path) -> np.ndarray:
 def read_mask(path: Path) -> np.ndarray:
     """Decode a mask file to bool [H, W]; any value above 0 is defect."""
     mask = _decoded(path)
-    if mask.mode in WITH_ALPHA:
+    if mask.mode in NOT_COLOUR:
         mask = mask.convert("RGB")
     array = np.asarray(mask)
     return array.reshape(*array.shape[:2], -1).max(-1) > 0
 
 
 def image_shape(path: Path) -> tuple[int, int]:
-    """Height and width of an upright image, read from its header alone."""
-    with _opened(path) as image, _told(path):
-        turned = image.getexif().get(ORIENTATION, 1) >= 5
-        return image.size if turned else image.size[::-1]
+    """Height and width of an image, upright."""
+    return _decoded(path).size[::-1]
 
 
 def square(image: np.ndarray, size: int) -> np.ndarray:

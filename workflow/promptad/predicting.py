@@ -47,8 +47,8 @@ def predict(
     scores.csv has a row per image, sorted by name: score, the detector's threshold,
     whether the score is above it, and why an image could not be read, in which case
     the others go on. maps/NAME.tiff: anomaly map, float32 [R, R]. overlays/NAME.png:
-    the map over the image, in the image's proportions; green is as far from good as
-    the farthest place in views of the support images, red twice as far.
+    the map over the image, in the image's proportions and the colours of `map_range`,
+    see `calibration.calibrate`: green is its middle, red its end.
     """
     rows, files = [], list(images.items())
     with tqdm(total=len(files), desc="predict", mininterval=1) as bar:

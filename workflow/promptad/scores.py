@@ -55,6 +55,8 @@ def peak_scores(maps: Tensor, resolution: int) -> Tensor:
 
 def auroc(marred: Tensor, scores: Tensor) -> float:
     """`metrics.auroc` on the device of its arguments, bool and float32 of one shape."""
+    if scores.isnan().any():
+        raise ValueError("scores hold nan")
     good, defects = scores[~marred].sort().values, scores[marred]
     sides = (torch.searchsorted(good, defects, right=right) for right in (False, True))
     won, won_or_tied = (int(side.sum()) for side in sides)

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from promptad import losses, metrics, scores
 from promptad.devices import captured
+from promptad.errors import UserError
 from promptad.maps import anomaly_map_matrix
 from promptad.text import Contexts, Words, anomaly_prompts, encode_together
 from promptad.transformer import Tower
@@ -93,7 +94,7 @@ def fit(
     """Learn contexts from normal image features, full batch, one step an epoch.
 
     The trainings pass the text tower together, and are otherwise independent.
-    options: see config/README.md.
+    options: see config/README.md. Raises UserError if a training diverges.
     """
     several = [_learnable(training.contexts) for training in trainings]
     learned = [context for contexts in several for context in contexts]
@@ -106,6 +107,7 @@ def fit(
         # The prompts that a step starts from are those that the last one has led to.
         now = step()
         if epoch in due:
+            _check_finite(now.prompts, epoch)
             evaluated = zip(trainings, several, now.prompts, strict=True)
             last = [_evaluation(epoch, *of) for of in evaluated]
             best = [_better(*pair) for pair in zip(best or last, last, strict=True)]
@@ -115,6 +117,14 @@ def fit(
             _descend(learned, now.gradients, velocities, rates[epoch], options)
     histories = _histories(rates, torch.stack(terms).tolist(), aurocs)
     return [Run(*of) for of in zip(last, best, histories, strict=True)]
+
+
+def _check_finite(prompts: Tensor, epoch: int) -> None:
+    if not prompts.isfinite().all():
+        raise UserError(
+            f"training: diverged, its prompts are no numbers after epoch {epoch}; "
+            "lower `training.lr`"
+        )
 
 
 def _learnable(contexts: Contexts) -> Contexts:

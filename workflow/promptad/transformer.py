@@ -164,21 +164,11 @@ def linear(x: Tensor, weights: dict[str, Tensor], name: str) -> Tensor:
     return F.linear(x.to(weight.dtype), weight, bias)
 
 
-def project_qkv(h: Tensor, weights: dict[str, Tensor]) -> Tensor:
-    """Queries, keys and values [..., 3 D] of normalised tokens [..., D]."""
-    return linear(h, weights, "attn.in_proj_")
-
-
-def project_out(mixed: Tensor, weights: dict[str, Tensor]) -> Tensor:
-    """The output projection of attention, [..., D]."""
-    return linear(mixed, weights, "attn.out_proj.")
-
-
 def split_heads(
     h: Tensor, weights: dict[str, Tensor], heads: int
 ) -> tuple[Tensor, ...]:
     """Queries, keys and values [B, heads, T, d] of normalised tokens [B, T, D]."""
-    parts = project_qkv(h, weights).chunk(3, -1)
+    parts = linear(h, weights, "attn.in_proj_").chunk(3, -1)
     return tuple(part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in parts)
 
 
@@ -195,7 +185,7 @@ def attend(
     """
     attention = _attention if q.requires_grad else F.scaled_dot_product_attention
     mixed = attention(q, k, v, attn_mask)
-    return project_out(mixed.transpose(1, 2).flatten(2), weights)
+    return linear(mixed.transpose(1, 2).flatten(2), weights, "attn.out_proj.")
 
 
 def _attention(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None) -> Tensor:

@@ -32,12 +32,12 @@ def embed_images(
         for name, part in embed(tower, pixels, variant).items():
             if name not in features:
                 # Filled in place: joined at the end, all would be there twice. In
-                # pinned memory, for a GPU to fill it while it embeds the next ones.
+                # pinned memory, into which a GPU copies without being waited for.
                 shape = len(images), *part.shape[1:]
                 features[name] = torch.empty(shape, pin_memory=part.is_cuda)
             features[name][start : start + batch].copy_(part, non_blocking=True)
     if tower_device(tower).type == "cuda":
-        torch.cuda.synchronize()
+        torch.cuda.synchronize(tower_device(tower))
     return {name: feature.numpy() for name, feature in features.items()}
 
 
@@ -91,11 +91,10 @@ def memory_blocks(layers: int) -> tuple[int, int]:
 
 
 def _tokens(tower: Tower, pixels: Tensor) -> Tensor:
-    weights = tower.weights
-    patches = F.conv2d(
-        pixels, weights["conv1.weight"], stride=tower.config["patch_size"]
-    )
-    patches = patches.flatten(2).transpose(1, 2)  # (B, G*G, Dv)
+    weights, size = tower.weights, tower.config["patch_size"]
+    # A product, since cuDNN's convolutions round float32 to TF32.
+    patches = F.unfold(pixels, size, stride=size).mT  # (B, G*G, 3 * size * size)
+    patches = F.linear(patches, weights["conv1.weight"].flatten(1))
     summary = weights["class_embedding"].expand(len(patches), 1, -1)
     tokens = torch.cat([summary, patches], 1) + weights["positional_embedding"]
     return layer_norm(tokens, weights, "ln_pre", tower.config["eps"])

@@ -38,6 +38,8 @@ include: "workflow/rules/demo_backbone.smk"
 localrules:
     all,
     backbone,
+    demo_backbone,
+    demo_data,
     report_examples,
     report_history,
     report_overview,
@@ -49,8 +51,7 @@ localrules:
 
 
 onstart:
-    hold_results()
-    if config["monitor"]:
+    if hold_results() and config["monitor"]:
         from promptad.monitor import start_monitor
 
         start_monitor(os.getpid(), results("monitor"), workflow.cores)

@@ -82,6 +82,27 @@ def test_lists_and_switches_from_the_command_line(minimal):
     assert (complete["shots"], complete["vis"]) == ([1, 2], True)
 
 
+@pytest.mark.parametrize(
+    ("given", "plain"),
+    [
+        ("results/a/", "results/a"),
+        ("./results//a", "results/a"),
+        (f"{Path.cwd()}/results/a", "results/a"),
+        ("../a/", "../a"),
+        ("/elsewhere/", "/elsewhere"),
+    ],
+)
+def test_a_folder_of_results_has_one_name(minimal, given, plain):
+    assert cfg.complete(minimal | {"results": given})["results"] == plain
+
+
+def test_switches_of_a_variant_from_the_command_line(minimal):
+    variant = {"path": "dual", "attention": "vv", "ffn": "true", "residual": "false"}
+    given = minimal | {"experiments": {"mine": {"variant": variant}}}
+    read = cfg.complete(given)["experiments"]["mine"]["variant"]
+    assert (read["ffn"], read["residual"]) == (True, False)
+
+
 def test_the_given_configuration_is_left_alone(minimal):
     given = minimal | {"shots": ["1"]}
     cfg.complete(given)
@@ -117,6 +138,22 @@ def test_malformed_yaml_is_named(tmp_path):
     path.write_text("a: [1")
     with pytest.raises(UserError, match=r"bad\.yaml: no valid YAML"):
         cfg.read_yaml(path)
+
+
+def test_a_number_as_a_name_is_told(tmp_path):
+    path = tmp_path / "prompts.yaml"
+    path.write_text("overrides: {own: {01: {epochs: 3}}}")
+    with pytest.raises(UserError, match=r"prompts\.yaml: 1 is no word to YAML"):
+        cfg.read_yaml(path)
+
+
+@pytest.mark.parametrize("entry", [None, "screw"])
+def test_words_that_are_no_mapping_are_told(minimal, tmp_path, entry):
+    prompts = tmp_path / "prompts.yaml"
+    prompts.write_text(yaml.safe_dump({"bolt": entry}))
+    minimal["datasets"]["own"]["prompts"] = str(prompts)
+    with pytest.raises(UserError, match=f"{prompts}: bolt: must hold `text` or"):
+        cfg.class_prompts(cfg.complete(minimal), "own", "bolt")
 
 
 def test_words_come_from_the_name_the_file_and_the_override(minimal, tmp_path):

@@ -55,6 +55,11 @@ def test_what_is_remembered_of_other_files_stays(files, memory, later, monkeypat
     assert len(file_digests(files, memory)) == 2
 
 
+def test_without_a_memory_that_can_be_written_it_is_done_without(files, later):
+    memory = files[0] / "digests.json"  # a file is in its way
+    assert file_digests(files, memory) == file_digests(files)
+
+
 def rewritten(path, **times):
     """Replace the content by one of the same size; the size alone tells nothing."""
     path.write_bytes(path.read_bytes()[::-1])

@@ -1,5 +1,6 @@
 """Slots of GPUs, taken by processes of their own; no GPU is needed."""
 
+import errno
 import os
 import select
 import signal
@@ -8,6 +9,7 @@ import sys
 
 import pytest
 
+from promptad import gpus
 from promptad.errors import UserError
 from promptad.gpus import VISIBLE, gpu_slot, visible_gpus
 
@@ -77,3 +79,14 @@ def test_gpus_count_those_that_the_parent_shows(visible, names):
 def test_a_gpu_that_the_parent_hides_is_told():
     with pytest.raises(UserError, match="gpus: 2 asked for, CUDA_VISIBLE_DEVICES=4,5"):
         visible_gpus([0, 2], "4,5")
+
+
+def test_slots_need_a_file_system_with_locks(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(gpus.fcntl, "flock", refuse)
+    config = {"gpus": [0], "jobs_per_gpu": 1, "results": tmp_path}
+    refused = pytest.raises(UserError, match=r"gpus: .*lock cannot be locked")
+    with refused, gpu_slot(config):
+        pass

@@ -187,6 +187,7 @@ def belt(tmp_path):
         draw(tmp_path / name)
     (tmp_path / "belt/tue/notes.txt").write_text("-")
     (tmp_path / "belt/tue/.b.png").write_text("-")
+    (tmp_path / "belt/tue/thumbs.png").mkdir()
     return tmp_path / "belt"
 
 

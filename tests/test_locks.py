@@ -1,3 +1,4 @@
+import errno
 import os
 import signal
 import subprocess
@@ -6,6 +7,7 @@ import time
 
 import pytest
 
+from promptad import locks
 from promptad.errors import UserError
 from promptad.locks import bring_back, hold
 
@@ -61,3 +63,18 @@ def test_dates_in_the_future_are_brought_back_in_their_order(tmp_path):
     assert sorted(found, key=found.get) == list(dates)
     assert found["old"] == pytest.approx(now - 50, abs=1e-3)
     assert max(found.values()) <= time.time()
+
+
+def test_what_vanishes_meanwhile_is_left_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(locks.os, "walk", lambda folder: [(folder, [], ["gone"])])
+    bring_back(tmp_path)
+
+
+def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(locks.fcntl, "flock", no_locks)
+    hold(tmp_path)
+    assert f"nothing keeps a second run out of {tmp_path}" in caplog.text
+
+
+def no_locks(*_):
+    raise OSError(errno.ENOSYS, "Function not implemented")

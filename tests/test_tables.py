@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from promptad import tables
+from promptad.config import complete
 from promptad.errors import UserError
 from promptad.literature import CLASSES as CLASSES_OF
 from promptad.metrics import METRICS
@@ -24,6 +25,7 @@ def run(name, value, task="cls", shots=1, seed=1, pretrained="tag", best=0.0, **
     where = {"experiment": "original", "dataset": "mvtec", "class": name}
     backbone = {"model": "ViT-B-16", "pretrained": pretrained}
     settings = {**where, "task": task, "shots": shots, "seed": seed, **keys}
+    settings["options"] = {"epochs": 10, "resolution": 256}
     parts = {"textual": value - 20, "visual": value - 10}
     return {
         "last": {"epoch": 10, **dict.fromkeys(names, value), "parts": parts},
@@ -47,7 +49,7 @@ def folder(tmp_path):
 
 
 def written(tmp_path, runs, classes=CLASSES["mvtec"], failed=(), logs=(), **options):
-    paths = [stored(tmp_path, content) for content in runs]
+    paths = {stored(tmp_path, content): content["settings"] for content in runs}
     names = [run["settings"]["experiment"] for run in runs]
     names = list(dict.fromkeys([*names, *(experiment for experiment, *_ in failed)]))
     tables.write_tables(
@@ -217,6 +219,22 @@ def test_the_long_table_keeps_what_did_not_fail(tmp_path, folder):
     assert (other / name).read_bytes() == (folder / name).read_bytes()
 
 
+def test_what_failed_is_in_no_mean_of_the_parts_and_no_comparison(tmp_path):
+    runs = [run(name, 90, seed=seed) for name in ("bottle", "nut") for seed in (1, 2)]
+    runs += [run("bottle", 70, seed=seed, experiment="other") for seed in (1, 2)]
+    runs += [run("nut", 10, seed=1, experiment="other")]
+    failed = [("other", "mvtec", "nut", "cls", 1, 2)]
+    folder = written(tmp_path, runs, failed=failed, logs=["a.log"])
+    means = parts_section(folder)
+    assert "| other | mvtec | image_auroc | 1 | 50.00 | 60.00 | 70.00 |" in means
+    compared = [r for r in rows(folder / "comparison.csv") if r["selection"] == "last"]
+    assert {(row["classes"], row["difference"]) for row in compared} == {("1", "-20.0")}
+
+
+def parts_section(folder):
+    return (folder / "parts.md").read_text().replace("**", "").splitlines()
+
+
 def test_failures_are_counted_on_every_page_and_their_logs_named(tmp_path):
     logs = [f"{index}.log" for index in range(6)]
     folder = written(tmp_path, RUNS, failed=FAILED, logs=logs)
@@ -363,6 +381,27 @@ def test_the_run_of_another_class_is_told(tmp_path):
     stored(tmp_path, run("bolt", 80)).rename(path)
     with pytest.raises(UserError, match=f"{path}: is of class bolt, not nut"):
         tables.read_run(path)
+
+
+def test_a_run_trained_otherwise_than_planned_is_told(tmp_path):
+    content = run("nut", 80)
+    path = stored(tmp_path, content)
+    options = {"epochs": 20, "resolution": 256}
+    with pytest.raises(UserError, match=f"{path}: is of epochs 10, not 20"):
+        tables.write_tables(
+            *(tmp_path / "tables", {path: content["settings"] | {"options": options}}),
+            *(CLASSES, ["original"], LITERATURE, OPTIONS),
+        )
+
+
+def test_the_planned_settings_are_those_of_the_run_at_the_path(tmp_path):
+    source = {"layout": "mvtec", "root": str(tmp_path)}
+    config = complete({"datasets": {"mvtec": source}, "epochs": 7})
+    found = tables.planned(config, "r/runs/original/mvtec/nut/k4/s111/seg/metrics.json")
+    names = ["experiment", "dataset", "class", "shots", "seed", "task"]
+    values = [found[name] for name in names]
+    assert values == ["original", "mvtec", "nut", 4, 111, "seg"]
+    assert found["options"]["epochs"] == 7
 
 
 def test_the_run_of_other_code_is_told(tmp_path):

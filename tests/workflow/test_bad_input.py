@@ -200,6 +200,7 @@ WRONG_ARGUMENTS = {
     "unknown device": (["--device", "tpu"], "config: device: 'tpu' does not"),
     "missing GPU": (["--device", "cuda:63"], "device: cuda:63 asked for, torch sees"),
     "missing root": (["--root", "nowhere"], "nowhere: no such data folder"),
+    "file as folder": (["--out", "config.yaml"], "--out: config.yaml is a file; name"),
 }
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -140,6 +141,23 @@ def test_a_class_without_masks_skips_seg_and_says_so(project):
     assert "own/pin: no masks, seg is skipped" in run.stderr
     jobs = project.planned()
     assert (jobs["train_cls"], jobs["train_seg"]) == (6, 4)
+
+
+def test_without_any_masks_cls_alone_is_trained(project):
+    for mask in (project.folder / "data").rglob("ground_truth/*/*.png"):
+        mask.unlink()
+    jobs = project.planned("--config", "train_together=true")
+    assert jobs["train_together_cls"] == 2
+    assert "train_together" not in jobs
+    run = project.snakemake("--dry-run", "--config", "tasks=[seg]", check=False)
+    assert "config: tasks: seg alone, and no class has masks for it" in run.stdout
+
+
+def test_a_job_needs_nothing_of_other_classes(project):
+    shutil.rmtree(project.folder / "data/bolt/test/good")
+    job = "preprocess_masks:dataset=own,class_name=metal_nut"
+    project.snakemake("--mode", "remote", "--target-jobs", job, "--nolock")
+    assert (project.folder / "results/cache/own/metal_nut/masks_r32.npz").exists()
 
 
 BENCHMARK = {

@@ -109,8 +109,10 @@ def test_the_rule_scores_a_folder_and_follows_it(copied):
     shutil.copy(copied.folder / "data/bolt/test/good/000.png", new)
     assert copied.planned("--config", option) == {"predict": 1, "all": 1, "total": 2}
     new.write_bytes(b"no image")
+    new.with_name("gone.png").symlink_to("nowhere.png")
     copied.snakemake("--config", option)
     assert "cannot be read as an image" in table(found)["late.png"]["error"]
+    assert "cannot be read as an image" in table(found)["gone.png"]["error"]
 
 
 def test_the_rule_names_a_run_that_is_not_planned(finished):

@@ -32,6 +32,14 @@ def test_a_server_shares_out_cores_memory_and_gpus(project, profile, provided):
     assert f"Provided resources: {provided}\n" in run.stderr
 
 
+def test_options_that_replace_those_of_the_gpus_are_told(project):
+    profile = PROFILES / "gpu"
+    given = "--profile", profile, "--dry-run", "--config", "epochs=3"
+    run = project.run(project.command(*given), check=False)
+    assert run.returncode == 1
+    assert "config: device: is cpu, with GPUs among the resources" in run.stdout
+
+
 @pytest.fixture
 def gridengine(tmp_path, monkeypatch):
     """A folder that becomes a Grid Engine's, with its commands on PATH."""

@@ -36,7 +36,8 @@ def test_gpus_need_their_device(project):
 
 
 def test_no_job_uses_more_than_its_threads(project):
-    project.configure(monitor=True, shots=[2], seeds=[1, 2])
+    # Epochs enough for each job to be seen by name.
+    project.configure(monitor=True, shots=[2], seeds=[1, 2], epochs=300)
     project.snakemake()
     monitored = project.folder / "results/monitor"
     jobs = pd.read_csv(monitored / "jobs.csv", index_col="job")
@@ -45,3 +46,6 @@ def test_no_job_uses_more_than_its_threads(project):
     assert (trained["mean_cores"] <= 1.2).all()
     assert jobs.loc["all", "mean_cores"] <= 2.3
     assert "<svg" in (monitored / "timeline.svg").read_text()
+    recorded = (monitored / "jobs.csv").read_bytes()
+    project.snakemake("status")
+    assert (monitored / "jobs.csv").read_bytes() == recorded

@@ -99,3 +99,5 @@ def _check_names(config: Mapping, keys: Mapping) -> None:
 def _check_free(out: Path) -> None:
     if (out / "metrics.json").exists():
         raise UserError(f"--out: {out} holds a run already; name another folder")
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out: {out} is a file; name a folder")

@@ -50,7 +50,7 @@ def _add_train(commands) -> None:
     train.add_argument(
         "--shots", type=_positive, help="default: the first of the config"
     )
-    train.add_argument("--seed", type=int, help="default: the first of the config")
+    train.add_argument("--seed", type=_natural, help="default: the first of the config")
     for option in ("epochs", "eval-every", "resolution", "threads"):
         train.add_argument(
             f"--{option}", type=_positive, help="instead of the config's"
@@ -60,7 +60,9 @@ def _add_train(commands) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    config = complete(read_yaml(arguments.config) | _given(arguments, GENERAL))
+    # The slots of `gpus` are shared out among the jobs of the pipeline.
+    given = read_yaml(arguments.config) | {"gpus": []} | _given(arguments, GENERAL)
+    config = complete(given)
     limit_torch_threads(config["threads"])
     from promptad.byhand import train_by_hand
 
@@ -82,8 +84,18 @@ def _given(arguments: argparse.Namespace, options: Iterable[str]) -> dict:
 
 
 def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 1")
+    return _at_least(1, text)
+
+
+def _natural(text: str) -> int:
+    return _at_least(0, text)
+
+
+def _at_least(least: int, text: str) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number of at least {least}"
+        )
     return int(text)
 
 
@@ -91,7 +103,7 @@ def _add_demo_data(commands) -> None:
     data = commands.add_parser("demo-data", help="generate the demo data set")
     data.set_defaults(run=_demo_data)
     data.add_argument("folder", type=Path)
-    data.add_argument("--seed", type=int, default=0)
+    data.add_argument("--seed", type=_natural, default=0)
 
 
 def _demo_data(arguments: argparse.Namespace) -> None:

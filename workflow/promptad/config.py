@@ -3,7 +3,8 @@
 import copy
 import difflib
 import math
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import reduce
 from operator import getitem
@@ -48,8 +49,16 @@ def complete(config: Mapping) -> dict:
     completed = _with_defaults(schema, typed)
     general = schema["properties"]["training"]["default"]
     completed["training"] = _merge(general, completed["training"])
+    completed["results"] = _spelt_once(completed["results"])
     _check_meaning(completed)
     return completed
+
+
+def _spelt_once(folder: str) -> str:
+    """The shortest name of a folder: to Snakemake another one is another folder, of
+    whose files it does not know what made them."""
+    inside = os.path.relpath(folder)
+    return os.path.normpath(folder) if inside.startswith(os.pardir) else inside
 
 
 def check_options(options: Mapping, schema: Mapping, name: str) -> dict:
@@ -74,7 +83,18 @@ def read_yaml(path: str | Path) -> dict:
         ) from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: must hold options as `name: value`")
+    for name in _names(content):
+        if not isinstance(name, str):
+            raise UserError(f"{path}: {name!r} is no word to YAML; put it in quotes")
     return content
+
+
+def _names(content: object) -> Iterator[object]:
+    """The names of all options, nested ones too."""
+    if isinstance(content, dict):
+        yield from content
+    for part in content.values() if isinstance(content, dict) else ():
+        yield from _names(part)
 
 
 def class_names(dataset: Mapping) -> list[str]:
@@ -136,6 +156,8 @@ def _read_prompts(path: str | None, option: str, class_name: str) -> dict:
         return {}
     try:
         known = read_yaml(path).get(class_name, {})
+        if not isinstance(known, dict):
+            raise UserError(f"{path}: {class_name}: must hold `text` or `states`")
         return check_options(known, read_yaml(PROMPTS_SCHEMA), f"{path}: {class_name}")
     except UserError as error:
         raise UserError(f"{option}: {error}") from None
@@ -203,12 +225,20 @@ def _with_numbers(validator: Draft202012Validator, config: Mapping) -> dict:
     `5e-4` as one.
     """
     typed = copy.deepcopy(dict(config))
-    for error in list(validator.iter_errors(typed)):
+    for error in [*_with_contexts(validator.iter_errors(typed))]:
         if error.validator == "type" and isinstance(error.instance, str):
             *parents, last = error.absolute_path
             holder = reduce(getitem, parents, typed)
             holder[last] = _number(error.instance)
     return typed
+
+
+def _with_contexts(errors: Iterable[ValidationError]) -> Iterator[ValidationError]:
+    """Errors, and those within the alternatives that a value fits none of."""
+    for error in errors:
+        yield error
+        if not isinstance(error.instance, str):
+            yield from _with_contexts(error.context)
 
 
 def _number(text: str) -> object:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from promptad.errors import UserError
@@ -19,14 +20,15 @@ def file_digests(
     """SHA-256 of each file, by path.
 
     `memory` is a JSON file that notes digest, size and times of every file read; a file
-    is read again only if one of these differs, be it newer or older. Raises UserError
-    for a file that cannot be read.
+    is read again only if one of these differs, be it newer or older; where there can be
+    none, it is done without. Raises UserError for a file that cannot be read.
     """
     known = _read(Path(memory)) if memory else {}
     found = {Path(path): _noted(path, known.get(str(path))) for path in paths}
     settled = {str(path): note for path, note in found.items() if _is_settled(note)}
     if memory and not settled.items() <= known.items():
-        write_json(memory, known | settled)
+        with suppress(OSError):
+            write_json(memory, known | settled)
     return {path: note["sha256"] for path, note in found.items()}
 
 
@@ -49,7 +51,7 @@ def digest_of(*parts: object) -> str:
 def _read(memory: Path) -> dict[str, dict]:
     try:
         return json.loads(memory.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except OSError:
         return {}
     except ValueError as error:
         raise damaged(memory, error) from error

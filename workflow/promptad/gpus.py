@@ -68,4 +68,9 @@ def _locked(file: IO) -> bool:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:
+        raise UserError(
+            f"gpus: {file.name} cannot be locked ({error.strerror}); take `results` to "
+            "a file system with locks, or give no `gpus`"
+        ) from None
     return True

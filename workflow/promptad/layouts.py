@@ -159,7 +159,7 @@ def find_images(paths: Sequence[str | Path]) -> dict[str, Path]:
 def _images_below(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
-    found = [file for file in path.rglob("*") if is_image(file)]
+    found = [f for f in path.rglob("*") if is_image(f) and not f.is_dir()]
     if not found:
         raise UserError(f"{path}: holds no image ({', '.join(sorted(SUFFIXES))})")
     return found

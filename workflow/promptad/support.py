@@ -24,9 +24,10 @@ def draw_support(
     """
     pool = list(train) if names is None else [_named(train, name) for name in names]
     if shots > len(pool):
+        where = "there" if names is None else "named by `support` of its overrides"
         raise UserError(
-            f"{class_name}: {shots} shots asked for, {len(pool)} support images there; "
-            "lower `shots` or add images"
+            f"{class_name}: {shots} shots asked for, {len(pool)} support images "
+            f"{where}; lower `shots` or add images"
         )
     if names is not None:
         return pool[:shots]

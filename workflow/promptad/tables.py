@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from promptad.comparison import compare
+from promptad.config import run_settings
 from promptad.formats import FAILED, Page, to_html, to_latex, to_markdown
 from promptad.literature import read_literature, same_setting
 from promptad.metrics import METRICS, SELECTIONS
@@ -37,7 +38,7 @@ COLUMNS = (
 
 def write_tables(
     folder: str | Path,
-    runs: Iterable[str | Path],
+    runs: Mapping[str | Path, Mapping],
     classes: Mapping[str, list[str]],
     experiments: Sequence[str],
     literature: str | Path,
@@ -48,19 +49,21 @@ def write_tables(
     """Write all numbers, and the tables that people read, into `folder`.
 
     metrics.csv and .parquet; parts, DATASET_TASK of each and, of two experiments and
-    more, comparison, as .csv, .md, .tex and .html. runs: metrics.json files. classes:
-    those expected of each data set. experiments: their names, in order. literature:
-    see `read_literature`. options: `decimals` and `bold`. failed: the runs that did, as
-    (experiment, dataset, class, task, shots, seed), and logs that tell why; with one
-    seed of a class and number of shots missing, the others are in no mean either.
+    more, comparison, as .csv, .md, .tex and .html. runs: the settings planned for each
+    metrics.json, see `planned`. classes: those expected of each data set. experiments:
+    their names, in order. literature: see `read_literature`. options: `decimals` and
+    `bold`. failed: the runs that did, as (experiment, dataset, class, task, shots,
+    seed), and logs that tell why; with one seed of a class and number of shots missing,
+    the others are in no mean either.
     """
-    folder, runs = Path(folder), [read_run(path) for path in runs]
+    folder, runs = Path(folder), [_read_planned(*run) for run in runs.items()]
     table, about = long_table(runs), notes(runs, failed, logs)
     _write_long(folder / "metrics", table)
-    parts = parts_table(runs)
+    whole = _whole(runs, failed)
+    parts = parts_table(whole)
     _write_table(folder / "parts", parts, parts_page(parts, about, options))
     if len(experiments) > 1:
-        pairs = compare(table, experiments)
+        pairs = compare(long_table(whole), experiments)
         page = comparison_page(pairs, about, options)
         _write_table(folder / "comparison", pairs, page)
     published = read_literature(literature)
@@ -70,6 +73,12 @@ def write_tables(
         rows = same_setting(published, dataset, classes[dataset])
         page = wide_page(f"{dataset}, {task}", wide, about, rows, options, lost)
         _write_table(folder / f"{dataset}_{task}", _flat(wide, lost), page)
+
+
+def _whole(runs: Iterable[dict], failed: Sequence[tuple]) -> list[dict]:
+    """The runs of whose class and number of shots no seed failed."""
+    lost = {run[:-1] for run in failed}
+    return [r for r in runs if tuple(r["settings"][c] for c in COLUMNS[:5]) not in lost]
 
 
 def _blanked(table: pd.DataFrame, failed: Sequence[tuple]) -> pd.DataFrame:
@@ -101,6 +110,20 @@ def _write_table(stem: Path, table: pd.DataFrame, page: Page) -> None:
 
 def _csv(table: pd.DataFrame) -> str:
     return table.to_csv(index=False, lineterminator="\n")
+
+
+def planned(config: Mapping, path: str | Path) -> dict:
+    """The `config.run_settings` of the run whose metrics.json lies at a path."""
+    place = dict(zip(PLACE, Path(path).parts[-7:-1], strict=True))
+    draw = {name: int(place[name][1:]) for name in ("shots", "seed")}
+    return run_settings(config, class_name=place.pop("class"), **place | draw)
+
+
+def _read_planned(path: str | Path, settings: Mapping) -> dict:
+    """`read_run`; UserError too if its options are not those of the settings."""
+    run = read_run(path)
+    check_origin(path, run["settings"]["options"], settings["options"])
+    return run
 
 
 def read_run(path: str | Path) -> dict:

@@ -32,14 +32,18 @@ def results(path):
 
 
 def hold_results():
-    """Keep other runs out while this one works; to ask for the status is no work."""
+    """Keep other runs out while this one works, and tell whether it does.
+
+    To ask for the status is no work.
+    """
     if all(job.rule.name == "status" for job in workflow.dag.needrun_jobs()):
-        return
+        return False
     try:
         hold(config["results"])
         bring_back(config["results"])
     except UserError as error:
         raise WorkflowError(str(error))
+    return True
 
 
 def code(script):
@@ -64,12 +68,19 @@ def planned_runs():
 
 
 def listed_files():
-    """The files of every class, by data set and class."""
-    return {
-        (dataset, class_name): class_files(config, dataset, class_name)
-        for dataset, source in config["datasets"].items()
-        for class_name in class_names(source)
-    }
+    """The files of every class, by data set and class.
+
+    A job of a cluster passes over the classes of others that have none by now.
+    """
+    listed = {}
+    for dataset, source in config["datasets"].items():
+        for class_name in class_names(source):
+            try:
+                listed[dataset, class_name] = class_files(config, dataset, class_name)
+            except UserError:
+                if workflow.is_main_process:
+                    raise
+    return listed
 
 
 def check_data():
@@ -94,7 +105,8 @@ try:
     SIZE = image_size(config["backbone"])
     # These targets need no data set. Which are asked for is not known here otherwise.
     FILES = {} if {"demo_backbone", "verify"} & {*sys.argv} else listed_files()
-    check_data()
+    if workflow.is_main_process:  # a job has planned nothing, and its own files alone
+        check_data()
 except UserError as error:
     raise WorkflowError(str(error))
 
@@ -102,10 +114,17 @@ os.environ[SNAKEMAKE_PID] = str(os.getpid())  # jobs end with it, see promptad.o
 
 # Jobs that use the GPU ask for one; locally no more run at once than there are slots.
 GPU = int(config["device"] != "cpu")
+if "gpu" in workflow.global_resources and not GPU:
+    raise WorkflowError(
+        "config: device: is cpu, with GPUs among the resources of this call; --config "
+        "replaces all options that a profile gives, so repeat them beside your own"
+    )
 if config["gpus"] and "gpu" not in workflow.global_resources:
     workflow.register_resource("gpu", len(config["gpus"]) * config["jobs_per_gpu"])
 
 RUNS = planned_runs()
+if FILES and not RUNS:
+    raise WorkflowError("config: tasks: seg alone, and no class has masks for it")
 VARIANTS = {
     name: parse_variant(experiment["variant"])
     for name, experiment in config["experiments"].items()
@@ -215,14 +234,22 @@ def predicting_run(name):
 
 
 @cache
-def new_images(name):
-    """Digest of the images that an entry of `predict` names, and of their contents."""
+def images_to_predict(name):
+    """Image files that an entry of `predict` names, by their names there."""
     try:
-        images = find_images([config["predict"][name]["images"]])
-        known = file_digests(images.values(), results(f"predict/{name}.json"))
+        return find_images([config["predict"][name]["images"]])
     except UserError as error:
         raise WorkflowError(f"config: predict.{name}.images: {error}")
-    return digest_of({image: known[path] for image, path in images.items()})
+
+
+@cache
+def new_images(name):
+    """Digest of the images that an entry of `predict` names, and of their contents."""
+    images = images_to_predict(name)
+    # What cannot be read stops nothing: the job says so in its table.
+    readable = [path for path in images.values() if os.access(path, os.R_OK)]
+    known = file_digests(readable, results(f"predict/{name}.json"))
+    return digest_of({image: known.get(path) for image, path in images.items()})
 
 
 def detector_files(wildcards):

@@ -14,6 +14,7 @@ rule predict:
         "../../envs/promptad.yaml"
     threads: config["threads"]
     resources:
+        **needs("predict"),
         gpu=GPU,
     params:
         images=lambda w: new_images(w.prediction),

@@ -3,8 +3,8 @@
 from math import ceil
 
 # On one core, with ViT-B-16-plus-240, 4 shots, maps of 256 x 256: peak memory in MB of
-# a job and what 100 test images add to it; CPU minutes with 200 test images and 100
-# epochs.
+# a job and what 100 test images (those to predict) add to it; CPU minutes with 200 of
+# them and 100 epochs.
 MEASURED = {
     "backbone": (1550, 0, 0.1),
     "preprocess_test": (60, 33, 0.1),
@@ -17,6 +17,7 @@ MEASURED = {
     "train_seg": (1290, 170, 2),
     "train_together": (1290, 170, 2),
     "draw_panels": (80, 150, 0.1),
+    "predict": (1300, 0, 2.5),
     "tables": (95, 0, 0.1),
 }
 # Of each further run in one job.
@@ -34,22 +35,24 @@ def needs(rule, settings=lambda wildcards: []):
     base, more, minutes = MEASURED[rule]
 
     def mem_mb(wildcards, attempt):
-        peak = base + more * count_test_images(wildcards) / 100
+        peak = base + more * count_images(wildcards) / 100
         peak += RUN_MB * max(0, len(settings(wildcards)) - 1)
         return attempt * ceil(1.25 * peak) + SNAKEMAKE_MB
 
     def runtime(wildcards, attempt):
-        images = max(1, count_test_images(wildcards) / 200)
+        images = max(1, count_images(wildcards) / 200)
         epochs = count_epochs(settings(wildcards)) / 100 or 1
         return attempt * ceil(2 + 4 * minutes * images * epochs)
 
     return {"mem_mb": mem_mb, "runtime": runtime}
 
 
-def count_test_images(wildcards):
-    if "class_name" not in wildcards.keys():
-        return 0
-    return len(FILES[wildcards.dataset, wildcards.class_name].test)
+def count_images(wildcards):
+    if "prediction" in wildcards.keys():
+        return len(images_to_predict(wildcards.prediction))
+    if "class_name" in wildcards.keys():
+        return len(FILES[wildcards.dataset, wildcards.class_name].test)
+    return 0
 
 
 def count_epochs(settings):

@@ -3,11 +3,11 @@
 import re
 from itertools import product
 
-MASKED = [
+MASKED = ["(?!)"] + [  # the first, for where no class has masks, matches nothing
     re.escape(f"{dataset}/{class_name}/")
     for (dataset, class_name), files in FILES.items()
     if class_tasks(config, files) == config["tasks"]
-] or ["(?!)"]  # which nothing matches
+]
 
 
 def runs_together(tasks):

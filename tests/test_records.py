@@ -58,4 +58,4 @@ def test_settings_are_told_with_all_their_values_once(settings):
     assert ["torch", "2.0, 2.1"] in settings
     assert ["lr", "0.1"] in settings
     assert ["n_pro", "null"] in settings
-    assert ["pretrained", "tag"] in settings
+    assert ["backbone", "ViT-B-16_tag"] in settings

@@ -64,7 +64,7 @@ def test_an_undefined_metric_is_left_out(tmp_path):
 
 
 def test_random_weights_are_warned_about(tmp_path):
-    path = overview(tmp_path, [run("bottle", 80, pretrained="random")])
+    path = overview(tmp_path, [run("bottle", 80, weights="random0")])
     assert 'class="warning"' in path.read_text()
 
 

@@ -19,18 +19,18 @@ COLUMNS = ["experiment", "dataset", "class", "task", "shots", "seed"]
 COLUMNS += ["selection", "metric", "value"]
 
 
-def run(name, value, task="cls", shots=1, seed=1, pretrained="tag", best=0.0, **keys):
+def run(name, value, task="cls", shots=1, seed=1, weights="tag", best=0.0, **keys):
     """A metrics.json: every metric `value`, that much more for `best`."""
     names = METRICS[task]
     where = {"experiment": "original", "dataset": "mvtec", "class": name}
-    backbone = {"model": "ViT-B-16", "pretrained": pretrained}
-    settings = {**where, "task": task, "shots": shots, "seed": seed, **keys}
-    settings["options"] = {"epochs": 10, "resolution": 256}
+    where |= {"task": task, "shots": shots, "seed": seed}
+    options = {"epochs": 10, "resolution": 256}
+    settings = {**where, "backbone": f"ViT-B-16_{weights}", "options": options, **keys}
     parts = {"textual": value - 20, "visual": value - 10}
     return {
         "last": {"epoch": 10, **dict.fromkeys(names, value), "parts": parts},
         "best": {"epoch": 5, **dict.fromkeys(names, value + best), "parts": parts},
-        "settings": settings | {"backbone": backbone, **origin("train.py")},
+        "settings": settings | origin("train.py"),
     }
 
 
@@ -49,7 +49,9 @@ def folder(tmp_path):
 
 
 def written(tmp_path, runs, classes=CLASSES["mvtec"], failed=(), logs=(), **options):
-    paths = {stored(tmp_path, content): content["settings"] for content in runs}
+    planned = [content["settings"]["options"] for content in runs]
+    paths = [stored(tmp_path, content) for content in runs]
+    paths = dict(zip(paths, planned, strict=True))
     names = [run["settings"]["experiment"] for run in runs]
     names = list(dict.fromkeys([*names, *(experiment for experiment, *_ in failed)]))
     tables.write_tables(
@@ -352,7 +354,7 @@ def test_markdown_tells_the_protocol(folder):
 
 
 def test_random_weights_are_warned_about(tmp_path):
-    runs = [*RUNS, run("screw", 50, pretrained="random")]
+    runs = [*RUNS, run("screw", 50, weights="random0")]
     text = (written(tmp_path, runs) / "mvtec_cls.md").read_text()
     assert "Warning: the backbone has RANDOM weights" in text
 
@@ -386,22 +388,24 @@ def test_the_run_of_another_class_is_told(tmp_path):
 def test_a_run_trained_otherwise_than_planned_is_told(tmp_path):
     content = run("nut", 80)
     path = stored(tmp_path, content)
-    options = {"epochs": 20, "resolution": 256}
     with pytest.raises(UserError, match=f"{path}: is of epochs 10, not 20"):
         tables.write_tables(
-            *(tmp_path / "tables", {path: content["settings"] | {"options": options}}),
+            *(tmp_path / "tables", {path: {"epochs": 20, "resolution": 256}}),
             *(CLASSES, ["original"], LITERATURE, OPTIONS),
         )
 
 
-def test_the_planned_settings_are_those_of_the_run_at_the_path(tmp_path):
-    source = {"layout": "mvtec", "root": str(tmp_path)}
-    config = complete({"datasets": {"mvtec": source}, "epochs": 7})
-    found = tables.planned(config, "r/runs/original/mvtec/nut/k4/s111/seg/metrics.json")
-    names = ["experiment", "dataset", "class", "shots", "seed", "task"]
-    values = [found[name] for name in names]
-    assert values == ["original", "mvtec", "nut", 4, 111, "seg"]
-    assert found["options"]["epochs"] == 7
+def test_the_planned_options_are_those_of_the_run_at_the_path(tmp_path):
+    (tmp_path / "nut/train/good").mkdir(parents=True)
+    source = {"layout": "mvtec", "root": str(tmp_path), "classes": ["nut"]}
+    overrides = {"mvtec": {"nut": {"epochs": 7}}}
+    config = complete({"datasets": {"mvtec": source}, "overrides": overrides})
+    path = "r/runs/original/mvtec/{}/k4/s5/seg/metrics.json"
+    nut, bolt = (
+        tables.planned_options(config, path.format(name)) for name in ("nut", "bolt")
+    )
+    assert (nut["epochs"], nut["seed"], nut["n_pro"]) == (7, 5, 1)
+    assert (bolt["epochs"], bolt["seed"], bolt["n_pro"]) == (100, 5, 1)
 
 
 def test_the_run_of_other_code_is_told(tmp_path):

@@ -63,6 +63,10 @@ def test_a_checkpoint_file_is_a_line_of_the_configuration(project, checkpoint):
     assert relative_error(found, expected) < 1e-5
     tables = (project.folder / "results/tables/own_cls.md").read_text()
     assert "RANDOM" not in tables
+    moved = {"model": "tiny.json", "pretrained": "moved.pt"}
+    (project.folder / "weights.pt").rename(project.folder / "moved.pt")
+    project.configure(backbone=moved, tasks=["cls"], shots=[1])
+    assert project.planned() == {}
 
 
 def test_a_checkpoint_of_another_digest_is_refused(project, checkpoint):

@@ -16,10 +16,11 @@ import pytest
 import yaml
 
 from helpers import TINY, write_class
+from promptad.demo import CLASSES
 from workflow.conftest import REPOSITORY
 from workflow.test_pipeline import BENCHMARK
 
-DOCUMENTS = ("README.md", "config/README.md")
+DOCUMENTS = ("README.md", "config/README.md", "docs/demo_backbone.md")
 COPIED = ("Snakefile", "Makefile", "config", "profiles", "workflow", "envs")
 DEMO_RUN = "runs/original/demo/woven_fabric/k4/s111/seg"
 # What is not tried as it stands: planned alone, or with small weights.
@@ -71,7 +72,9 @@ def write_data(folder):
         for name in names.split():
             write_class(folder / "data" / dataset, name, size=8)
     write_class(folder / "data/parts", "bolt")
-    write_class(folder / "results/demo/data", "woven_fabric")
+    for name in CLASSES:
+        write_class(folder / "results/demo/data", name)
+    (folder / "results/demo/data/prompts.yaml").write_text("{}")
     (folder / "tiny.json").write_text(json.dumps(TINY))
     tiny = {
         "datasets": {"mvtec": {"layout": "mvtec", "root": "data/mvtec"}},

@@ -2,7 +2,8 @@
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from promptad.backbone_config import RANDOM, check_backbone
@@ -47,7 +48,8 @@ def load_clip(backbone: Mapping, image_size: int | None = None):
     if pretrained == RANDOM:
         logging.warning("backbone: %s runs on RANDOM weights", model)
         torch.manual_seed(backbone["random_seed"])
-        return open_clip.create_model(model, force_image_size=image_size).eval()
+        with _unwarned():  # once is enough
+            return open_clip.create_model(model, force_image_size=image_size).eval()
     try:
         return _finite(_trained(model, pretrained)).eval()
     except UserError:
@@ -61,7 +63,9 @@ def _trained(model: str, pretrained: str):
     from open_clip.model import resize_pos_embed
 
     if is_compact(pretrained):
-        clip, weights = open_clip.create_model(model), expand(pretrained)
+        with _unwarned():  # that no weights were loaded
+            clip = open_clip.create_model(model)
+        weights = expand(pretrained)
         resize_pos_embed(weights, clip)  # as open_clip does with other files
         clip.load_state_dict(weights)
         return clip
@@ -69,6 +73,17 @@ def _trained(model: str, pretrained: str):
         _check_tag(model, pretrained)
         _check_download(model, pretrained)
     return open_clip.create_model(model, pretrained=pretrained, weights_only=True)
+
+
+@contextmanager
+def _unwarned() -> Iterator[None]:
+    """Without the warnings that open_clip logs."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _finite(clip):

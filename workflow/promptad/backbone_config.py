@@ -6,6 +6,7 @@ Imported while the pipeline is planned, so neither torch nor open_clip is.
 import difflib
 import importlib.util
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -30,6 +31,11 @@ def backbone_name(backbone: Mapping, memory: str | Path | None = None) -> str:
         digest = _digest(pretrained, memory)
         pretrained = f"sha256-{digest[:DIGEST_LENGTH]}"
     return f"{model}_{pretrained}"
+
+
+def is_random(name: str) -> bool:
+    """Whether the weights of a backbone of this name are random."""
+    return re.fullmatch(f".*_{RANDOM}[0-9]+", name) is not None
 
 
 def check_backbone(backbone: Mapping, memory: str | Path | None = None) -> None:

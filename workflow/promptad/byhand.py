@@ -5,7 +5,7 @@ from pathlib import Path
 
 from promptad import features, images, panels, prompts, runs
 from promptad.backbone import load_backbone
-from promptad.backbone_config import check_backbone, image_size
+from promptad.backbone_config import backbone_name, check_backbone, image_size
 from promptad.config import (
     class_files,
     class_prompts,
@@ -40,7 +40,7 @@ def train_by_hand(
     check_device(config["device"])
     if root:
         config["datasets"][keys["dataset"]]["root"] = root
-    settings = run_settings(config, **keys)
+    settings = run_settings(config, backbone_name(config["backbone"]), **keys)
     settings["options"] |= changed
     arrays = _load(config, keys, vis)
     tower, tokens, test, support = _prepare(config, keys, arrays)

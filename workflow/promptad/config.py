@@ -186,6 +186,7 @@ def class_tasks(config: Mapping, files: layouts.ClassFiles) -> list[str]:
 
 def run_settings(
     config: Mapping,
+    backbone: str,
     task: str,
     experiment: str,
     dataset: str,
@@ -193,9 +194,10 @@ def run_settings(
     shots: int,
     seed: int,
 ) -> dict:
-    """All that identifies a run, and under `options` what it is trained with."""
-    options = training_options(config, experiment, dataset, class_name, task)
-    shared = {key: config[key] for key in ("resolution", "device", "precision")}
+    """All that identifies a run, and under `options` what it is trained with.
+
+    backbone: see `backbone_config.backbone_name`.
+    """
     variant = parse_variant(config["experiments"][experiment]["variant"])
     return {
         "experiment": experiment,
@@ -205,9 +207,23 @@ def run_settings(
         "shots": int(shots),
         "seed": int(seed),
         "variant": variant_name(variant),
-        "backbone": config["backbone"],
-        "options": options | shared | {"seed": int(seed)},
+        "backbone": backbone,
+        "options": run_options(config, task, experiment, dataset, class_name, seed),
     }
+
+
+def run_options(
+    config: Mapping,
+    task: str,
+    experiment: str,
+    dataset: str,
+    class_name: str,
+    seed: int,
+) -> dict:
+    """All options that `runs.train` takes for a run."""
+    options = training_options(config, experiment, dataset, class_name, task)
+    shared = {key: config[key] for key in ("resolution", "device", "precision")}
+    return options | shared | {"seed": int(seed)}
 
 
 def _merge(base: Mapping, update: Mapping) -> dict:

@@ -5,7 +5,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
 import pandas as pd
 
-from promptad.backbone_config import RANDOM
+from promptad.backbone_config import is_random
 from promptad.formats import ABSENT, FAILED, Cell, Page, Table, cells, number
 from promptad.metrics import METRICS
 
@@ -32,8 +32,7 @@ def notes(
 
 def warnings(runs: Iterable[Mapping]) -> list[str]:
     """One if the weights were random, else none."""
-    backbones = {run["settings"]["backbone"]["pretrained"] for run in runs}
-    if RANDOM not in backbones:
+    if not any(is_random(run["settings"]["backbone"]) for run in runs):
         return []
     return ["**Warning: the backbone has RANDOM weights; use no number of this.**"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from promptad.comparison import compare
-from promptad.config import run_settings
+from promptad.config import run_options
 from promptad.formats import FAILED, Page, to_html, to_latex, to_markdown
 from promptad.literature import read_literature, same_setting
 from promptad.metrics import METRICS, SELECTIONS
@@ -49,12 +49,12 @@ def write_tables(
     """Write all numbers, and the tables that people read, into `folder`.
 
     metrics.csv and .parquet; parts, DATASET_TASK of each and, of two experiments and
-    more, comparison, as .csv, .md, .tex and .html. runs: the settings planned for each
-    metrics.json, see `planned`. classes: those expected of each data set. experiments:
-    their names, in order. literature: see `read_literature`. options: `decimals` and
-    `bold`. failed: the runs that did, as (experiment, dataset, class, task, shots,
-    seed), and logs that tell why; with one seed of a class and number of shots missing,
-    the others are in no mean either.
+    more, comparison, as .csv, .md, .tex and .html. runs: the options planned for each
+    metrics.json, see `planned_options`. classes: those expected of each data set.
+    experiments: their names, in order. literature: see `read_literature`. options:
+    `decimals` and `bold`. failed: the runs that did, as (experiment, dataset, class,
+    task, shots, seed), and logs that tell why; with one seed of a class and number of
+    shots missing, the others are in no mean either.
     """
     folder, runs = Path(folder), [_read_planned(*run) for run in runs.items()]
     table, about = long_table(runs), notes(runs, failed, logs)
@@ -112,17 +112,16 @@ def _csv(table: pd.DataFrame) -> str:
     return table.to_csv(index=False, lineterminator="\n")
 
 
-def planned(config: Mapping, path: str | Path) -> dict:
-    """The `config.run_settings` of the run whose metrics.json lies at a path."""
-    place = dict(zip(PLACE, Path(path).parts[-7:-1], strict=True))
-    draw = {name: int(place[name][1:]) for name in ("shots", "seed")}
-    return run_settings(config, class_name=place.pop("class"), **place | draw)
+def planned_options(config: Mapping, path: str | Path) -> dict:
+    """The `config.run_options` of the run whose metrics.json lies at a path."""
+    experiment, dataset, class_name, _, seed, task = Path(path).parts[-7:-1]
+    return run_options(config, task, experiment, dataset, class_name, int(seed[1:]))
 
 
-def _read_planned(path: str | Path, settings: Mapping) -> dict:
-    """`read_run`; UserError too if its options are not those of the settings."""
+def _read_planned(path: str | Path, options: Mapping) -> dict:
+    """`read_run`; UserError too if it was trained with other options."""
     run = read_run(path)
-    check_origin(path, run["settings"]["options"], settings["options"])
+    check_origin(path, run["settings"]["options"], options)
     return run
 
 

@@ -21,7 +21,7 @@ import torch
 
 from promptad import images, maps, metrics, prompts, published
 from promptad.backbone import load_clip, split_towers
-from promptad.backbone_config import image_size
+from promptad.backbone_config import backbone_name, image_size
 from promptad.config import (
     class_files,
     class_names,
@@ -90,7 +90,8 @@ def first_class(config: Mapping, folder: Path, snakefile: str) -> Subject:
     config = {**config, **one, **fixed, "vis": False, "monitor": True}
     run = experiment, dataset, name, shots, seed
     tasks = class_tasks(config, class_files(config, dataset, name))
-    runs = {task: run_settings(config, task, *run) for task in tasks}
+    backbone = backbone_name(config["backbone"])
+    runs = {task: run_settings(config, backbone, task, *run) for task in tasks}
     return Subject(config, runs, folder, snakefile)
 
 
@@ -122,7 +123,7 @@ def checklist(subject: Subject, lines: list[Line]) -> str:
     ]
     about = (
         f"{run['dataset']}/{run['class']}, {run['shots']}-shot, {run['experiment']}, "
-        f"{run['backbone']['model']}, on {os.cpu_count()} cores. `published`: the "
+        f"{run['backbone']}, on {os.cpu_count()} cores. `published`: the "
         "published way, every epoch evaluated; its start-up is not counted, that of "
         "the pipeline is."
     )

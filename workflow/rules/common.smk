@@ -197,7 +197,7 @@ def support_features(*files):
 
 def settings_of(task):
     """All that identifies a run of `task`, and the options it is trained with."""
-    return lambda w: [run_settings(config, task, **dict(w.items()))]
+    return lambda w: [run_settings(config, BACKBONE, task, **dict(w.items()))]
 
 
 def panel_masks(suffix):

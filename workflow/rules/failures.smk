@@ -14,13 +14,13 @@ def write_incomplete_tables():
     tables = [job for job in unmade if job.rule.name == "tables"]
     if not failed or not tables:
         return
-    from promptad.tables import planned, write_tables
+    from promptad.tables import planned_options, write_tables
 
     missing = {str(file) for job in unmade for file in job.output}
     lost = {str(file) for job in dag.bfs(dag.depending, *failed) for file in job.output}
     write_tables(
         results("tables"),
-        {path: planned(config, path) for path in RUN_OF if path not in missing},
+        {path: planned_options(config, path) for path in RUN_OF if path not in missing},
         literature=LITERATURE,
         failed=[run for path, run in RUN_OF.items() if path in lost],
         logs=sorted(str(file) for job in failed for file in job.log),

@@ -32,7 +32,9 @@ def supports(tasks, suffix):
 def settings_together(tasks):
     keys = "task", "shots", "seed"
     return lambda w: [
-        run_settings(config, **dict(zip(keys, run, strict=True)), **dict(w.items()))
+        run_settings(
+            config, BACKBONE, **dict(zip(keys, run, strict=True)), **dict(w.items())
+        )
         for run in runs_together(tasks)
     ]
 

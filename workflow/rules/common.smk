@@ -114,7 +114,8 @@ os.environ[SNAKEMAKE_PID] = str(os.getpid())  # jobs end with it, see promptad.o
 
 # Jobs that use the GPU ask for one; locally no more run at once than there are slots.
 GPU = int(config["device"] != "cpu")
-if "gpu" in workflow.global_resources and not GPU:
+SHARED_GPUS = not workflow.resource_scopes.is_local("gpu")  # and not of each node
+if "gpu" in workflow.global_resources and SHARED_GPUS and not GPU:
     raise WorkflowError(
         "config: device: is cpu, with GPUs among the resources of this call; --config "
         "replaces all options that a profile gives, so repeat them beside your own"

@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 
 from helpers import write_class
+from promptad.metrics import METRICS
+from promptad.storage import read_record
 
 REPOSITORY_CONFIG = Path(__file__).parents[2] / "config"
 COLUMNS = "experiment,dataset,class,task,shots,seed,selection,metric,value"
@@ -72,9 +74,11 @@ def test_by_hand_gives_the_bytes_of_the_pipeline(finished, tmp_path):
     for task in ("cls", "seg"):
         out = tmp_path / task
         place = ["--dataset", "own", "--class", "bolt", "--shots", "2"]
-        finished.promptad(
+        told = finished.promptad(
             "train", task, *place, "--config", finished.config, "--out", out
         )
+        found = read_record(out / "metrics.json")["last"][METRICS[task][0]]
+        assert f"{METRICS[task][0]} {found:.2f} after the last epoch" in told.stdout
         for name in ("model.npz", "scores.npz", "history.csv", "metrics.json"):
             ours = (finished.folder / RUN / task / name).read_bytes()
             assert (out / name).read_bytes() == ours, name

@@ -9,6 +9,7 @@ from PIL import Image
 
 from promptad.detector import load_detector, score, see
 from promptad.layouts import list_class
+from promptad.storage import read_record, write_record
 from promptad.trained import run_detector
 from workflow.conftest import Project
 
@@ -113,6 +114,17 @@ def test_the_rule_scores_a_folder_and_follows_it(copied):
     copied.snakemake("--config", option)
     assert "cannot be read as an image" in table(found)["late.png"]["error"]
     assert "cannot be read as an image" in table(found)["gone.png"]["error"]
+
+
+def test_tables_refuse_a_run_trained_otherwise_than_planned(copied):
+    path = copied.folder / RUN.format(task="cls", shots=1) / "metrics.json"
+    record = read_record(path)
+    record["settings"]["options"]["epochs"] = 99
+    write_record(path, record)
+    run = copied.snakemake(check=False)
+    assert run.returncode == 1
+    assert f"error: {path.relative_to(copied.folder)}: is of epochs 99" in run.stderr
+    assert "Traceback" not in run.stderr
 
 
 def test_the_rule_names_a_run_that_is_not_planned(finished):

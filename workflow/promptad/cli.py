@@ -10,6 +10,8 @@ import yaml
 from promptad.config import complete, read_yaml
 from promptad.errors import UserError
 from promptad.jobs import program
+from promptad.metrics import METRICS
+from promptad.storage import read_record
 from promptad.threads import limit_threads, limit_torch_threads
 
 GENERAL = ("resolution", "threads", "device")
@@ -76,6 +78,9 @@ def _train(arguments: argparse.Namespace) -> None:
     }
     changed = _given(arguments, SCHEDULE)
     train_by_hand(config, keys, changed, arguments.root, arguments.out, arguments.vis)
+    metric = METRICS[arguments.task][0]
+    value = read_record(arguments.out / "metrics.json")["last"][metric]
+    print(f"{metric} {value:.2f} after the last epoch: {arguments.out}")
 
 
 def _given(arguments: argparse.Namespace, options: Iterable[str]) -> dict:

@@ -12,7 +12,7 @@ def write_incomplete_tables():
     failed = workflow.scheduler.failed.union(*(group.jobs for group in groups))
     failed = failed.intersection(unmade)
     tables = [job for job in unmade if job.rule.name == "tables"]
-    if not failed or not tables:
+    if not failed or not tables or not failed.isdisjoint(tables):
         return
     from promptad.tables import planned_options, write_tables
 
@@ -30,4 +30,7 @@ def write_incomplete_tables():
 
 
 onerror:
-    write_incomplete_tables()
+    try:
+        write_incomplete_tables()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)

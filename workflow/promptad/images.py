@@ -160,14 +160,9 @@ def write_image(path: Path, array: np.ndarray) -> None:
 
 
 def _decoded(path: Path) -> Image.Image:
-    with _opened(path) as image, _told(path):
+    with _told(path), Image.open(path) as image:
         image.load()
         return ImageOps.exif_transpose(image)
-
-
-def _opened(path: Path) -> Image.Image:
-    with _told(path):
-        return Image.open(path)
 
 
 @contextmanager

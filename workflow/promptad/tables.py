@@ -57,17 +57,19 @@ def write_tables(
     shots missing, the others are in no mean either.
     """
     folder, runs = Path(folder), [_read_planned(*run) for run in runs.items()]
-    table, about = long_table(runs), notes(runs, failed, logs)
-    _write_long(folder / "metrics", table)
+    about = notes(runs, failed, logs)
+    _write_long(folder / "metrics", long_table(runs))
     whole = _whole(runs, failed)
-    parts = parts_table(whole)
+    table, parts = long_table(whole), parts_table(whole)
     _write_table(folder / "parts", parts, parts_page(parts, about, options))
     if len(experiments) > 1:
-        pairs = compare(long_table(whole), experiments)
+        pairs = compare(table, experiments)
         page = comparison_page(pairs, about, options)
         _write_table(folder / "comparison", pairs, page)
     published = read_literature(literature)
-    for (dataset, task), part in _blanked(table, failed).groupby(["dataset", "task"]):
+    for (dataset, task), part in _with_failed(table, failed).groupby(
+        ["dataset", "task"]
+    ):
         lost = {(e, c, k) for e, d, c, t, k, _ in failed if (d, t) == (dataset, task)}
         wide = wide_table(part, classes[dataset], experiments)
         rows = same_setting(published, dataset, classes[dataset])
@@ -81,18 +83,15 @@ def _whole(runs: Iterable[dict], failed: Sequence[tuple]) -> list[dict]:
     return [r for r in runs if tuple(r["settings"][c] for c in COLUMNS[:5]) not in lost]
 
 
-def _blanked(table: pd.DataFrame, failed: Sequence[tuple]) -> pd.DataFrame:
-    """The long table with no values where a run of the class and shots failed."""
+def _with_failed(table: pd.DataFrame, failed: Sequence[tuple]) -> pd.DataFrame:
+    """The long table with rows, but no values, of the runs that failed."""
     rows = [
         (*run, selection, metric, float("nan"))
         for run in failed
         for selection in SELECTIONS
         for metric in METRICS[run[COLUMNS.index("task")]]
     ]
-    whole = pd.concat([table, pd.DataFrame(rows, columns=COLUMNS)] if rows else [table])
-    lost = {run[:-1] for run in failed}
-    keys = whole[[*COLUMNS[:5]]].itertuples(index=False, name=None)
-    return whole.assign(value=whole["value"].mask([key in lost for key in keys]))
+    return pd.concat([table, pd.DataFrame(rows, columns=COLUMNS)] if rows else [table])
 
 
 def _write_long(stem: Path, table: pd.DataFrame) -> None:

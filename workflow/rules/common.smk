@@ -105,7 +105,7 @@ try:
     SIZE = image_size(config["backbone"])
     # These targets need no data set. Which are asked for is not known here otherwise.
     FILES = {} if {"demo_backbone", "verify"} & {*sys.argv} else listed_files()
-    if workflow.is_main_process:  # a job has planned nothing, and its own files alone
+    if workflow.is_main_process:  # a job plans nothing and reads its own files alone
         check_data()
 except UserError as error:
     raise WorkflowError(str(error))
@@ -151,13 +151,18 @@ wildcard_constraints:
     seed="[0-9]+",
 
 
-def contents(dataset, class_name, paths):
-    """Digest of each of these files of a class."""
-    memory = f"{CACHE}/digests.json".format(dataset=dataset, class_name=class_name)
+def remembered(paths, memory):
+    """Digest of each of these files, see `digests.file_digests`."""
     try:
         return file_digests(paths, memory)
     except UserError as error:
         raise WorkflowError(str(error))
+
+
+def contents(dataset, class_name, paths):
+    """Digest of each of these files of a class."""
+    memory = f"{CACHE}/digests.json".format(dataset=dataset, class_name=class_name)
+    return remembered(paths, memory)
 
 
 @cache
@@ -249,7 +254,7 @@ def new_images(name):
     images = images_to_predict(name)
     # What cannot be read stops nothing: the job says so in its table.
     readable = [path for path in images.values() if os.access(path, os.R_OK)]
-    known = file_digests(readable, results(f"predict/{name}.json"))
+    known = remembered(readable, results(f"predict/{name}.json"))
     return digest_of({image: known.get(path) for image, path in images.items()})
 
 

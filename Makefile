@@ -1,10 +1,10 @@
 # make env    the environment, .venv
 # make demo   the pipeline on generated data, to tables
 # make report one page of the demo's results, or of CONFIG=FILE
-# make real   the pipeline on real photographs, PROMPTAD_REAL_DATA names their folder
+# make real   the pipeline on real photographs, FSAD_REAL_DATA names their folder
 # make detection   how well it detects on them, against random weights and raw pixels
 # make verify a quick self-test: does this do here what it promises?
-# make bench  speed against the published way, on the bottle of PROMPTAD_REAL_DATA,
+# make bench  speed against the published way, on the bottle of FSAD_REAL_DATA,
 #             DEVICE=cuda for a GPU's
 # make bench-size   what Snakemake itself costs with 5,670 trainings
 # make test   all tests
@@ -27,7 +27,7 @@ RESULTS = $(shell $(BIN)/python -c 'import sys, yaml; \
 	print(yaml.safe_load(open(sys.argv[1])).get("results", "results"))' "$(CONFIG)")
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 REAL := $(SNAKEMAKE) --configfile config/real.yaml --config \
-	"datasets={mvtec: {root: '$(PROMPTAD_REAL_DATA)/mvtec'}, folder: {root: '$(PROMPTAD_REAL_DATA)/folder'}}"
+	"datasets={mvtec: {root: '$(FSAD_REAL_DATA)/mvtec'}, folder: {root: '$(FSAD_REAL_DATA)/folder'}}"
 
 .PHONY: env demo report verify real detection bench bench-size real-data test stress lint \
 	lock audit
@@ -43,8 +43,8 @@ $(READY): envs/requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-$(DEMO_DATA): $(READY) workflow/promptad/demo.py workflow/promptad/painting.py
-	$(BIN)/promptad demo-data $@
+$(DEMO_DATA): $(READY) workflow/fsad/demo/dataset.py workflow/fsad/demo/drawing.py
+	$(BIN)/fsad demo-data $@
 	touch $@
 
 demo: $(DEMO_DATA)
@@ -71,14 +71,14 @@ detection: $(READY) real-data
 	$(BIN)/python tests/benchmarks/detection.py results/detection
 
 bench: $(READY) real-data
-	$(BIN)/python tests/benchmarks/bench.py "$(PROMPTAD_REAL_DATA)/mvtec" results/bench --device $(DEVICE)
+	$(BIN)/python tests/benchmarks/bench.py "$(FSAD_REAL_DATA)/mvtec" results/bench --device $(DEVICE)
 
 bench-size: $(READY)
 	$(BIN)/python tests/benchmarks/size.py results/bench
 
 real-data:
-	@test -d "$(PROMPTAD_REAL_DATA)" || \
-		{ echo "error: PROMPTAD_REAL_DATA names no folder of real images" >&2; exit 1; }
+	@test -d "$(FSAD_REAL_DATA)" || \
+		{ echo "error: FSAD_REAL_DATA names no folder of real images" >&2; exit 1; }
 
 # Apart from the environment, which they would slow, and found there by the tests alone.
 $(PLUGINS): envs/cluster.txt $(READY)

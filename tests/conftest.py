@@ -10,9 +10,9 @@ import pytest
 import torch
 
 import offline.sitecustomize
+from fsad.backbones.clip import split_towers
+from fsad.data import words
 from helpers import OPTIONS, TINY, perturbed
-from promptad import prompts
-from promptad.backbone import split_towers
 
 hypothesis.settings.register_profile(
     "tests", deadline=None, max_examples=60, database=None, derandomize=True
@@ -41,7 +41,7 @@ def towers(clip):
 @pytest.fixture(scope="session")
 def tokens():
     """The tokenized words of a class with two abnormal states."""
-    return prompts.tokenize("metal nut", ["damaged {}", "{} with flaw"])
+    return words.tokenize("metal nut", ["damaged {}", "{} with flaw"])
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+REPOSITORY = Path(__file__).parents[1]
 TINY = {
     "embed_dim": 24,
     "vision_cfg": {

@@ -5,26 +5,27 @@ import sys
 import pytest
 import yaml
 
+from fsad import cli
+from fsad.demo import dataset
 from helpers import write_class
-from promptad import cli, demo
 
 
 def run(monkeypatch, *arguments):
     """Call `promptad` with arguments."""
-    monkeypatch.setattr(sys, "argv", ["promptad", *map(str, arguments)])
+    monkeypatch.setattr(sys, "argv", ["fsad", *map(str, arguments)])
     cli.main()
 
 
 @pytest.fixture
 def small_demo(monkeypatch):
     """One image of a kind instead of many; counts how often it is generated."""
-    calls, generate = [], demo.generate
+    calls, generate = [], dataset.generate
 
     def small(root, seed):
         calls.append(seed)
         generate(root, seed, train=1, good=1, defect=1)
 
-    monkeypatch.setattr(demo, "generate", small)
+    monkeypatch.setattr(dataset, "generate", small)
     return calls
 
 
@@ -34,12 +35,12 @@ def test_demo_data_is_generated_once(monkeypatch, tmp_path, small_demo):
     assert small_demo == [0]
     assert {
         path.name for path in (tmp_path / "data").iterdir() if path.is_dir()
-    } == set(demo.CLASSES)
+    } == set(dataset.CLASSES)
     assert (tmp_path / "data/prompts.yaml").is_file()
 
 
 def test_another_seed_replaces_the_demo_data(monkeypatch, tmp_path, small_demo):
-    image = tmp_path / "data" / demo.CLASSES[0] / "train/good/000.png"
+    image = tmp_path / "data" / dataset.CLASSES[0] / "train/good/000.png"
     run(monkeypatch, "demo-data", tmp_path / "data")
     first = image.read_bytes()
     run(monkeypatch, "demo-data", tmp_path / "data", "--seed", 1)

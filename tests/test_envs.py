@@ -1,11 +1,10 @@
 """The pinned packages."""
 
 import re
-from pathlib import Path
 
 import yaml
 
-ENVS = Path(__file__).parents[1] / "envs"
+ENVS = REPOSITORY / "envs"
 
 
 def pins(lines):

@@ -6,7 +6,7 @@ With --device cuda everything but the last AUROC is computed on the GPU, both wa
 """
 
 # Before NumPy, for which the package sets how it sorts.
-from promptad.threads import limit_torch_threads
+from fsad.jobs.threads import limit_torch_threads
 
 # isort: split
 import argparse
@@ -25,25 +25,19 @@ import numpy as np
 import torch
 from sklearn.metrics import roc_auc_score
 
-from promptad import (
-    features,
-    images,
-    layouts,
-    losses,
-    metrics,
-    prompts,
-    published,
-    scores,
-    storage,
-    text,
-)
-from promptad.backbone import load_clip, split_towers
-from promptad.devices import captured, check_device
-from promptad.provenance import origin
-from promptad.training import Contexts, initial_contexts, pixel_evaluator
-from promptad.transformer import placed, save_tower, tower_device
-from promptad.variants import VARIANTS
-from promptad.vision import normalise_pixels
+from fsad.artifacts import files
+from fsad.artifacts.provenance import origin
+from fsad.backbones import clip_text, embed
+from fsad.backbones.clip import load_clip, split_towers
+from fsad.backbones.clip_vision import normalise_pixels
+from fsad.backbones.devices import captured, check_device
+from fsad.backbones.readout import VARIANTS
+from fsad.backbones.transformer import placed, save_tower, tower_device
+from fsad.data import images, layouts, words
+from fsad.evaluation import metrics
+from fsad.methods.promptad import losses, scores
+from fsad.methods.promptad.training import Contexts, initial_contexts, pixel_evaluator
+from fsad.reference import published
 
 BACKBONE = {"model": "ViT-B-16-plus-240", "pretrained": "random", "random_seed": 0}
 ORIGINAL = VARIANTS["original"]
@@ -143,13 +137,13 @@ def step_seconds(
     tower, states: Sequence[str] = STATES, tasks: Sequence[str] = ("cls",)
 ) -> float:
     """Our step of one training, or of several in one pass."""
-    words = text.embed_words(tower, prompts.tokenize("bottle", states))
+    words = clip_text.embed_words(tower, words.tokenize("bottle", states))
     several, seen = zip(*(step_inputs(t, words.start) for t in tasks), strict=True)
     learned = [context for contexts in several for context in contexts]
     factor, weight = tower.config["logit_scale"], OPTIONS["match_weight"]
 
     def step():
-        encoded = text.encode_together(tower, words, several)
+        encoded = clip_text.encode_together(tower, words, several)
         terms = [
             losses.objective(features, one, factor, weight).total
             for features, one in zip(seen, encoded, strict=True)
@@ -161,7 +155,7 @@ def step_seconds(
 
 def plain_step_seconds(clip) -> float:
     """The same step, every sequence padded to the context length."""
-    tokens = prompts.tokenize("bottle", STATES)
+    tokens = words.tokenize("bottle", STATES)
     contexts, seen = step_inputs("cls", clip.token_embedding.weight[0])
     return seconds(lambda: published.step(clip, tokens, contexts, seen), 2)
 
@@ -173,7 +167,7 @@ def half(towers, test: dict) -> dict:
     halves = [placed(tower, device, "bfloat16") for tower in towers]
     steps = [step_seconds(tower) for tower in (halves[1], towers[1])]
     embeddings = [
-        seconds(lambda tower=tower: features.embed_test(tower, some, ORIGINAL), 3)
+        seconds(lambda tower=tower: embed.embed_test(tower, some, ORIGINAL), 3)
         for tower in (halves[0], towers[0])
     ]
     return {"text_step": against(*steps), "embedding": against(*embeddings)}
@@ -199,7 +193,7 @@ def embedding(clip, tower, test: dict) -> dict:
         for batch in batches:
             clip.encode_image(normalise_pixels(batch.numpy(), tower))
 
-    ours = seconds(lambda: features.embed_test(tower, some, ORIGINAL), 3)
+    ours = seconds(lambda: embed.embed_test(tower, some, ORIGINAL), 3)
     return against(ours, seconds(encode, 3))
 
 
@@ -212,7 +206,7 @@ def evaluation(tower, samples, seen, known, masks, directions, factor) -> dict:
         evaluate = pixel_evaluator(part, visual, masks[-count:], factor)
         ours = seconds(lambda evaluate=evaluate: evaluate(directions), 5)
         result[f"images_{count}"] = {"ours_seconds": ours}
-    memory = features.memory_tensors(known, device)
+    memory = embed.memory_tensors(known, device)
     see = partial(published.see, tower, variant=ORIGINAL)
     compared = see, samples, memory, directions, factor, "seg"
     other = timed(lambda: published.evaluate(*compared))
@@ -221,7 +215,7 @@ def evaluation(tower, samples, seen, known, masks, directions, factor) -> dict:
 
 def visual(seen: dict, known: dict, device: str) -> dict:
     """The visual maps of all test images with 1, 2 and 4 support images."""
-    test, memory = (features.memory_tensors(x, device) for x in (seen, known))
+    test, memory = (embed.memory_tensors(x, device) for x in (seen, known))
     result = {}
     for shots in (1, 2, 4):
         bank = {name: mids[:1].repeat(shots, 1, 1) for name, mids in memory.items()}
@@ -239,8 +233,8 @@ def auroc(masks: np.ndarray) -> dict:
 
 JOB = """
 import json, sys
-from promptad.jobs import job
-from promptad.runs import run_from_files
+from fsad.jobs.job import job
+from fsad.evaluation.runs import run_from_files
 folder, settings, threads = sys.argv[1], json.loads(sys.argv[2]), int(sys.argv[3])
 tower, prompts, test, support, masks = sys.argv[4:]
 folders = [f"{folder}/run{i}" for i in range(len(settings))]
@@ -306,9 +300,9 @@ def prepare(data: Path, folder: Path, towers, threads: int) -> tuple:
     test = images.load_images(files.test, size, threads)
     support = images.load_images(files.train[:SHOTS], size, threads)
     masks = images.load_masks(files.test, OPTIONS["resolution"], threads)
-    seen = features.embed_test(towers[0], test, ORIGINAL)
-    known = features.embed_support(towers[0], support, seen, ORIGINAL)
-    tokens = prompts.tokenize("bottle", STATES)
+    seen = embed.embed_test(towers[0], test, ORIGINAL)
+    known = embed.embed_support(towers[0], support, seen, ORIGINAL)
+    tokens = words.tokenize("bottle", STATES)
     arrays = {
         "prompts": (tokens, "tokenize_prompts"),
         "test": (seen, "embed_test"),
@@ -316,7 +310,7 @@ def prepare(data: Path, folder: Path, towers, threads: int) -> tuple:
         "masks": (masks, "preprocess_masks"),
     }
     for name, (content, script) in arrays.items():
-        storage.write_npz(folder / f"{name}.npz", content, origin(f"{script}.py"))
+        files.write_npz(folder / f"{name}.npz", content, origin(f"{script}.py"))
     save_tower(folder / "text.safetensors", towers[1], origin("backbone.py"))
     return files.test, test, seen, known, masks["masks"]
 
@@ -353,7 +347,7 @@ def main() -> None:
     }
     figures["summary"] = summary(figures, threads)
     for name, figure in figures.items():
-        storage.write_json(out / f"{name}.json", figure)
+        files.write_json(out / f"{name}.json", figure)
     print(json.dumps(figures, indent=2))
 
 

@@ -13,10 +13,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from promptad import metrics, scores, storage
-from promptad.formats import markdown_table
-from promptad.maps import full_maps
-from promptad.pages import PARTS
+from fsad.artifacts import files
+from fsad.evaluation import metrics
+from fsad.methods.maps import full_maps
+from fsad.methods.promptad import scores
+from fsad.reports.formats import markdown_table
+from fsad.reports.pages import PARTS
 
 SHOTS = 4
 PATCH = 8
@@ -68,11 +70,11 @@ def nearest_maps(test: np.ndarray, support: np.ndarray) -> np.ndarray:
 def baseline(cache: Path, patches, seeds: list[int]) -> dict[str, float]:
     """Image and pixel AUROC of nearest patches on one class's cached images."""
     (path,) = cache.glob("test_px*.npz")
-    test, size = storage.read_npz(path), path.stem.rpartition("_")[2]
-    masks = storage.read_npz(cache / "masks_r256.npz")["masks"]
+    test, size = files.read_npz(path), path.stem.rpartition("_")[2]
+    masks = files.read_npz(cache / "masks_r256.npz")["masks"]
     found = []
     for seed in seeds:
-        support = storage.read_npz(cache / f"support_k{SHOTS}_s{seed}_{size}.npz")
+        support = files.read_npz(cache / f"support_k{SHOTS}_s{seed}_{size}.npz")
         maps = nearest_maps(patches(test["images"]), patches(support["images"]))
         peaks = scores.peak_scores(torch.from_numpy(maps), masks.shape[-1]).numpy()
         areas = metrics.auroc(masks, full_maps(maps, masks.shape[-1]))
@@ -129,8 +131,8 @@ def main() -> None:
     columns = [trained(folder / name, name) for name in ("demo", "random")]
     table = with_means(pd.concat([*columns, baselines(folder / "demo")], axis=1))
     values = {m: rows.droplevel(1).T.to_dict() for m, rows in table.groupby(level=1)}
-    storage.write_json(folder / "detection.json", values)
-    storage.write_text(folder / "detection.md", to_markdown(table))
+    files.write_json(folder / "detection.json", values)
+    files.write_text(folder / "detection.md", to_markdown(table))
     print(to_markdown(table))
 
 

@@ -12,12 +12,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from promptad import storage
-from promptad.detector import BATCH, Detector, detect
-from promptad.formats import markdown_table
-from promptad.images import load_images
-from promptad.layouts import list_class
-from promptad.trained import run_detector
+from fsad.data.images import load_images
+from fsad.data.layouts import list_class
+from fsad.evaluation.detector import BATCH, Detector, detect
+from fsad.evaluation.restore import run_detector
+from fsad.reports.formats import markdown_table
 
 
 def rates(folder: Path, root: Path) -> dict:
@@ -25,7 +24,7 @@ def rates(folder: Path, root: Path) -> dict:
     detector = run_detector(folder)
     run, size = detector.options["run"], detector.tower.config["image_size"]
     files = list_class("folder", root / run["dataset"], run["class"])
-    support = storage.read_npz(support_file(folder, run, size), "names")["names"]
+    support = files.read_npz(support_file(folder, run, size), "names")["names"]
     unseen = [s for s in files.train if s.name not in set(support)]
     samples = load_images([*files.test, *unseen], size, threads=2)
     above = is_anomalous(detector, samples["images"])

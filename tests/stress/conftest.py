@@ -6,13 +6,13 @@ cases that passed and what it measured (`record_property`).
 """
 
 from collections import defaultdict
-from pathlib import Path
 
 import pytest
 
-from promptad.storage import write_text
+from fsad.artifacts.files import write_text
+from helpers import REPOSITORY
 
-REPORT = Path(__file__).parents[2] / "results/stress/report.md"
+REPORT = REPOSITORY / "results/stress/report.md"
 OUTCOMES = pytest.StashKey[dict]()
 
 

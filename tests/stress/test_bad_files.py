@@ -20,9 +20,9 @@ from pictures import (
     write_cases,
 )
 
+from fsad.data import images
 from helpers import TINY
-from promptad import images
-from workflow.conftest import Project
+from project import Project
 
 SHORT = 12
 SIDE = 32  # of images and masks here

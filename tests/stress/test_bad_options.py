@@ -7,8 +7,8 @@ import yaml
 from forked import snakemake
 from options import cases
 
-from helpers import TINY
-from workflow.conftest import REPOSITORY, Project
+from helpers import REPOSITORY, TINY
+from project import Project
 
 WRONG = cases()
 CASES = list(WRONG)

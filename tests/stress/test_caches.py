@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from fsad.artifacts import files
+from fsad.backbones import transformer
 from helpers import TINY
-from promptad import storage, transformer
-from workflow.conftest import Project
+from project import Project
 
 BACKBONE = "features/tiny-*"
 CLASS = "own/bolt"
@@ -63,12 +64,12 @@ def swapped(path: Path, other: Path) -> None:
 def older(path: Path, _: Path) -> None:
     """The file as code of another digest would have written it."""
     if path.suffix == ".npz":
-        settings = storage.read_settings(path) | {"code": "older"}
-        storage.write_npz(path, storage.read_npz(path), settings)
+        settings = files.read_settings(path) | {"code": "older"}
+        files.write_npz(path, files.read_npz(path), settings)
     elif path.suffix == ".json":
-        run = storage.read_record(path)
+        run = files.read_record(path)
         run["settings"]["code"] = "older"
-        storage.write_record(path, run)
+        files.write_record(path, run)
     else:
         weights, described = transformer.load_tensors(path, "settings")
         tower = transformer.Tower(weights, described["config"])

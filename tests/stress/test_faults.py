@@ -12,9 +12,9 @@ from contextlib import contextmanager
 
 import pytest
 
+from fsad.artifacts import files
 from helpers import TINY, write_class
-from promptad import storage
-from workflow.conftest import Project
+from project import Project
 
 HOUR = 3600  # seconds
 ROOMY = 48 * 2**20  # bytes of a small disk, enough for the micro run
@@ -221,10 +221,11 @@ import sys
 import numpy as np
 import psutil
 import torch
-from promptad import images, layouts
-from promptad.transformer import Tower
-from promptad.variants import VARIANTS
-from promptad.vision import embed_images
+from fsad.data import images
+from fsad.data import layouts
+from fsad.backbones.transformer import Tower
+from fsad.backbones.readout import VARIANTS
+from fsad.backbones.clip_vision import embed_images
 
 
 def peak():
@@ -250,7 +251,7 @@ print(len(files.test), arrays["images"].nbytes, grown)
 EMBEDDED = (
     MEASURED
     + """
-from promptad.backbone import load_backbone
+from fsad.backbones.clip import load_backbone
 backbone = {"model": sys.argv[2], "pretrained": "random", "random_seed": 0}
 tower, _ = load_backbone(backbone)
 pixels = np.zeros((int(sys.argv[3]), 32, 32, 3), np.uint8)
@@ -299,9 +300,9 @@ def test_memory_of_many_features_is_bounded(tmp_path, record_property):
 AGAIN = """
 import json, sys
 import psutil
-from promptad.threads import limit_torch_threads
+from fsad.jobs.threads import limit_torch_threads
 limit_torch_threads(1)
-from promptad.runs import run_from_files
+from fsad.evaluation.runs import run_from_files
 files, settings = json.loads(sys.argv[2]), json.loads(sys.argv[3])
 sizes = []
 for index in range(200):
@@ -316,7 +317,7 @@ def test_200_jobs_in_a_process_do_not_grow(place, record_property):
     """Memory after 200 jobs in one process, over that after 20."""
     place.snakemake()
     run = place.folder / "results/runs/original/own/bolt/k1/s111/seg"
-    settings = storage.read_settings(run / "model.npz")
+    settings = files.read_settings(run / "model.npz")
     (tower,) = place.folder.glob("results/features/*/text.safetensors")
     features = tower.parent / "original/own/bolt"
     cache = place.folder / "results/cache/own/bolt"

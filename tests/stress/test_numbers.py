@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from helpers import TINY
-from workflow.conftest import REPOSITORY, Project
+from helpers import REPOSITORY, TINY
+from project import Project
 
 NUMBERS = ("*.npz", "*.csv", "*.json", "*.md", "*.tex", "*.parquet", "*.safetensors")
 UNLIKE = {"benchmarks", "logs"}  # times

@@ -11,11 +11,13 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from scipy.ndimage import gaussian_filter
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from fsad.artifacts import files
+from fsad.data.layouts import Sample
+from fsad.data.support import draw_support
+from fsad.errors import UserError
+from fsad.evaluation import metrics
+from fsad.methods import maps
 from helpers import relative_error
-from promptad import maps, metrics, storage
-from promptad.errors import UserError
-from promptad.layouts import Sample
-from promptad.support import draw_support
 
 many = settings(max_examples=300)
 
@@ -143,10 +145,10 @@ ARRAYS = st.dictionaries(
 def test_a_cache_comes_back(tmp_path_factory, content, told):
     """Caches come back as they were written, nan and empty arrays included."""
     path = tmp_path_factory.mktemp("cache") / "a.npz"
-    storage.write_npz(path, content, told)
-    found = storage.read_npz(path)
+    files.write_npz(path, content, told)
+    found = files.read_npz(path)
     assert found.keys() == content.keys()
-    assert storage.read_settings(path) == told
+    assert files.read_settings(path) == told
     for name, array in content.items():
         assert found[name].dtype == array.dtype
         assert found[name].tobytes() == array.tobytes()
@@ -158,13 +160,13 @@ def test_a_cache_comes_back(tmp_path_factory, content, told):
 def test_a_flipped_bit_of_a_cache(tmp_path_factory, content, data):
     """One flipped bit anywhere in a cache is told, or changes no number."""
     path = tmp_path_factory.mktemp("cache") / "a.npz"
-    storage.write_npz(path, content, {})
+    files.write_npz(path, content, {})
     spoiled = bytearray(path.read_bytes())
     place = data.draw(st.integers(0, len(spoiled) - 1))
     spoiled[place] ^= 1 << data.draw(st.integers(0, 7))
     path.write_bytes(spoiled)
     try:
-        found = storage.read_npz(path, *content)
+        found = files.read_npz(path, *content)
     except UserError as error:
         assert str(path) in str(error)
         return

@@ -2,11 +2,11 @@
 
 import ast
 import re
-from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).parents[2]
+from helpers import REPOSITORY
+
 SOURCES = sorted(
     path
     for folder in ("workflow", "tests")

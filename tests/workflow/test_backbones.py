@@ -11,10 +11,10 @@ import pytest
 import torch
 import yaml
 
+from fsad.backbones.clip import split_towers
+from fsad.backbones.clip_vision import normalise_pixels
+from fsad.backbones.compact import is_compact
 from helpers import TINY, perturbed, relative_error
-from promptad.backbone import split_towers
-from promptad.compact import is_compact
-from promptad.vision import normalise_pixels
 
 TEST_IMAGES = "results/cache/own/bolt/test_px32.npz"
 SHAPED = {"image_size": 112, "patch_size": 8, "width": 192, "layers": 2}

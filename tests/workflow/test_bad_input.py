@@ -208,7 +208,7 @@ WRONG_ARGUMENTS = {
 def test_training_by_hand_names_the_wrong_argument(project, case):
     wrong, message = WRONG_ARGUMENTS[case]
     right = ["--dataset", "own", "--class", "bolt", "--config", "config.yaml"]
-    run = project.promptad("train", "cls", *right, "--out", "out", *wrong, check=False)
+    run = project.fsad("train", "cls", *right, "--out", "out", *wrong, check=False)
     assert run.returncode != 0
     assert message in run.stderr
     assert len(run.stderr.splitlines()) == 1
@@ -219,6 +219,6 @@ def test_training_by_hand_never_overwrites_a_run(project):
     (project.folder / "out").mkdir()
     (project.folder / "out/metrics.json").write_text("{}")
     place = ["--dataset", "own", "--class", "bolt", "--config", "config.yaml"]
-    run = project.promptad("train", "cls", *place, "--out", "out", check=False)
+    run = project.fsad("train", "cls", *place, "--out", "out", check=False)
     assert run.returncode == 1
     assert "error: --out: out holds a run already" in run.stderr

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from conftest import REPOSITORY, Project
+from helpers import REPOSITORY
+from project import Project
 
 EXPERIMENTS = {
     "original": {"variant": "original"},

@@ -15,9 +15,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from helpers import TINY, write_class
-from promptad.demo import CLASSES
-from workflow.conftest import REPOSITORY
+from fsad.demo.dataset import CLASSES
+from helpers import REPOSITORY, TINY, write_class
 from workflow.test_pipeline import BENCHMARK
 
 DOCUMENTS = ("README.md", "config/README.md", "docs/demo_backbone.md")

@@ -3,18 +3,17 @@
 import json
 import os
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
-from helpers import write_class
-from promptad.metrics import METRICS
-from promptad.storage import read_record
+from fsad.artifacts.files import read_record
+from fsad.evaluation.metrics import METRICS
+from helpers import REPOSITORY, write_class
 
-REPOSITORY_CONFIG = Path(__file__).parents[2] / "config"
+REPOSITORY_CONFIG = REPOSITORY / "config"
 COLUMNS = "experiment,dataset,class,task,shots,seed,selection,metric,value"
 PAGES = "overview", "history", "scores", "examples", "records"
 RUN = "results/runs/original/own/bolt/k2/s111"
@@ -74,7 +73,7 @@ def test_by_hand_gives_the_bytes_of_the_pipeline(finished, tmp_path):
     for task in ("cls", "seg"):
         out = tmp_path / task
         place = ["--dataset", "own", "--class", "bolt", "--shots", "2"]
-        told = finished.promptad(
+        told = finished.fsad(
             "train", task, *place, "--config", finished.config, "--out", out
         )
         found = read_record(out / "metrics.json")["last"][METRICS[task][0]]

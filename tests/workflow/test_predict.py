@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from promptad.detector import load_detector, score, see
-from promptad.layouts import list_class
-from promptad.storage import read_record, write_record
-from promptad.trained import run_detector
-from workflow.conftest import Project
+from fsad.artifacts.files import read_record, write_record
+from fsad.data.layouts import list_class
+from fsad.evaluation.detector import load_detector, score, see
+from fsad.evaluation.restore import run_detector
+from project import Project
 
 RUN = "results/runs/original/own/bolt/k{shots}/s111/{task}"
 TEST_IMAGES = "results/cache/own/bolt/test_px32.npz"
@@ -51,7 +51,7 @@ def test_a_run_scores_its_test_images_as_it_did(finished, task, shots):
 
 def test_predict_writes_scores_maps_and_overlays(finished, tmp_path):
     run = RUN.format(task="cls", shots=2)
-    finished.promptad("predict", "--run", run, "data/bolt/test", "--out", tmp_path)
+    finished.fsad("predict", "--run", run, "data/bolt/test", "--out", tmp_path)
     rows, scores = table(tmp_path), np.load(finished.folder / run / "scores.npz")
     assert list(rows) == sorted(scores["names"])
     for name, value in zip(scores["names"], scores["last"], strict=True):
@@ -68,10 +68,10 @@ def test_an_exported_file_needs_nothing_else(finished, tmp_path):
     run, away = RUN.format(task="seg", shots=2), tmp_path / "away"
     shutil.copytree(finished.folder / "data/bolt/test", away / "photographs")
     file = away / "bolt.safetensors"
-    finished.promptad("export", "--run", run, "--out", file)
+    finished.fsad("export", "--run", run, "--out", file)
     predict = ["predict", away / "photographs", "--run"]
-    finished.promptad(*predict, run, "--out", tmp_path / "in_place")
-    Project(away).promptad(*predict, file.name, "--out", "out")
+    finished.fsad(*predict, run, "--out", tmp_path / "in_place")
+    Project(away).fsad(*predict, file.name, "--out", "out")
     assert file_bytes(away / "out") == file_bytes(tmp_path / "in_place")
     options = load_detector(file).options
     (features,) = finished.folder.glob("results/features/*_random0")
@@ -85,7 +85,7 @@ def test_an_unreadable_image_is_told_and_the_others_go_on(finished, tmp_path):
     (images / "001.png").write_bytes(b"no image")
     run, absent = RUN.format(task="cls", shots=1), tmp_path / "images/9.png"
     arguments = ["--run", run, images, absent, "--out", tmp_path / "out"]
-    done = finished.promptad("predict", *arguments, check=False)
+    done = finished.fsad("predict", *arguments, check=False)
     assert done.returncode == 1
     assert done.stderr.endswith("error: 2 of 4 images could not be read\n")
     assert f"{images / '001.png'}: cannot be read as an image" in done.stderr
@@ -140,9 +140,7 @@ def test_stale_features_are_not_taken(copied):
     support = copied.folder.glob("results/features/*/original/own/bolt/support_k*.npz")
     first, second = sorted(support)
     shutil.copy(second, first)
-    done = copied.promptad(
-        "predict", "--run", folder, "data", "--out", "out", check=False
-    )
+    done = copied.fsad("predict", "--run", folder, "data", "--out", "out", check=False)
     assert done.returncode == 1
     assert "not the one that" in done.stderr
     assert not (copied.folder / "out").exists()
@@ -161,7 +159,7 @@ WRONG = {
 def test_predict_names_what_is_wrong(finished, case):
     arguments, message = WRONG[case]
     arguments = [text.format(task="cls", shots=1) for text in arguments]
-    done = finished.promptad("predict", *arguments, "data", "--out", "out", check=False)
+    done = finished.fsad("predict", *arguments, "data", "--out", "out", check=False)
     assert done.returncode == 1
     assert message in done.stderr
     assert "Traceback" not in done.stderr
@@ -171,7 +169,7 @@ def test_predict_names_what_is_wrong(finished, case):
 def test_predict_never_overwrites_scores(finished, tmp_path):
     (tmp_path / "scores.csv").write_text("image,score\n")
     run = RUN.format(task="cls", shots=1)
-    done = finished.promptad(
+    done = finished.fsad(
         "predict", "--run", run, "data", "--out", tmp_path, check=False
     )
     assert done.returncode == 1

@@ -8,13 +8,14 @@ import sys
 import time
 from importlib import metadata
 from itertools import chain
-from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 
-PROFILES = Path(__file__).parents[2] / "profiles"
-CLUSTER = Path(__file__).parents[1] / "clusters/gridengine.sh"
+from helpers import REPOSITORY
+
+PROFILES = REPOSITORY / "profiles"
+CLUSTER = REPOSITORY / "tests/clusters/gridengine.sh"
 IMAGE = "data/bolt/test/hole/001.png"
 
 

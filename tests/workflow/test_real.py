@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,9 +13,8 @@ from safetensors.torch import load_file
 from scipy.ndimage import gaussian_filter
 from sklearn.metrics import roc_auc_score
 
-from helpers import folder_from_environment
+from helpers import REPOSITORY, folder_from_environment
 
-REPOSITORY = Path(__file__).parents[2]
 RUN = "results/real/runs/original/{place}/k2/s111/{task}"
 PLACES = ("mvtec/hazelnut", "folder/magnetic_tile")
 
@@ -24,7 +22,7 @@ PLACES = ("mvtec/hazelnut", "folder/magnetic_tile")
 @pytest.fixture(scope="module")
 def real(tmp_path_factory):
     """A working directory in which two real classes were trained for 5 epochs."""
-    data = folder_from_environment("PROMPTAD_REAL_DATA", "the real images")
+    data = folder_from_environment("FSAD_REAL_DATA", "the real images")
     folder = tmp_path_factory.mktemp("real")
     (folder / "config").symlink_to(REPOSITORY / "config")
     sources = {

@@ -11,9 +11,9 @@ import pandas as pd
 import psutil
 import pytest
 
-from promptad.demo import DEFECTS
-from promptad.metrics import METRICS, SELECTIONS
-from workflow.conftest import REPOSITORY
+from fsad.demo.dataset import DEFECTS
+from fsad.evaluation.metrics import METRICS, SELECTIONS
+from helpers import REPOSITORY
 
 CLUSTER = REPOSITORY / "tests/clusters/slurm.sh"
 PROFILE = REPOSITORY / "profiles/slurm"
@@ -110,7 +110,7 @@ def vanish(login, job: str, node: str) -> None:
 
 def test_the_demo_runs(login):
     (login.folder / "config").symlink_to(REPOSITORY / "config")
-    login.promptad("demo-data", "results/demo/data")
+    login.fsad("demo-data", "results/demo/data")
     login.config = REPOSITORY / "config/demo.yaml"
     short = "--config", "shots=[1]", "epochs=5", "vis=false"
     status, output = finish(login, start(login, *short))

@@ -4,7 +4,7 @@ import re
 import subprocess
 import sys
 
-from workflow.conftest import REPOSITORY
+from helpers import REPOSITORY
 
 ROW = re.compile(r"^\| (.+) \| (.+) \| (PASS|FAIL) \|$", re.MULTILINE)
 # Of a class this small, start-up takes most of the time.

@@ -1,81 +1,63 @@
 """Images, masks and words of each class, prepared once.
 
-The content of images and masks, a digest among `params`, tells when they have changed,
-not the time of a file. So does the small .sha256 beside each large file that a rule makes
-for others: they read the large one as `ancient`, whatever its time, and follow the digest.
+Digests of their contents, in the records among `params`, decide whether they are made
+again, not file times. A job leaves files alone that are there as planned.
 """
 
 
-rule preprocess_test:
+rule prepare:
     output:
-        images=f"{CACHE}/test_px{SIZE}.npz",
-        digest=f"{CACHE}/test_px{SIZE}.sha256",
+        test=update(fill(TREE.test_images, size=PLAN.size)),
+        support=update(
+            [
+                fill(TREE.support_images, size=PLAN.size, seed=seed)
+                for seed in config["seeds"]
+            ]
+        ),
     log:
-        f"{LOGS}/preprocess_test/{{dataset}}/{{class_name}}.log",
+        f"{TREE.logs}/prepare/{{dataset}}/{{class_name}}.log",
     conda:
-        "../../envs/promptad.yaml"
+        "../../envs/fsad.yaml"
     threads: config["threads"]
     resources:
-        **needs("preprocess_test"),
+        **needs("prepare"),
     params:
-        images=lambda w: test_set(w.dataset, w.class_name),
-        size=SIZE,
-        code=code("preprocess_test.py"),
+        test=lambda w: PLAN.images(place(w)),
+        support=lambda w: [PLAN.support_images(place(w), s) for s in config["seeds"]],
+        script=script_code("prepare"),
     script:
-        "../scripts/preprocess_test.py"
+        "../scripts/prepare.py"
 
 
-rule preprocess_masks:
+rule prepare_masks:
     output:
-        masks=f"{MASKS}.npz",
-        digest=f"{MASKS}.sha256",
+        fill(TREE.masks, resolution=config["resolution"]),
     log:
-        f"{LOGS}/preprocess_masks/{{dataset}}/{{class_name}}.log",
+        f"{TREE.logs}/prepare_masks/{{dataset}}/{{class_name}}.log",
     conda:
-        "../../envs/promptad.yaml"
+        "../../envs/fsad.yaml"
     threads: config["threads"]
     resources:
-        **needs("preprocess_masks"),
+        **needs("prepare_masks"),
     params:
-        images=lambda w: test_set(w.dataset, w.class_name),
-        masks=lambda w: mask_set(w.dataset, w.class_name),
-        resolution=config["resolution"],
-        code=code("preprocess_masks.py"),
+        masks=lambda w: PLAN.masks(place(w)),
+        script=script_code("prepare_masks"),
     script:
-        "../scripts/preprocess_masks.py"
-
-
-rule preprocess_support:
-    output:
-        images=f"{CACHE}/support_k{{shots}}_s{{seed}}_px{SIZE}.npz",
-        digest=f"{CACHE}/support_k{{shots}}_s{{seed}}_px{SIZE}.sha256",
-    log:
-        f"{LOGS}/preprocess_support/{{dataset}}/{{class_name}}/k{{shots}}_s{{seed}}.log",
-    conda:
-        "../../envs/promptad.yaml"
-    threads: 1
-    resources:
-        **needs("preprocess_support"),
-    params:
-        images=lambda w: support_set(w.dataset, w.class_name, w.shots, w.seed),
-        size=SIZE,
-        code=code("preprocess_support.py"),
-    script:
-        "../scripts/preprocess_support.py"
+        "../scripts/prepare_masks.py"
 
 
 rule tokenize_prompts:
     output:
-        f"{CACHE}/prompts.npz",
+        update([PLAN.prompts(place).path for place in PLAN.classes]),
     log:
-        f"{LOGS}/tokenize_prompts/{{dataset}}/{{class_name}}.log",
+        f"{TREE.logs}/tokenize_prompts.log",
     conda:
-        "../../envs/promptad.yaml"
+        "../../envs/fsad.yaml"
     threads: 1
     resources:
         **needs("tokenize_prompts"),
     params:
-        prompts=lambda w: class_prompts(config, w.dataset, w.class_name),
-        code=code("tokenize_prompts.py"),
+        prompts=[PLAN.prompts(place) for place in PLAN.classes],
+        script=script_code("tokenize_prompts"),
     script:
         "../scripts/tokenize_prompts.py"

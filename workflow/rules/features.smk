@@ -1,76 +1,60 @@
-"""Frozen CLIP: its two towers, and what they see in the images, computed once."""
+"""Frozen backbones, and the features of images that they give, computed once."""
 
 
 rule backbone:
     output:
-        vision=f"{FEATURES}/vision.safetensors",
-        text=f"{FEATURES}/text.safetensors",
-        digest=f"{FEATURES}/towers.sha256",
+        vision=fill(TREE.vision, **FEATURES),
+        text=fill(TREE.text, **FEATURES),
     log:
-        f"{LOGS}/backbone/{BACKBONE}.log",
+        f"{TREE.logs}/backbone/{PLAN.backbone}.log",
     conda:
-        "../../envs/promptad.yaml"
+        "../../envs/fsad.yaml"
     threads: config["threads"]
     resources:
         **needs("backbone"),
     params:
-        name=BACKBONE,
-        code=code("backbone.py"),
+        vision=PLAN.tower("vision"),
+        text=PLAN.tower("text"),
+        script=script_code("backbone"),
     script:
         "../scripts/backbone.py"
 
 
-rule embed_test:
+def embeddings(wildcards):
+    return PLAN.embeddings(PLAN.reader(wildcards.readout), place(wildcards))
+
+
+def embedded_files(wildcards):
+    """Cached images, and the tower that they pass."""
+    images = [work.images.path for work in embeddings(wildcards)]
+    is_made = PLAN.has_features(PLAN.reader(wildcards.readout), place(wildcards))
+    return ordered([PLAN.tower("vision").path, *images], is_made)
+
+
+rule embed:
     input:
-        rules.backbone.output.digest,
-        rules.preprocess_test.output.digest,
-        tower=ancient(rules.backbone.output.vision),
-        images=ancient(rules.preprocess_test.output.images),
+        embedded_files,
     output:
-        features=f"{CLASS_FEATURES}/test.npz",
-        digest=f"{CLASS_FEATURES}/test.sha256",
+        test=update(fill(TREE.test_features, **FEATURES)),
+        support=update(
+            [
+                fill(TREE.support_features, seed=seed, **FEATURES)
+                for seed in config["seeds"]
+            ]
+        ),
     log:
-        f"{LOGS}/embed_test/{{variant}}/{{dataset}}/{{class_name}}.log",
+        f"{TREE.logs}/embed/{{readout}}/{{dataset}}/{{class_name}}.log",
     benchmark:
-        f"{BENCHMARKS}/embed_test/{{variant}}/{{dataset}}/{{class_name}}.tsv"
+        f"{TREE.benchmarks}/embed/{{readout}}/{{dataset}}/{{class_name}}.tsv"
     conda:
-        "../../envs/promptad.yaml"
+        "../../envs/fsad.yaml"
     threads: config["threads"]
     resources:
-        **needs("embed_test"),
+        **needs("embed"),
         gpu=GPU,
     params:
-        variant=lambda w: VARIANT_FIELDS[w.variant],
-        device=config["device"],
-        precision=config["precision"],
-        code=code("embed_test.py"),
+        tower=PLAN.tower("vision"),
+        work=embeddings,
+        script=script_code("embed"),
     script:
-        "../scripts/embed_test.py"
-
-
-rule embed_support:
-    input:
-        rules.backbone.output.digest,
-        rules.preprocess_support.output.digest,
-        rules.embed_test.output.digest,
-        tower=ancient(rules.backbone.output.vision),
-        images=ancient(rules.preprocess_support.output.images),
-        test=ancient(rules.embed_test.output.features),
-    output:
-        features=f"{CLASS_FEATURES}/support_k{{shots}}_s{{seed}}.npz",
-        digest=f"{CLASS_FEATURES}/support_k{{shots}}_s{{seed}}.sha256",
-    log:
-        f"{LOGS}/embed_support/{{variant}}/{{dataset}}/{{class_name}}/k{{shots}}_s{{seed}}.log",
-    conda:
-        "../../envs/promptad.yaml"
-    threads: config["threads"]
-    resources:
-        **needs("embed_support"),
-        gpu=GPU,
-    params:
-        variant=lambda w: VARIANT_FIELDS[w.variant],
-        device=config["device"],
-        precision=config["precision"],
-        code=code("embed_support.py"),
-    script:
-        "../scripts/embed_support.py"
+        "../scripts/embed.py"

@@ -1,25 +1,31 @@
-"""New images through a trained run, one job for each entry of the option `predict`."""
+"""New images through a run, one job for each entry of the option `predict`."""
+
+
+def detector_files(wildcards):
+    name = wildcards.prediction
+    return ordered(PLAN.detector_files(name), PLAN.has_prediction(name))
 
 
 rule predict:
     input:
-        unpack(detector_files),
+        detector_files,
+        metrics=lambda w: run_path(TREE.metrics, PLAN.predicting_run(w.prediction)),
     output:
-        scores=results("predict/{prediction}/scores.csv"),
-        maps=directory(results("predict/{prediction}/maps")),
-        overlays=directory(results("predict/{prediction}/overlays")),
+        scores=f"{TREE.prediction}/scores.csv",
+        maps=directory(f"{TREE.prediction}/maps"),
+        overlays=directory(f"{TREE.prediction}/overlays"),
     log:
-        f"{LOGS}/predict/{{prediction}}.log",
+        f"{TREE.logs}/predict/{{prediction}}.log",
     conda:
-        "../../envs/promptad.yaml"
+        "../../envs/fsad.yaml"
     threads: config["threads"]
     resources:
         **needs("predict"),
         gpu=GPU,
     params:
-        images=lambda w: new_images(w.prediction),
+        record=lambda w: PLAN.prediction(w.prediction),
         device=config["device"],
-        code=code("predict.py"),
+        script=script_code("predict"),
     script:
         "../scripts/predict.py"
 

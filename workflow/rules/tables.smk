@@ -1,58 +1,66 @@
 """From the metrics of all runs to the tables that people read."""
 
-TABLE_NAMES = sorted({(dataset, task) for task, _, dataset, *_ in RUNS})
-FORMATS = "csv", "md", "tex", "html"
-COMPARISON = ["comparison"] if len(config["experiments"]) > 1 else []
-READ_TABLES = [
-    *(f"{dataset}_{task}" for dataset, task in TABLE_NAMES),
-    *("parts", *COMPARISON),
-]
-TABLES = [
-    *(results(f"tables/metrics.{suffix}") for suffix in ("csv", "parquet")),
-    *(results(f"tables/{name}.{suffix}") for name in READ_TABLES for suffix in FORMATS),
-]
-# (experiment, dataset, class, task, shots, seed) by metrics.json
-RUN_OF = {
-    path: (experiment, dataset, class_name, task, shots, seed)
-    for path, (task, experiment, dataset, class_name, shots, seed) in zip(
-        run_files(METRICS), RUNS, strict=True
-    )
-}
 LITERATURE = workflow.source_path("../../config/literature.csv")
-TABLE_OPTIONS = {
-    "classes": {
-        dataset: [name for place, name in FILES if place == dataset]
-        for dataset in config["datasets"]
-    },
-    "experiments": list(config["experiments"]),
-    "options": config["tables"],
-}
+NAMES = PLAN.table_names()
+TABLES = [
+    *(f"{TREE.tables}/metrics.{suffix}" for suffix in ("csv", "parquet")),
+    *(f"{TREE.tables}/{n}.{suffix}" for n in NAMES for suffix in ("csv", "md", "tex")),
+]
 
 
 rule tables:
     input:
-        runs=list(RUN_OF),
+        runs=METRICS,
         literature=LITERATURE,
     output:
-        [name for name in TABLES if not name.endswith(".html")],
+        TABLES,
         [
             report(
-                results(f"tables/{name}.html"),
+                f"{TREE.tables}/{name}.html",
                 caption="../report/tables.rst",
                 category="2 Tables",
                 labels={"table": name.replace("_", " ")},
             )
-            for name in READ_TABLES
+            for name in NAMES
         ],
     log:
-        f"{LOGS}/tables.log",
+        f"{TREE.logs}/tables.log",
     conda:
-        "../../envs/promptad.yaml"
+        "../../envs/fsad.yaml"
     threads: 1
     resources:
         **needs("tables"),
     params:
-        **TABLE_OPTIONS,
-        code=code("tables.py"),
+        order=PLAN.order(),
+        options=config["tables"],
+        code=code_digest("fsad.reports.tables"),
+        script=script_code("tables"),
     script:
         "../scripts/tables.py"
+
+
+def write_incomplete_tables():
+    """Tables of the runs that are there, after a call in which jobs failed.
+
+    They name the runs that failed or needed something that did, and are left marked as
+    incomplete, so that the next call writes them anew.
+    """
+    failed = internals.failures(workflow, rules.tables.rule.name)
+    if failed is None:
+        return
+    from fsad.reports.tables import write_tables
+
+    paths = dict(zip(METRICS, PLAN.runs, strict=True))
+    try:
+        write_tables(
+            TREE.tables,
+            planned_runs(config, [p for p in METRICS if p not in failed["missing"]]),
+            PLAN.order(),
+            LITERATURE,
+            config["tables"],
+            failed=[run for path, run in paths.items() if path in failed["lost"]],
+            logs=failed["logs"],
+        )
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+    internals.mark_incomplete(workflow, rules.tables.rule.name)

@@ -1,8 +1,7 @@
-"""Draw image, mask and anomaly map of every test image of a run."""
+"""Draw image, mask and anomaly map of every test image of a class's runs."""
 
-from promptad import panels
-from promptad.jobs import job
+from fsad.jobs.job import job
+from fsad.reports.panels import draw_class
 
 with job(snakemake.log[0], snakemake.threads):
-    resolution, place = snakemake.params.resolution, dict(snakemake.wildcards.items())
-    panels.panels_from_files(snakemake.output[0], resolution, place, **snakemake.input)
+    draw_class(**snakemake.params.panels)

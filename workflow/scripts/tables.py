@@ -2,16 +2,14 @@
 
 from pathlib import Path
 
-from promptad.jobs import job
-from promptad.tables import planned_options, write_tables
+from fsad.jobs.job import job
+from fsad.planning.options import planned_runs
+from fsad.reports.tables import write_tables
 
 with job(snakemake.log[0], snakemake.threads):
-    folder = Path(snakemake.output[0]).parent
-    runs, config = snakemake.input.runs, snakemake.config
-    names = "classes", "experiments", "options"
-    write_tables(
-        folder,
-        {path: planned_options(config, path) for path in runs},
-        literature=snakemake.input.literature,
-        **{name: snakemake.params[name] for name in names},
+    params, runs = (
+        snakemake.params,
+        planned_runs(snakemake.config, snakemake.input.runs),
     )
+    folder, literature = Path(snakemake.output[0]).parent, snakemake.input.literature
+    write_tables(folder, runs, params.order, literature, params.options)

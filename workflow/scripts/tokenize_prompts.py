@@ -1,11 +1,8 @@
-"""Turn the words and abnormal states of a class into token numbers."""
+"""Turn the words and abnormal states of all classes into token numbers."""
 
-from promptad import prompts, provenance, storage
-from promptad.jobs import job
+from fsad.data.words import write_tokens
+from fsad.jobs.job import job
 
 with job(snakemake.log[0], snakemake.threads):
-    words = snakemake.params.prompts
-    tokens = prompts.tokenize(words["text"], words["states"])
-    place, code = snakemake.wildcards, snakemake.params.code
-    settings = provenance.settings(**place, **words, code=code)
-    storage.write_npz(snakemake.output[0], tokens, settings)
+    for target in snakemake.params.prompts:
+        write_tokens(target)

@@ -1,14 +1,12 @@
-"""Learn the prompts of one class, evaluate them, and write its runs."""
+"""Make the runs of a job: fit, evaluate, write."""
 
-from pathlib import Path
-
-from promptad import runs
-from promptad.gpus import gpu_slot
-from promptad.jobs import job
+from fsad.artifacts.sources import RunJob
+from fsad.evaluation.runs import run_job
+from fsad.jobs.gpus import gpu_slot
+from fsad.jobs.job import job
 
 with (
     job(snakemake.log[0], snakemake.threads, torch=snakemake.config["threads"]),
     gpu_slot(snakemake.config),
 ):
-    folders = [Path(file).parent for file in snakemake.output.metrics]
-    runs.run_from_files(folders, snakemake.params.settings, **snakemake.input)
+    run_job(RunJob(**snakemake.params.job))

@@ -1,0 +1,235 @@
+"""The vision tower against references written from the method's description.
+
+The references are float64 NumPy, one head and one image at a time.
+"""
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from scipy.special import erf
+
+from fsad.backbones.clip import split_towers
+from fsad.backbones.clip_vision import (
+    embed,
+    embed_images,
+    embed_memory,
+    memory_blocks,
+    normalise_pixels,
+)
+from fsad.backbones.readout import VARIANTS, Variant
+from fsad.backbones.transformer import placed
+from helpers import TINY, perturbed, relative_error
+
+EVERY = {
+    **VARIANTS,
+    "single_ffn": Variant("single", "qq", ffn=True, residual=True),
+    "single_ffn_no_residual": Variant("single", "vv", ffn=True, residual=False),
+    "dual_ffn": Variant("dual", "kk", ffn=True, residual=True),
+    "dual_no_residual": Variant("dual", "vv", ffn=False, residual=False),
+}
+HEADS, PATCH, MIDS = 2, 8, (0, 2)
+
+
+@pytest.fixture(scope="module")
+def weights(clip):
+    """The weights of `clip`'s vision tower, float64."""
+    return {n: w.double().numpy() for n, w in clip.visual.state_dict().items()}
+
+
+@pytest.fixture(scope="module")
+def inputs(towers, pixels):
+    return normalise_pixels(pixels, towers[0])
+
+
+def norm(x, weights, name):
+    centred = x - x.mean(-1, keepdims=True)
+    scaled = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5)
+    return scaled * weights[f"{name}.weight"] + weights[f"{name}.bias"]
+
+
+def linear(x, weights, name, suffix="."):
+    return x @ weights[f"{name}{suffix}weight"].T + weights[f"{name}{suffix}bias"]
+
+
+def naive_attention(x, weights, block, compared):
+    """Attention residual of tokens [T, Dv]; compared: `qk`, `qq`, `kk` or `vv`."""
+    h = norm(x, weights, f"{block}.ln_1")
+    qkv = np.split(linear(h, weights, f"{block}.attn.in_proj", "_"), 3, axis=1)
+    parts, outputs = dict(zip("qkv", qkv, strict=True)), []
+    width = x.shape[1] // HEADS
+    for head in range(HEADS):
+        columns = slice(head * width, (head + 1) * width)
+        left, right = (parts[name][:, columns] for name in compared)
+        similar = np.exp(left @ right.T / np.sqrt(width))
+        mixing = similar / similar.sum(1, keepdims=True)
+        outputs.append(mixing @ parts["v"][:, columns])
+    return linear(np.hstack(outputs), weights, f"{block}.attn.out_proj")
+
+
+def naive_feed_forward(x, weights, block):
+    h = linear(norm(x, weights, f"{block}.ln_2"), weights, f"{block}.mlp.c_fc")
+    return linear(h * (1 + erf(h / np.sqrt(2))) / 2, weights, f"{block}.mlp.c_proj")
+
+
+def naive_tokens(image, weights):
+    """Tokens [1 + G*G, Dv] of normalised pixels [3, S, S]."""
+    filters, tokens = weights["conv1.weight"], [weights["class_embedding"]]
+    for top in range(0, image.shape[1], PATCH):
+        for left in range(0, image.shape[2], PATCH):
+            patch = image[:, top : top + PATCH, left : left + PATCH]
+            tokens.append((filters * patch).sum((1, 2, 3)))
+    return norm(np.array(tokens) + weights["positional_embedding"], weights, "ln_pre")
+
+
+def naive_features(image, weights, variant, layers=4, mids=MIDS):
+    x = naive_tokens(image, weights)
+    run = naive_dual if variant.path == "dual" else naive_single
+    summary, dense, kept = run(x, weights, variant, layers, mids)
+    out = {"global": summary[0], "patch": dense[1:]}
+    out = {n: norm(t, weights, "ln_post") @ weights["proj"] for n, t in out.items()}
+    out |= {"mid1": kept[0][1:], "mid2": kept[1][1:]}
+    return {n: t / np.linalg.norm(t, axis=-1, keepdims=True) for n, t in out.items()}
+
+
+def naive_dual(x, weights, variant, layers, mids):
+    original, dense, outputs, changes = x, x, [], []
+    for index in range(layers):
+        block = f"transformer.resblocks.{index}"
+        change = naive_attention(original, weights, block, variant.attention)
+        dense = dense * variant.residual + change
+        if variant.ffn:
+            change = naive_feed_forward(dense, weights, block)
+            dense = dense * variant.residual + change
+        changes.append(naive_attention(original, weights, block, "qk"))
+        original = original + changes[-1]
+        original = original + naive_feed_forward(original, weights, block)
+        outputs.append(original)
+    after = [*changes[1:], 0]  # the attention residual of the next block
+    return original, dense, [outputs[m] + after[m] for m in mids]
+
+
+def naive_single(x, weights, variant, layers, mids):
+    outputs = []
+    for index in range(layers):
+        block = f"transformer.resblocks.{index}"
+        change = naive_attention(x, weights, block, variant.attention)
+        x = x + change if variant.residual else change
+        if variant.ffn:
+            change = naive_feed_forward(x, weights, block)
+            x = x + change if variant.residual else change
+        outputs.append(x)
+    return x, x, [outputs[m] for m in mids]
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_features_are_those_of_the_naive_reference(name, towers, inputs, weights):
+    features = embed(towers[0], inputs, EVERY[name])
+    for index, image in enumerate(inputs.double().numpy()):
+        expected = naive_features(image, weights, EVERY[name])
+        errors = {n: relative_error(features[n][index], e) for n, e in expected.items()}
+        assert max(errors.values()) < 1e-5, errors
+
+
+def test_the_variants_differ(towers, inputs):
+    patches = [embed(towers[0], inputs, v)["patch"] for v in EVERY.values()]
+    for index, first in enumerate(patches):
+        for second in patches[:index]:
+            assert relative_error(first, second) > 1e-3
+
+
+def open_clip_tokens(clip, inputs):
+    """What open_clip's own vision transformer is fed."""
+    seen = []
+    transformer = clip.visual.transformer
+    hook = transformer.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    clip.encode_image(inputs)
+    hook.remove()
+    return seen[0].clone()
+
+
+@torch.no_grad()
+def test_memory_holds_what_the_published_code_changes_in_place(clip, towers, inputs):
+    x, kept = open_clip_tokens(clip, inputs), []
+    for index, block in enumerate(clip.visual.transformer.resblocks):
+        x += block.attention(block.ln_1(x))  # in place: what was kept changes too
+        x = x + block.mlp(block.ln_2(x))
+        if index in MIDS:
+            kept.append(x)
+    features = embed(towers[0], inputs, VARIANTS["original"])
+    for name, expected in zip(("mid1", "mid2"), kept, strict=True):
+        expected = torch.nn.functional.normalize(expected[:, 1:], dim=-1)
+        assert relative_error(features[name], expected) < 1e-5
+
+
+@pytest.mark.parametrize("variant", [VARIANTS["original"], VARIANTS["vv_residual"]])
+def test_one_block_is_enough(variant, inputs):
+    torch.manual_seed(2)
+    config = TINY | {"vision_cfg": TINY["vision_cfg"] | {"layers": 1}}
+    clip = perturbed(open_clip.CLIP(**config)).eval()
+    weights = {n: w.double().numpy() for n, w in clip.visual.state_dict().items()}
+    features = embed(split_towers(clip, "shallow")[0], inputs[:1], variant)
+    image = inputs[0].double().numpy()
+    expected = naive_features(image, weights, variant, layers=1, mids=(0, 0))
+    for name, value in expected.items():
+        assert relative_error(features[name][0], value) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("layers", "blocks"),
+    [(1, (0, 0)), (4, (0, 2)), (8, (1, 4)), (12, (2, 7)), (24, (5, 15)), (32, (7, 20))],
+)
+def test_memory_comes_from_a_quarter_and_two_thirds_of_the_depth(layers, blocks):
+    assert memory_blocks(layers) == blocks
+
+
+@pytest.mark.parametrize("name", ["original", "vv_no_residual"])
+@pytest.mark.parametrize("batch", [1, 2])
+def test_batches_do_not_change_the_features(name, batch, towers, pixels):
+    whole = embed_images(towers[0], pixels, VARIANTS[name], batch=3)
+    parts = embed_images(towers[0], pixels, VARIANTS[name], batch=batch)
+    assert whole.keys() == {"global", "patch", "mid1", "mid2"}
+    for feature, expected in whole.items():
+        assert relative_error(parts[feature], expected) < 1e-6
+
+
+def test_features_are_float32_of_unit_length(towers, pixels):
+    for array in embed_images(towers[0], pixels, VARIANTS["original"]).values():
+        assert array.dtype == np.float32
+        assert np.allclose(np.linalg.norm(array, axis=-1), 1, atol=1e-6)
+
+
+def test_shapes(towers, pixels):
+    features = embed_images(towers[0], pixels, VARIANTS["original"])
+    assert {name: array.shape for name, array in features.items()} == {
+        "global": (3, 24),
+        "patch": (3, 16, 24),
+        "mid1": (3, 16, 32),
+        "mid2": (3, 16, 32),
+    }
+
+
+def test_pixels_are_normalised_channel_by_channel(towers, pixels):
+    mean, std = (
+        [0.48145466, 0.4578275, 0.40821073],
+        [0.26862954, 0.26130258, 0.27577711],
+    )
+    normal = normalise_pixels(pixels, towers[0])
+    expected = ((pixels / 255 - mean) / std).transpose(0, 3, 1, 2)
+    assert np.allclose(normal, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_bfloat16_is_near(towers, pixels, name):
+    half = placed(towers[0], "cpu", "bfloat16")
+    ours, exact = (embed_images(t, pixels, VARIANTS[name]) for t in (half, towers[0]))
+    for kind, features in exact.items():
+        assert ours[kind].dtype == np.float32
+        assert 0 < relative_error(ours[kind], features) < 0.05
+
+
+def test_memory_features_alone_are_those_of_the_dual_path(towers, inputs):
+    alone = embed_memory(towers[0], inputs)
+    whole = embed(towers[0], inputs, VARIANTS["original"])
+    assert alone.keys() == {"mid1", "mid2"}
+    assert all(torch.equal(alone[name], whole[name]) for name in alone)

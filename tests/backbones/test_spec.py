@@ -1,0 +1,116 @@
+import hashlib
+import json
+
+import pytest
+
+from fsad.backbones.spec import (
+    backbone_name,
+    check_backbone,
+    check_unchanged,
+    image_size,
+)
+from fsad.errors import UserError
+from helpers import TINY
+
+
+def backbone(model="ViT-B-16-plus-240", pretrained="laion400m_e32"):
+    return {"model": str(model), "pretrained": str(pretrained), "random_seed": 5}
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A model configuration and a checkpoint."""
+    (tmp_path / "tiny.json").write_text(json.dumps(TINY))
+    (tmp_path / "weights.pt").write_bytes(b"weights")
+    return tmp_path / "tiny.json", tmp_path / "weights.pt"
+
+
+def test_the_name_carries_the_tag():
+    assert backbone_name(backbone()) == "ViT-B-16-plus-240_laion400m_e32"
+
+
+def test_the_name_carries_the_seed_of_random_weights():
+    assert backbone_name(backbone("ViT-B-16", "random")) == "ViT-B-16_random5"
+
+
+@pytest.mark.parametrize("changed", [0, 1], ids=["model", "checkpoint"])
+def test_the_name_carries_the_digest_of_files(files, changed):
+    before = backbone_name(backbone(*files))
+    assert before == backbone_name(backbone(*files))
+    files[changed].write_bytes(files[changed].read_bytes() + b" ")
+    assert backbone_name(backbone(*files)) != before
+
+
+def test_the_name_carries_no_path(files):
+    name = backbone_name(backbone(*files))
+    assert name.startswith("tiny-")
+    assert "_sha256-" in name
+    assert "/" not in name
+
+
+def test_the_same_content_elsewhere_has_the_same_name(files, tmp_path):
+    moved = tmp_path / "moved.bin"
+    moved.write_bytes(files[1].read_bytes())
+    expected = backbone_name(backbone(files[0], moved))
+    assert backbone_name(backbone(*files)) == expected
+
+
+@pytest.mark.parametrize(
+    ("model", "size"), [("ViT-B-16-plus-240", 240), ("ViT-B-16", 224)]
+)
+def test_the_image_size_of_a_known_model(model, size):
+    assert image_size(backbone(model)) == size
+
+
+def test_the_image_size_of_a_local_model(files):
+    assert image_size(backbone(files[0])) == 32
+
+
+def test_an_unknown_model_is_told_with_close_ones():
+    with pytest.raises(UserError, match=r"'ViT-B-16-plus-241'.*ViT-B-16-plus-240"):
+        check_backbone(backbone("ViT-B-16-plus-241"))
+
+
+def test_a_missing_model_file_is_told(tmp_path):
+    with pytest.raises(UserError, match=str(tmp_path / "tiny.json")):
+        check_backbone(backbone(tmp_path / "tiny.json"))
+
+
+@pytest.mark.parametrize("content", ["no json", "[]", "{}", '{"vision_cfg": {}}'])
+def test_a_model_file_without_a_vit_is_told(tmp_path, content):
+    (tmp_path / "tiny.json").write_text(content)
+    with pytest.raises(UserError, match=r"tiny\.json is no open_clip ViT"):
+        check_backbone(backbone(tmp_path / "tiny.json"))
+
+
+@pytest.fixture
+def digest_file(files):
+    """What sha256sum writes of the checkpoint."""
+    digest = hashlib.sha256(b"weights").hexdigest()
+    path = files[1].with_name("weights.pt.sha256")
+    path.write_text(f"{digest}  weights.pt\n")
+    return path
+
+
+def test_a_checkpoint_of_the_digest_beside_it_passes(files, digest_file):
+    check_backbone(backbone(*files))
+
+
+@pytest.mark.parametrize("content", ["", "0" * 64 + "  weights.pt\n"])
+def test_a_checkpoint_of_another_digest_is_told(files, digest_file, content):
+    digest_file.write_text(content)
+    with pytest.raises(UserError, match=r"weights\.pt is not the file whose SHA-256"):
+        check_backbone(backbone(*files))
+
+
+def test_a_missing_checkpoint_is_told(tmp_path):
+    with pytest.raises(UserError, match=f"no checkpoint file {tmp_path}/weights.pt"):
+        check_backbone(backbone(pretrained=tmp_path / "weights.pt"))
+
+
+def test_files_that_changed_since_they_were_named_are_told(files):
+    name = backbone_name(backbone(*files))
+    check_unchanged(backbone(*files), name)
+    files[1].write_bytes(b"other weights")
+    with pytest.raises(UserError, match=f"{name} was planned; start it again"):
+        check_unchanged(backbone(*files), name)

@@ -1,0 +1,337 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from fsad.data import images
+from fsad.data.layouts import Sample
+from fsad.errors import UserError
+
+
+def noise(*shape):
+    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+
+COLOUR = noise(6, 9, 3)
+GREY = COLOUR[..., 0]
+ORIENTATION = 0x0112
+FIXED_POINT = 1  # OpenCV interpolates uint8 in fixed point, off by one at most
+
+
+def saved(path, array, mode=None, **options):
+    image = Image.fromarray(array)
+    (image.convert(mode) if mode else image).save(path, **options)
+    return path
+
+
+def exif(orientation):
+    data = Image.Exif()
+    data[ORIENTATION] = orientation
+    return data
+
+
+def area(array, size, axis):
+    """Mean over the area of each new pixel, the naive way."""
+    moved, step = np.moveaxis(array, axis, 0).astype(float), array.shape[axis] / size
+    rows = []
+    for i in range(size):
+        start, end = i * step, (i + 1) * step
+        overlap = [min(end, j + 1) - max(start, j) for j in range(len(moved))]
+        rows.append(np.tensordot(np.maximum(overlap, 0), moved, 1) / step)
+    return np.moveaxis(np.array(rows), 0, axis)
+
+
+def cubic(array, size, axis, a=-0.75):
+    """Cubic convolution with replicated borders, the naive way."""
+    moved, step = np.moveaxis(array, axis, 0).astype(float), array.shape[axis] / size
+    rows = []
+    for i in range(size):
+        centre, row = (i + 0.5) * step - 0.5, 0
+        for j in range(int(np.floor(centre)) - 1, int(np.floor(centre)) + 3):
+            pixel = moved[min(max(j, 0), len(moved) - 1)]
+            row = row + _kernel(abs(centre - j), a) * pixel
+        rows.append(row)
+    return np.moveaxis(np.array(rows), 0, axis)
+
+
+def _kernel(x, a):
+    if x <= 1:
+        return (a + 2) * x**3 - (a + 3) * x**2 + 1
+    return a * x**3 - 5 * a * x**2 + 8 * a * x - 4 * a if x < 2 else 0
+
+
+def test_a_non_square_image_is_squashed_to_the_means_of_its_areas():
+    image = noise(12, 20, 3)
+    expected = area(area(image, 4, 0), 4, 1)
+    assert abs(images.square(image, 4) - expected).max() <= 0.5
+
+
+def test_areas_may_share_pixels():
+    image = noise(10, 7, 3)
+    expected = area(area(image, 4, 0), 4, 1)
+    assert abs(images.square(image, 4) - expected).max() <= 0.5 + 1e-3
+
+
+def test_a_small_image_grows_cubically():
+    image = noise(4, 6, 3)
+    expected = cubic(cubic(image, 16, 0), 16, 1).clip(0, 255)
+    assert abs(images.square(image, 16) - expected).max() <= FIXED_POINT
+
+
+@pytest.mark.parametrize("shape", [(4, 24, 3), (24, 4, 3)])
+def test_one_axis_shrinks_by_area_while_the_other_grows_cubically(shape):
+    image = noise(*shape)
+    long = int(np.argmax(shape))
+    expected = cubic(np.rint(area(image, 8, long)), 8, 1 - long).clip(0, 255)
+    assert abs(images.square(image, 8) - expected).max() <= FIXED_POINT
+
+
+def test_an_image_of_the_right_size_is_left_alone():
+    image = noise(8, 8, 3)
+    assert np.array_equal(images.square(image, 8), image)
+
+
+def test_pinned_pixels_of_a_non_square_image_and_its_mask():
+    row = np.array([0, 0, 90, 90, 200, 200, 10, 30], np.uint8)
+    image = np.repeat(row[None, :, None], 3, axis=2)  # 1 x 8
+    mask = row[None] > 80
+    assert images.square(image, 4)[..., 1].tolist() == [[0, 90, 200, 20]] * 4
+    assert images.resize_mask(mask, 4).tolist() == [[0, 1, 1, 0]] * 4
+
+
+@pytest.mark.parametrize("shape", [(60, 40), (5, 10), (60, 10), (5, 40)])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_image_and_mask_stay_aligned(shape, axis):
+    position = np.arange(shape[axis]) * 5 // shape[axis]
+    mask = np.zeros(shape, bool)
+    np.moveaxis(mask, axis, 0)[(position == 1) | (position == 2)] = True
+    image = np.where(mask[..., None], 250, 5).repeat(3, 2).astype(np.uint8)
+    bright = images.square(image, 20)[..., 0] > 127
+    assert np.array_equal(bright, images.resize_mask(mask, 20))
+
+
+def test_masks_are_resized_to_their_nearest_pixel():
+    mask = noise(3, 6) > 127
+    grown = images.resize_mask(mask, 12)
+    assert np.array_equal(grown, np.kron(mask, np.ones((4, 2))))
+    assert np.array_equal(images.resize_mask(mask, 3), mask[:, ::2])
+
+
+def test_sixteen_bit_grey_keeps_its_high_byte(tmp_path):
+    deep = GREY.astype(np.uint16) * 256 + 77
+    image = images.read_image(saved(tmp_path / "a.png", deep))
+    assert np.array_equal(image, np.repeat(GREY[..., None], 3, 2))
+
+
+def test_palette_images_get_their_colours(tmp_path):
+    palette = Image.fromarray(GREY // 86, "P")
+    palette.putpalette([10, 20, 30, 40, 50, 60, 70, 80, 90])
+    palette.save(tmp_path / "a.png")
+    colours = np.array([[10, 20, 30], [40, 50, 60], [70, 80, 90]])
+    assert np.array_equal(images.read_image(tmp_path / "a.png"), colours[GREY // 86])
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tif"])
+def test_grey_images_get_three_equal_channels(tmp_path, suffix):
+    image = images.read_image(saved(tmp_path / f"a.{suffix}", GREY))
+    assert np.array_equal(image, np.repeat(GREY[..., None], 3, 2))
+
+
+def test_channels_are_red_green_blue(tmp_path):
+    image = images.read_image(saved(tmp_path / "a.png", COLOUR))
+    assert np.array_equal(image, COLOUR)
+
+
+def test_alpha_is_dropped(tmp_path):
+    array = np.dstack([COLOUR, GREY])
+    assert np.array_equal(images.read_image(saved(tmp_path / "a.png", array)), COLOUR)
+
+
+def test_cmyk_is_turned_to_rgb(tmp_path):
+    array = np.zeros((3, 4, 4), np.uint8)
+    array[..., 1] = 255  # magenta ink
+    Image.fromarray(array, "CMYK").save(tmp_path / "a.tif")
+    assert np.array_equal(
+        images.read_image(tmp_path / "a.tif"), np.full((3, 4, 3), [255, 0, 255])
+    )
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif"])
+def test_an_image_is_turned_upright(tmp_path, suffix):
+    array = np.zeros((16, 32, 3), np.uint8)
+    array[:, :16] = 255  # left half bright: the upper one once turned clockwise
+    path = saved(tmp_path / f"a.{suffix}", array, exif=exif(6))
+    image = images.read_image(path)
+    assert image.shape == (32, 16, 3)
+    assert image[:14].min() > 200
+    assert image[18:].max() < 50
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_shape_is_that_of_the_upright_image(tmp_path, orientation, suffix):
+    path = saved(tmp_path / f"a.{suffix}", COLOUR, exif=exif(orientation))
+    assert images.image_shape(path) == images.read_image(path).shape[:2]
+
+
+def test_the_content_counts_and_not_the_extension(tmp_path):
+    saved(tmp_path / "a.jpg", COLOUR, format="png")
+    assert np.array_equal(images.read_image(tmp_path / "a.jpg"), COLOUR)
+
+
+@pytest.mark.parametrize("read", [images.read_image, images.read_mask])
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "bmp"])
+def test_a_truncated_file_is_named(tmp_path, suffix, read):
+    whole = noise(40, 40, 3)
+    path = saved(tmp_path / f"a.{suffix}", whole)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(UserError, match=str(path)):
+        read(path)
+
+
+@pytest.mark.parametrize("read", [images.read_image, images.image_shape])
+@pytest.mark.parametrize("content", [b"", b"no image at all", b"\x89PNG\r\n\x1a\n"])
+def test_what_is_no_image_is_named(tmp_path, content, read):
+    path = tmp_path / "a.png"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=str(path)):
+        read(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(UserError, match=str(tmp_path / "a.png")):
+        images.read_image(tmp_path / "a.png")
+
+
+def test_a_truncated_image_with_a_whole_mask_is_named(tmp_path):
+    path = saved(tmp_path / "a.png", COLOUR)
+    path.write_bytes(path.read_bytes()[:-60])
+    mask = saved(tmp_path / "m.png", GREY)
+    with pytest.raises(UserError, match=str(path)):
+        images.load_masks([Sample("a", path, 1, mask)], 4, 1)
+
+
+MASK = GREY > 128
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        MASK,
+        MASK.astype(np.uint8),
+        MASK.astype(np.uint8) * 255,
+        MASK.astype(np.uint16) * 300,
+        MASK[..., None] * np.array([0, 0, 7], np.uint8),
+        np.dstack([MASK * np.uint8(255)] * 3 + [np.full_like(GREY, 255)]),
+        np.dstack([MASK * np.uint8(255), np.full_like(GREY, 255)]),
+    ],
+    ids=["bool", "0-1", "0-255", "16-bit", "colour", "rgba", "grey-alpha"],
+)
+def test_anything_above_zero_is_defect(tmp_path, array):
+    mask = images.read_mask(saved(tmp_path / "m.png", array))
+    assert mask.dtype == bool
+    assert np.array_equal(mask, MASK)
+
+
+@pytest.mark.parametrize("defect", [0, 1])
+def test_palette_masks_count_by_colour(tmp_path, defect):
+    palette = Image.fromarray((defect == MASK).astype(np.uint8), "P")
+    colours = [[0, 0, 0], [128, 0, 0]]
+    palette.putpalette(colours[1 - defect] + colours[defect])
+    palette.save(tmp_path / "m.png")
+    assert np.array_equal(images.read_mask(tmp_path / "m.png"), MASK)
+
+
+def test_a_mask_of_another_size_is_named(tmp_path):
+    image = saved(tmp_path / "a.png", COLOUR)
+    mask = saved(tmp_path / "m.png", GREY[:, :-1])
+    with pytest.raises(UserError, match=f"{mask}.*8x6.*9x6"):
+        images.load_masks([Sample("a", image, 1, mask)], 4, 1)
+
+
+def test_a_mask_turned_otherwise_than_its_image_is_named(tmp_path):
+    image = saved(tmp_path / "a.jpg", COLOUR, exif=exif(6))
+    mask = saved(tmp_path / "m.png", GREY)
+    with pytest.raises(UserError, match=str(mask)):
+        images.load_masks([Sample("a", image, 1, mask)], 4, 1)
+
+
+def spot(folder, name, size):
+    """A defect image of 64 x 64 pixels, marked near a corner, of this size."""
+    mask = np.zeros((64, 64), np.uint8)
+    mask[1 : size + 1, 1 : size + 1] = 255
+    image = saved(folder / f"{name}.png", np.zeros((64, 64, 3), np.uint8))
+    return Sample(name, image, 1, saved(folder / f"{name}_mask.png", mask))
+
+
+def test_a_defect_too_small_for_the_resolution_is_told(tmp_path, caplog):
+    samples = [spot(tmp_path, "small", 1), spot(tmp_path, "large", 30)]
+    masks = images.load_masks(samples, 8, 1)["masks"]
+    assert masks.any((1, 2)).tolist() == [False, True]
+    assert "1 of 2 defects are too small for a pixel at 8 x 8" in caplog.text
+
+
+def test_masks_that_all_vanish_are_refused(tmp_path):
+    sample = spot(tmp_path, "small", 1)
+    with pytest.raises(UserError, match=f"{sample.mask}.*at 8 x 8; raise `resolution`"):
+        images.load_masks([sample], 8, 1)
+
+
+def test_an_empty_mask_is_named(tmp_path):
+    image = saved(tmp_path / "a.png", COLOUR)
+    mask = saved(tmp_path / "m.png", np.zeros_like(GREY))
+    with pytest.raises(UserError, match=f"{mask}: marks no pixel"):
+        images.load_masks([Sample("a", image, 1, mask)], 4, 1)
+
+
+def test_a_defect_image_without_mask_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"a\.png: defect image without a mask"):
+        images.load_masks([Sample("a", tmp_path / "a.png", 1, None)], 4, 1)
+
+
+def test_a_mask_file_that_is_gone_is_named(tmp_path):
+    image = saved(tmp_path / "a.png", COLOUR)
+    with pytest.raises(UserError, match=str(tmp_path / "m.png")):
+        images.load_masks([Sample("a", image, 1, tmp_path / "m.png")], 4, 1)
+
+
+@pytest.fixture
+def samples(tmp_path):
+    image = saved(tmp_path / "a.png", COLOUR)
+    mask = saved(tmp_path / "m.png", MASK)
+    return [Sample("good/a.png", image, 0, None), Sample("dent/a.png", image, 1, mask)]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_images_are_loaded_in_order(samples, threads):
+    loaded = images.load_images(samples, 5, threads)
+    assert loaded["images"].dtype == np.uint8
+    assert np.array_equal(loaded["images"], [images.square(COLOUR, 5)] * 2)
+    assert loaded["labels"].tolist() == [0, 1]
+    assert loaded["names"].tolist() == ["good/a.png", "dent/a.png"]
+
+
+def test_good_images_get_empty_masks(samples):
+    loaded = images.load_masks(samples, 12, 2)
+    assert loaded["masks"].dtype == np.uint8
+    assert not loaded["masks"][0].any()
+    assert np.array_equal(loaded["masks"][1], images.resize_mask(MASK, 12))
+    assert loaded["names"].tolist() == ["good/a.png", "dent/a.png"]
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float32])
+def test_32_bit_pixels_are_refused(tmp_path, dtype):
+    path = tmp_path / "deep.tif"
+    Image.fromarray(np.zeros((4, 4), dtype)).save(path)
+    with pytest.raises(UserError, match=r"deep\.tif: has 32-bit pixels"):
+        images.read_image(path)
+
+
+def test_a_written_image_comes_back(tmp_path):
+    images.write_image(tmp_path / "below/a.png", COLOUR)
+    assert np.array_equal(images.read_image(tmp_path / "below/a.png"), COLOUR)
+
+
+def test_written_floats_keep_their_bits(tmp_path):
+    array = np.random.default_rng(0).normal(size=(6, 9)).astype(np.float32)
+    images.write_image(tmp_path / "a.tiff", array)
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "a.tiff")), array)

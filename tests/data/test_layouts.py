@@ -1,0 +1,229 @@
+import csv
+import os
+
+import pytest
+from PIL import Image
+
+from fsad.data.layouts import find_images, list_class, list_classes
+from fsad.errors import UserError
+from helpers import write_class
+
+
+def draw(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (4, 4)).save(path)
+    return path
+
+
+def names(samples):
+    return [sample.name for sample in samples]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """The smallest class that can be evaluated."""
+    for name in ("train/good/a.png", "test/good/a.png", "test/dent/a.png"):
+        draw(tmp_path / "nut" / name)
+    return tmp_path / "nut"
+
+
+def visa_download(root, rows):
+    """Write the original VisA layout; rows of (split, label, image, mask)."""
+    table = [("object", "split", "label", "image", "mask")]
+    for split, label, image, mask in rows:
+        for path in filter(None, (image, mask)):
+            draw(root / path)
+        table.append(("nut", split, label, image, mask))
+    (root / "split_csv").mkdir()
+    with open(root / "split_csv/1cls.csv", "w", newline="") as file:
+        csv.writer(file).writerows(table)
+
+
+def test_mvtec_lists_train_and_test_sorted_by_name(tmp_path):
+    write_class(tmp_path, "nut", train=2, good=1, defects=("hole", "dent"), each=2)
+    files = list_class("mvtec", tmp_path, "nut")
+    assert names(files.train) == ["good/000.png", "good/001.png"]
+    assert names(files.test) == [
+        *("dent/000.png", "dent/001.png"),
+        "good/000.png",
+        *("hole/000.png", "hole/001.png"),
+    ]
+    assert [sample.label for sample in files.test] == [1, 1, 0, 1, 1]
+
+
+def test_a_name_that_repeats_across_defects_keeps_its_own_mask(tmp_path):
+    folder = write_class(tmp_path, "nut", defects=("dent", "hole"), each=1)
+    masks = {s.name: s.mask for s in list_class("mvtec", tmp_path, "nut").test}
+    assert masks["dent/000.png"] == folder / "ground_truth/dent/000_mask.png"
+    assert masks["hole/000.png"] == folder / "ground_truth/hole/000_mask.png"
+    assert masks["good/000.png"] is None
+
+
+@pytest.mark.parametrize("mask", ["a_mask.png", "a.png", "a.BMP", "a_mask.TIF"])
+def test_masks_are_found_with_and_without_suffix(folder, mask):
+    draw(folder / "test/dent/a.JPG")
+    path = draw(folder / "ground_truth/dent" / mask)
+    assert list_class("folder", folder.parent, "nut").mask_files[0] == path
+
+
+def test_extensions_may_be_mixed_in_kind_and_case(folder):
+    for name in ("b.JPG", "c.jpeg", "d.Bmp", "e.tif", "f.TIFF"):
+        draw(folder / "train/good" / name)
+    listed = names(list_class("folder", folder.parent, "nut").train)
+    assert [name.partition("/")[2] for name in listed] == [
+        *("a.png", "b.JPG", "c.jpeg", "d.Bmp", "e.tif", "f.TIFF")
+    ]
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "Thumbs.db", "._a.png"])
+def test_other_files_are_passed_over(folder, name):
+    (folder / "train/good" / name).write_bytes(b"")
+    assert names(list_class("mvtec", folder.parent, "nut").train) == ["good/a.png"]
+
+
+def test_without_ground_truth_there_are_no_masks(folder):
+    files = list_class("folder", folder.parent, "nut")
+    assert not files.has_masks
+    assert files.mask_files == []
+
+
+def test_with_ground_truth_there_are_masks(tmp_path):
+    write_class(tmp_path, "nut")
+    assert list_class("mvtec", tmp_path, "nut").has_masks
+
+
+@pytest.mark.parametrize("below", ["", "1cls"])
+def test_visa_prepared(tmp_path, below):
+    write_class(tmp_path / below, "nut", train=2, good=1, defects=("bad",), each=1)
+    files = list_class("visa", tmp_path, "nut")
+    assert names(files.test) == ["bad/000.png", "good/000.png"]
+    assert files.mask_files == [tmp_path / below / "nut/ground_truth/bad/000_mask.png"]
+    assert list_classes("visa", tmp_path) == ["nut"]
+
+
+def test_visa_download_follows_its_split(tmp_path):
+    good, bad = "nut/Data/Images/Normal", "nut/Data/Images/Anomaly"
+    rows = [
+        ("train", "normal", f"{good}/1.JPG", ""),
+        ("train", "normal", f"{good}/0.JPG", ""),
+        ("test", "normal", f"{good}/2.JPG", ""),
+        ("test", "anomaly", f"{bad}/0.JPG", "nut/Data/Masks/Anomaly/0.png"),
+    ]
+    visa_download(tmp_path, rows)
+    files = list_class("visa", tmp_path, "nut")
+    assert names(files.train) == ["Normal/0.JPG", "Normal/1.JPG"]
+    assert names(files.test) == ["Anomaly/0.JPG", "Normal/2.JPG"]
+    assert [sample.label for sample in files.test] == [1, 0]
+    assert files.mask_files == [tmp_path / "nut/Data/Masks/Anomaly/0.png"]
+    assert list_classes("visa", tmp_path) == ["nut"]
+
+
+def test_visa_download_learns_from_no_defect(tmp_path):
+    rows = [
+        ("train", "normal", "nut/n/0.JPG", ""),
+        ("train", "anomaly", "nut/a/0.JPG", "nut/m/0.png"),
+        ("test", "normal", "nut/n/1.JPG", ""),
+        ("test", "anomaly", "nut/a/1.JPG", "nut/m/1.png"),
+    ]
+    visa_download(tmp_path, rows)
+    assert names(list_class("visa", tmp_path, "nut").train) == ["n/0.JPG"]
+
+
+def test_visa_download_without_the_class(tmp_path):
+    visa_download(tmp_path, [("train", "normal", "nut/n/0.JPG", "")])
+    with pytest.raises(UserError, match=str(tmp_path / "bolt")):
+        list_class("visa", tmp_path, "bolt")
+
+
+def test_classes_are_listed_by_name(tmp_path):
+    for name in ("nut", "bolt"):
+        write_class(tmp_path, name, train=1)
+    (tmp_path / "licence").mkdir()
+    assert list_classes("mvtec", tmp_path) == ["bolt", "nut"]
+
+
+def test_missing_data_folder_is_named(tmp_path):
+    with pytest.raises(UserError, match=str(tmp_path / "absent")):
+        list_class("mvtec", tmp_path / "absent", "nut")
+
+
+def test_missing_class_is_named_with_those_there(folder):
+    root = folder.parent
+    with pytest.raises(UserError, match=f"{root / 'bolt'}.*holds nut"):
+        list_class("mvtec", root, "bolt")
+
+
+@pytest.mark.parametrize(
+    ("absent", "named"),
+    [
+        ("train/good", "train/good: no good training image"),
+        ("test/good", "test: no good test image"),
+        ("test/dent", "test: no defect test image"),
+    ],
+)
+def test_what_a_class_lacks_is_named(folder, absent, named):
+    (folder / absent / "a.png").unlink()
+    with pytest.raises(UserError, match=f"{folder}/{named}"):
+        list_class("mvtec", folder.parent, "nut")
+
+
+def test_visa_download_with_an_unknown_split_is_named(tmp_path):
+    visa_download(tmp_path, [("val", "normal", "nut/n/0.JPG", "")])
+    with pytest.raises(UserError, match=r"1cls\.csv: column or split 'val'"):
+        list_class("visa", tmp_path, "nut")
+
+
+def test_visa_download_with_another_table_is_named(tmp_path):
+    visa_download(tmp_path, [])
+    (tmp_path / "split_csv/1cls.csv").write_text("class,split\nnut,train\n")
+    with pytest.raises(UserError, match=r"1cls\.csv: has no column `object`"):
+        list_class("visa", tmp_path, "nut")
+
+
+@pytest.fixture
+def belt(tmp_path):
+    """Images of two days, and what is none."""
+    for name in ("belt/mon/b.png", "belt/mon/a.JPG", "belt/tue/a.png"):
+        draw(tmp_path / name)
+    (tmp_path / "belt/tue/notes.txt").write_text("-")
+    (tmp_path / "belt/tue/.b.png").write_text("-")
+    (tmp_path / "belt/tue/thumbs.png").mkdir()
+    return tmp_path / "belt"
+
+
+def test_images_of_a_folder_are_named_from_there(belt):
+    found = find_images([belt])
+    assert list(found) == ["mon/a.JPG", "mon/b.png", "tue/a.png"]
+    assert all(path == belt / name for name, path in found.items())
+
+
+def test_images_of_several_folders_and_files_have_names_of_their_own(belt):
+    found = find_images([belt / "tue/a.png", belt / "mon", belt / "mon/a.JPG"])
+    assert list(found) == ["mon/a.JPG", "mon/b.png", "tue/a.png"]
+
+
+def test_a_single_file_has_its_own_name_whatever_it_is(belt):
+    assert list(find_images([belt / "tue/notes.txt"])) == ["notes.txt"]
+    assert list(find_images([belt / "tue/gone.png"])) == ["gone.png"]
+
+
+def test_a_folder_without_images_is_named(belt):
+    (belt / "wed").mkdir()
+    with pytest.raises(UserError, match=f"{belt / 'wed'}: holds no image"):
+        find_images([belt / "mon", belt / "wed"])
+
+
+@pytest.mark.parametrize("name", ["{a}.png", "b}.png"])
+def test_curly_brackets_in_a_name_are_told(folder, name):
+    draw(folder / "train/good" / name)
+    with pytest.raises(UserError, match=r"good/.*: has curly brackets in its name"):
+        list_class("folder", folder.parent, "nut")
+
+
+def test_a_name_that_is_not_utf8_is_told(folder):
+    os.rename(
+        draw(folder / "test/dent/b.png"),
+        os.fsencode(folder / "test/dent") + b"/\xff.png",
+    )
+    with pytest.raises(UserError, match=r"udcff\.png.*not in UTF-8"):
+        list_class("folder", folder.parent, "nut")

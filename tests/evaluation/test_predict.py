@@ -1,0 +1,105 @@
+import csv
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from fsad.backbones.clip_vision import embed_images
+from fsad.backbones.readout import VARIANTS
+from fsad.data.images import read_image, square
+from fsad.evaluation.detector import Detector, detect
+from fsad.evaluation.predict import predict
+
+
+@pytest.fixture(scope="module")
+def detector(towers, pixels) -> Detector:
+    """A calibrated seg detector of the tiny CLIP."""
+    memory = embed_images(towers[0], pixels[:1], VARIANTS["original"])
+    prompts = torch.randn(2, 24, generator=torch.Generator().manual_seed(0))
+    options = {
+        "task": "seg",
+        "variant": VARIANTS["original"]._asdict(),
+        "temperature": 4.6,
+        "resolution": 16,
+        "threshold": 0.05,
+        "map_range": [0.01, 0.2],
+    }
+    memory = {name: torch.from_numpy(memory[name]) for name in ("mid1", "mid2")}
+    return Detector(towers[0], F.normalize(prompts, dim=-1), memory, options)
+
+
+@pytest.fixture
+def photographs(tmp_path, pixels):
+    """Eleven images of several kinds, more than a batch, by their names."""
+    generator, files = np.random.default_rng(1), {}
+    for index in range(11):
+        shape = (20 + index, 50, 3) if index else (4, 1500, 3)
+        array = pixels[0] if index == 5 else generator.integers(0, 256, shape)
+        name = f"belt/{index:02}.{'jpg' if index % 2 else 'png'}"
+        files[name] = tmp_path / name
+        files[name].parent.mkdir(exist_ok=True)
+        Image.fromarray(array.astype(np.uint8)).save(files[name])
+    return files
+
+
+def rows(out):
+    with open(out / "scores.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_image_has_its_score_map_and_overlay(detector, photographs, tmp_path):
+    counts = predict(detector, photographs, tmp_path / "out", 2)
+    table = rows(tmp_path / "out")
+    assert [row["image"] for row in table] == sorted(photographs)
+    assert counts == (sum(int(row["anomalous"]) for row in table), 0)
+    for row in table:
+        image = square(read_image(photographs[row["image"]]), 32)
+        (value,), (heat,) = detect(detector, np.stack([image]))
+        assert float(row["score"]) == pytest.approx(value, rel=1e-5)
+        assert row["threshold"] == "0.05"
+        assert row["anomalous"] == str(int(value > np.float32(0.05)))
+        path = tmp_path / "out/maps" / f"{row['image']}.tiff"
+        assert np.asarray(Image.open(path)) == pytest.approx(heat, rel=1e-5)
+
+
+def test_overlays_have_the_proportions_of_the_image(detector, photographs, tmp_path):
+    predict(detector, photographs, tmp_path / "out", 1)
+    sizes = {
+        path.name: Image.open(path).size
+        for path in (tmp_path / "out/overlays/belt").iterdir()
+    }
+    assert len(sizes) == 11
+    assert sizes["00.png"] == (1024, 3)
+    assert sizes["03.jpg.png"] == (50, 23)
+
+
+def test_what_cannot_be_read_has_its_reason_in_the_table(
+    detector, photographs, tmp_path
+):
+    broken = [*sorted(photographs)[:8:2], "belt/gone.png"]
+    for name in broken[:-1]:
+        photographs[name].write_bytes(photographs[name].read_bytes()[:40])
+    photographs["belt/gone.png"] = tmp_path / "belt/gone.png"
+    counts = predict(detector, photographs, tmp_path / "out", 2)
+    table = {row["image"]: row for row in rows(tmp_path / "out")}
+    assert counts.failed == len(broken)
+    for name, row in table.items():
+        assert (row["score"] == "") == (name in broken) == (row["error"] != "")
+    assert str(tmp_path / "belt/gone.png") in table["belt/gone.png"]["error"]
+
+
+def test_a_batch_of_broken_images_stops_nothing(detector, photographs, tmp_path):
+    for path in list(photographs.values())[:8]:
+        path.write_bytes(b"")
+    assert predict(detector, photographs, tmp_path / "out", 1).failed == 8
+    assert sum(row["score"] != "" for row in rows(tmp_path / "out")) == 3
+
+
+def test_the_same_images_give_the_same_bytes(detector, photographs, tmp_path):
+    for threads in (1, 3):
+        predict(detector, photographs, tmp_path / str(threads), threads)
+    for path in (tmp_path / "1").rglob("*.*"):
+        twin = tmp_path / "3" / path.relative_to(tmp_path / "1")
+        assert path.read_bytes() == twin.read_bytes()

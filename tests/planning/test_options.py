@@ -1,0 +1,195 @@
+"""Checking, completing and resolving the configuration."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+
+from fsad.errors import UserError
+from fsad.planning import options as cfg
+from helpers import REPOSITORY, write_class
+
+LAYERS = {
+    "epochs": 50,
+    "experiments": {
+        "plain": {"variant": "original"},
+        "slow": {"variant": "qq_residual", "epochs": 70, "training": {"lr": 0.1}},
+    },
+    "overrides": {"own": {"bolt": {"training": {"lr": 0.5, "n_pro": {"seg": 9}}}}},
+}
+
+
+@pytest.fixture
+def minimal(tmp_path):
+    """A configuration that leaves everything to the defaults."""
+    write_class(tmp_path, "bolt")
+    write_class(tmp_path, "metal_nut")
+    return {"datasets": {"own": {"layout": "folder", "root": str(tmp_path)}}}
+
+
+def test_defaults_are_those_of_the_method(minimal):
+    complete = cfg.complete(minimal)
+    options = cfg.training_options(complete, "original", "own", "bolt", "cls")
+    assert options == {
+        "epochs": 100,
+        "eval_every": 5,
+        "lr": 0.002,
+        "momentum": 0.9,
+        "weight_decay": 0.0005,
+        "min_lr": 0.00001,
+        "match_weight": 0.001,
+        "temperature": "stored",
+        "n_ctx": 4,
+        "n_ctx_ab": 1,
+        "n_pro": 3,
+        "n_pro_ab": 4,
+    }
+    assert (
+        cfg.training_options(complete, "original", "own", "bolt", "seg")["n_pro"] == 1
+    )
+    assert complete["backbone"]["model"] == "ViT-B-16-plus-240"
+    assert (complete["resolution"], complete["threads"], complete["vis"]) == (
+        256,
+        2,
+        False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("experiment", "class_name", "expected"),
+    [
+        ("plain", "metal_nut", (50, 0.002, 1)),
+        ("slow", "metal_nut", (70, 0.1, 1)),
+        ("slow", "bolt", (70, 0.5, 9)),
+    ],
+)
+def test_experiment_then_class_win(minimal, experiment, class_name, expected):
+    complete = cfg.complete(minimal | LAYERS)
+    options = cfg.training_options(complete, experiment, "own", class_name, "seg")
+    assert (options["epochs"], options["lr"], options["n_pro"]) == expected
+
+
+@pytest.mark.parametrize(("given", "read"), [("5e-4", 0.0005), ("3", 3), ("0.1", 0.1)])
+def test_numbers_written_as_strings_are_numbers(minimal, given, read):
+    complete = cfg.complete(minimal | {"training": {"weight_decay": given}})
+    assert complete["training"]["weight_decay"] == read
+
+
+def test_lists_and_switches_from_the_command_line(minimal):
+    complete = cfg.complete(minimal | {"shots": ["1", "2"], "vis": "True"})
+    assert (complete["shots"], complete["vis"]) == ([1, 2], True)
+
+
+@pytest.mark.parametrize(
+    ("given", "plain"),
+    [
+        ("results/a/", "results/a"),
+        ("./results//a", "results/a"),
+        (f"{Path.cwd()}/results/a", "results/a"),
+        ("../a/", "../a"),
+        ("/elsewhere/", "/elsewhere"),
+    ],
+)
+def test_a_folder_of_results_has_one_name(minimal, given, plain):
+    assert cfg.complete(minimal | {"results": given})["results"] == plain
+
+
+def test_switches_of_a_variant_from_the_command_line(minimal):
+    variant = {"path": "dual", "attention": "vv", "ffn": "true", "residual": "false"}
+    given = minimal | {"experiments": {"mine": {"variant": variant}}}
+    read = cfg.complete(given)["experiments"]["mine"]["variant"]
+    assert (read["ffn"], read["residual"]) == (True, False)
+
+
+def test_the_given_configuration_is_left_alone(minimal):
+    given = minimal | {"shots": ["1"]}
+    cfg.complete(given)
+    assert given["shots"] == ["1"] and "epochs" not in given
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"trainings": {}},
+            "config: trainings: unknown option; did you mean 'training'",
+        ),
+        ({"shots": []}, r"config: shots: \[\] should be non-empty"),
+        ({"shots": [1, 1]}, "config: shots: .* non-unique"),
+        (
+            {"experiments": {"a/b": {"variant": "original"}}},
+            "config: experiments: 'a/b'",
+        ),
+        ({"experiments": {"a": {}}}, "config: experiments.a.variant: must be given"),
+        ({"threads": True}, "config: threads: True is not of type 'integer'"),
+        ({"tasks": ["det"]}, "config: tasks.0: 'det' is not one of"),
+        ({"overrides": {"other": {}}}, "config: overrides.other: no such data set"),
+    ],
+)
+def test_a_wrong_option_is_named(minimal, change, message):
+    with pytest.raises(UserError, match=message):
+        cfg.complete(minimal | change)
+
+
+def test_malformed_yaml_is_named(tmp_path):
+    path = tmp_path / "bad.yaml"
+    path.write_text("a: [1")
+    with pytest.raises(UserError, match=r"bad\.yaml: no valid YAML"):
+        cfg.read_yaml(path)
+
+
+def test_a_number_as_a_name_is_told(tmp_path):
+    path = tmp_path / "prompts.yaml"
+    path.write_text("overrides: {own: {01: {epochs: 3}}}")
+    with pytest.raises(UserError, match=r"prompts\.yaml: 1 is no word to YAML"):
+        cfg.read_yaml(path)
+
+
+@pytest.mark.parametrize("entry", [None, "screw"])
+def test_words_that_are_no_mapping_are_told(minimal, tmp_path, entry):
+    prompts = tmp_path / "prompts.yaml"
+    prompts.write_text(yaml.safe_dump({"bolt": entry}))
+    minimal["datasets"]["own"]["prompts"] = str(prompts)
+    with pytest.raises(UserError, match=f"{prompts}: bolt: must hold `text` or"):
+        cfg.class_prompts(cfg.complete(minimal), "own", "bolt")
+
+
+def test_words_come_from_the_name_the_file_and_the_override(minimal, tmp_path):
+    prompts = tmp_path / "prompts.yaml"
+    prompts.write_text(
+        yaml.safe_dump({"bolt": {"text": "screw", "states": ["bent {}"]}})
+    )
+    minimal["datasets"]["own"]["prompts"] = str(prompts)
+    minimal["states"] = ["bad {}"]
+    complete = cfg.complete(minimal)
+    named = {"text": "screw", "states": ["bad {}", "bent {}"]}
+    assert cfg.class_prompts(complete, "own", "bolt") == named
+    plain = {"text": "metal nut", "states": ["bad {}"]}
+    assert cfg.class_prompts(complete, "own", "metal_nut") == plain
+    complete["overrides"] = {"own": {"bolt": {"text": "pin"}}}
+    assert cfg.class_prompts(complete, "own", "bolt") == named | {"text": "pin"}
+
+
+@pytest.mark.parametrize("name", ["mvtec", "visa"])
+def test_shipped_prompts_cover_the_shipped_classes(name):
+    config = cfg.read_yaml(REPOSITORY / "config/config.yaml")
+    words = cfg.read_yaml(REPOSITORY / config["datasets"][name]["prompts"])
+    assert sorted(words) == sorted(config["datasets"][name]["classes"])
+    for entry in words.values():
+        assert all(state.count("{}") == 1 for state in entry["states"])
+
+
+def test_every_option_is_documented():
+    schema = cfg.read_yaml(cfg.SCHEMA)
+    Draft202012Validator.check_schema(schema)
+    text = (REPOSITORY / "config/README.md").read_text()
+    parts = schema["properties"]
+    names = set(parts) | set(schema["$defs"]["training"]["properties"])
+    names |= set(parts["backbone"]["properties"])
+    for open_set in ("datasets", "experiments"):
+        names |= set(parts[open_set]["additionalProperties"]["properties"])
+    classes = parts["overrides"]["additionalProperties"]["additionalProperties"]
+    names |= set(classes["properties"])
+    undocumented = [n for n in names if f"`{n}`" not in text and f"`{n}." not in text]
+    assert undocumented == []

@@ -1,0 +1,117 @@
+import base64
+import re
+
+import numpy as np
+import pytest
+from test_figures import words
+from test_tables import run, stored
+
+from fsad.artifacts import files
+from fsad.errors import UserError
+from fsad.evaluation.metrics import METRICS
+from fsad.reports import figure_pages
+
+
+def pictures(path):
+    """Titles of the sections of a page, and its SVG pictures."""
+    text = path.read_text()
+    found = re.findall(
+        r'<img alt="([^"]*)" src="data:image/svg\+xml;base64,(.*?)"', text
+    )
+    return {alt: base64.b64decode(data).decode() for alt, data in found}
+
+
+RUNS = [
+    run(name, 80, task, shots=k, seed=seed)
+    for name in ("bottle", "nut")
+    for task in METRICS
+    for k in (1, 4)
+    for seed in (1, 2)
+]
+
+
+def overview(folder, runs):
+    path = folder / "overview.html"
+    files = [stored(folder, content) for content in runs]
+    figure_pages.write_overview(path, files, ["original"], ["bottle"])
+    return path
+
+
+def test_the_overview_shows_each_metric_it_has(tmp_path):
+    path = overview(tmp_path, RUNS)
+    titles = [f"{m} of each class" for m in ("image AUROC", "pixel AUROC", "AUPRO")]
+    assert list(pictures(path)) == ["means against shots", *titles]
+    assert "RANDOM" not in path.read_text()
+
+
+def test_the_overview_of_one_task(tmp_path):
+    runs = [content for content in RUNS if content["settings"]["task"] == "cls"]
+    assert list(pictures(overview(tmp_path, runs))) == [
+        "means against shots",
+        "image AUROC of each class",
+    ]
+
+
+def test_the_overview_shows_last_alone(tmp_path):
+    runs = [run("bottle", 80, best=10)]
+    drawn = pictures(overview(tmp_path, runs))["image AUROC of each class"]
+    assert "80.0" in words(drawn)
+    assert "90.0" not in words(drawn)
+
+
+def test_an_undefined_metric_is_left_out(tmp_path):
+    runs = [run("bottle", float("nan")), run("bottle", 70, "seg")]
+    assert "image AUROC of each class" not in pictures(overview(tmp_path, runs))
+
+
+def test_random_weights_are_warned_about(tmp_path):
+    path = overview(tmp_path, [run("bottle", 80, weights="random0")])
+    assert 'class="warning"' in path.read_text()
+
+
+def test_history_has_a_section_for_each_task(tmp_path):
+    runs = [stored(tmp_path, content) for content in RUNS]
+    histories = []
+    for index, content in enumerate(RUNS):
+        metric = METRICS[content["settings"]["task"]][0]
+        histories.append(tmp_path / f"{index}.csv")
+        histories[-1].write_text(f"epoch,{metric}\n1,\n5,90\n10,80\n")
+    figure_pages.write_history(tmp_path / "page.html", runs, histories)
+    found = pictures(tmp_path / "page.html")
+    assert list(found) == ["image AUROC", "pixel AUROC"]
+    assert {"bottle", "nut", "1-shot", "4-shot"} <= set(words(found["pixel AUROC"]))
+
+
+def write_scores(folder, name, shots, seed=1, labels=(0, 1)):
+    arrays = {"labels": np.array(labels), "last": np.linspace(0, 1, len(labels))}
+    settings = {"dataset": "mvtec", "experiment": "original"}
+    settings |= {"class": name, "shots": shots, "seed": seed}
+    path = folder / f"{name}_{shots}_{seed}.npz"
+    files.write_npz(path, arrays, settings)
+    return path
+
+
+def test_scores_have_a_section_for_each_number_of_shots(tmp_path):
+    scores = [write_scores(tmp_path, n, k) for n in ("nut", "bolt") for k in (4, 1)]
+    figure_pages.write_scores(tmp_path / "page.html", scores)
+    found = pictures(tmp_path / "page.html")
+    assert list(found) == ["1-shot", "4-shot"]
+    assert {"nut", "bolt"} <= set(words(found["4-shot"]))
+
+
+def test_scores_of_all_seeds_are_put_together(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        figure_pages.figures, "histograms", lambda s: seen.append(s) or ""
+    )
+    scores = [write_scores(tmp_path, "nut", 1, s, [0, 1, 1][:s]) for s in (2, 3)]
+    figure_pages.write_scores(tmp_path / "page.html", scores)
+    (labels, values) = seen[0]["nut"]
+    assert labels.tolist() == [0, 1, 0, 1, 1]
+    assert values.tolist() == [0, 1, 0, 0.5, 1]
+
+
+def test_a_damaged_run_is_named(tmp_path):
+    (tmp_path / "metrics.json").write_text("{")
+    with pytest.raises(UserError, match=r"metrics\.json"):
+        figure_pages.write_overview(tmp_path / "o", [tmp_path / "metrics.json"], [], [])

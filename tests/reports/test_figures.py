@@ -1,0 +1,105 @@
+import re
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fsad.reports import figures
+from fsad.reports.figures import History
+
+NAMES = ["original", "qq"]
+CLASSES = ["bottle", "metal_nut", "absent"]
+
+
+def long_table(seeds=(1, 2)):
+    rows = [
+        (experiment, name, k, seed, metric, 80 + k + seed + len(name))
+        for experiment in NAMES
+        for name in CLASSES[:2]
+        for k in (1, 4)
+        for seed in seeds
+        for metric in ("image_auroc", "aupro")
+    ]
+    columns = ["experiment", "class", "shots", "seed", "metric", "value"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def one_metric(table):
+    return table[table["metric"] == "aupro"]
+
+
+def epochs(best):
+    auroc = pd.Series({5: 80.0, 10: 90.0, 15: 85.0})
+    return History("bottle", 1, 1, auroc, 15, best)
+
+
+SCORES = {"bottle": (np.array([0, 1, 1]), np.array([0.1, 0.2, 0.3]))}
+JOBS = pd.DataFrame(
+    {"rule": ["train", "train", "embed"], "s": [3.0, 4.0, 1.0], "cores": [1, 0.5, 2]}
+)
+
+
+def drawings(table):
+    return {
+        "curves": figures.curves(table, ["image_auroc", "aupro"], NAMES),
+        "heat_map": figures.heat_map(one_metric(table), NAMES, CLASSES),
+        "history": figures.history([epochs(10)], "image AUROC"),
+        "histograms": figures.histograms(SCORES),
+        "run_times": figures.run_times(JOBS),
+    }
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    return drawings(long_table())
+
+
+def words(svg):
+    """The texts of a figure, which matplotlib keeps as comments beside their shapes."""
+    return [word.strip() for word in re.findall(r"<!--(.*?)-->", svg)]
+
+
+def test_figures_are_well_formed_and_link_to_nothing(drawn):
+    for svg in drawn.values():
+        links = re.findall(r'href="([^"]*)"', svg)
+        assert ElementTree.fromstring(svg).tag.endswith("svg")
+        assert all(link.startswith(("#", "data:")) for link in links)
+
+
+def test_the_same_numbers_give_the_same_bytes(drawn):
+    assert drawings(long_table()) == drawn
+
+
+def test_figures_name_what_they_show(drawn):
+    assert {*NAMES, "image AUROC", "AUPRO", "shots"} <= set(words(drawn["curves"]))
+    assert {*NAMES, *CLASSES} <= set(words(drawn["heat_map"]))
+    assert {"bottle", "1-shot", "last", "best"} <= set(words(drawn["history"]))
+    assert {"bottle", "good", "defect"} <= set(words(drawn["histograms"]))
+    assert {"train", "embed", "wall seconds"} <= set(words(drawn["run_times"]))
+
+
+def test_a_heat_map_holds_the_means_over_seeds_and_leaves_gaps(drawn):
+    values = [word for word in words(drawn["heat_map"]) if "." in word]
+    # 80 + shots + mean of the seeds + letters of the class; none of the absent class
+    expected = [80 + k + 1.5 + len(name) for name in CLASSES[:2] for k in (1, 4)]
+    assert sorted(map(float, values)) == sorted(expected * 2)
+
+
+def test_error_bars_need_several_seeds(drawn):
+    one = figures.curves(long_table(seeds=(1,)), ["image_auroc", "aupro"], NAMES)
+    assert "LineCollection" in drawn["curves"]
+    assert "LineCollection" not in one
+
+
+def test_last_and_best_are_marked_at_their_epochs(drawn):
+    assert figures.history([epochs(5)], "image AUROC") != drawn["history"]
+
+
+def test_a_class_without_auroc_has_an_empty_panel():
+    run = History("bottle", 1, 1, pd.Series(dtype=float), 15, 5)
+    assert "bottle" in words(figures.history([run], "image AUROC"))
+
+
+def test_more_experiments_than_colours_can_be_drawn():
+    assert figures.colour(0) == figures.colour(len(figures.EXPERIMENTS))

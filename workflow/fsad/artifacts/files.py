@@ -1,0 +1,133 @@
+"""Artefacts on disk: written whole or not at all, and carrying their settings."""
+
+import glob
+import json
+import os
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from fsad.artifacts.content import content_digest
+from fsad.artifacts.stages import check_record, is_same
+from fsad.errors import UserError
+
+SETTINGS = "settings"
+DIGEST = "sha256"
+# What zipfile and numpy raise on damaged archives.
+DAMAGE = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    EOFError,
+    RuntimeError,
+    MemoryError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+@contextmanager
+def atomic(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path that takes the place of `path` once the block succeeds.
+
+    A killed or failing writer leaves nothing under the final name. What a killed one
+    left under a temporary name is removed; if it still writes, it loses.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        leftover.unlink(missing_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write `text` as UTF-8, atomically."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, value: object) -> None:
+    """Write `value` as indented JSON with sorted keys, atomically."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
+
+
+def write_npz(
+    path: str | Path, arrays: Mapping[str, np.ndarray], settings: Mapping
+) -> None:
+    """Write arrays and the settings that made them, uncompressed, never pickled."""
+    described = {**arrays, SETTINGS: np.array(json.dumps(settings, sort_keys=True))}
+    with atomic(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, allow_pickle=False, **described)
+
+
+def read_npz(
+    path: str | Path, *names: str, record: Mapping | None = None
+) -> dict[str, np.ndarray]:
+    """Read the named arrays (all arrays without names) of an artefact.
+
+    record: what its settings must hold, see `stages.check_record`. Raises UserError if
+    the file is missing, damaged, of another record, or without one of the arrays.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if record is not None:
+                check_record(path, json.loads(str(file[SETTINGS])), record)
+            wanted = names or [name for name in file.files if name != SETTINGS]
+            return {name: file[name] for name in wanted}
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except DAMAGE as error:
+        raise damaged(path, error) from error
+
+
+def read_settings(path: str | Path) -> dict:
+    """The settings that made an artefact of `write_npz`."""
+    return json.loads(str(read_npz(path, SETTINGS)[SETTINGS]))
+
+
+def has_record(path: str | Path, record: Mapping) -> bool:
+    """Whether an artefact of `write_npz` is there and of this record."""
+    try:
+        return is_same(read_settings(path), record)
+    except UserError:
+        return False
+
+
+def is_whole(path: str | Path, record: Mapping) -> bool:
+    """Whether an artefact of `write_npz` is of this record, and no byte is damaged."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None and has_record(path, record)
+    except DAMAGE:
+        return False
+
+
+def write_record(path: str | Path, record: Mapping) -> None:
+    """Write a JSON object with a digest of its content, atomically."""
+    write_json(path, {**record, DIGEST: content_digest(record)})
+
+
+def read_record(path: str | Path) -> dict:
+    """Read what `write_record` wrote; UserError if it is missing or damaged."""
+    try:
+        record = json.loads(Path(path).read_text(encoding="utf-8"))
+        if record.pop(DIGEST) != content_digest(record):
+            raise ValueError("its content does not match its digest")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise damaged(path, error) from error
+    return record
+
+
+def damaged(path: str | Path, error: Exception) -> UserError:
+    """The error for an artefact that cannot be read as what it should be."""
+    return UserError(f"{path}: damaged ({error}); delete it and run again")

@@ -1,0 +1,231 @@
+"""CLIP from open_clip: found, checked, and taken apart into two plain towers."""
+
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from fsad.artifacts.content import file_digest
+from fsad.backbones.compact import expand, is_compact
+from fsad.backbones.spec import RANDOM, check_backbone
+from fsad.backbones.tower import Tower
+from fsad.errors import UserError
+
+HUB_DIGEST = re.compile("[0-9a-f]{64}")
+BLOCK_TYPE = "ResidualAttentionBlock"
+TEXT_WEIGHTS = (
+    "positional_embedding",
+    "text_projection",
+    "token_embedding.",
+    "transformer.",
+    "ln_final.",
+)
+
+
+def load_backbone(backbone: Mapping) -> tuple[Tower, Tower]:
+    """Load a backbone through open_clip; returns its vision and text tower.
+
+    Raises UserError if the weights cannot be had or the architecture is not CLIP's.
+    """
+    clip = load_clip(backbone)
+    return split_towers(clip, backbone["model"])
+
+
+def load_clip(backbone: Mapping, image_size: int | None = None):
+    """The open_clip model with the weights of the configuration, in float32.
+
+    image_size: of random weights, in pixels, instead of the model's own.
+    """
+    import open_clip
+    import torch
+
+    model, pretrained = backbone["model"], backbone["pretrained"]
+    check_backbone(backbone)
+    if model.endswith(".json"):
+        open_clip.add_model_config(Path(model))
+        model = Path(model).stem
+    if pretrained == RANDOM:
+        logging.warning("backbone: %s runs on RANDOM weights", model)
+        torch.manual_seed(backbone["random_seed"])
+        with _unwarned():  # once is enough
+            return open_clip.create_model(model, force_image_size=image_size).eval()
+    try:
+        return _finite(_trained(model, pretrained)).eval()
+    except UserError:
+        raise
+    except Exception as error:  # open_clip raises what its loaders raise
+        raise _no_weights(backbone, error) from error
+
+
+def _trained(model: str, pretrained: str):
+    import open_clip
+    from open_clip.model import resize_pos_embed
+
+    if is_compact(pretrained):
+        with _unwarned():  # that no weights were loaded
+            clip = open_clip.create_model(model)
+        weights = expand(pretrained)
+        resize_pos_embed(weights, clip)  # as open_clip does with other files
+        clip.load_state_dict(weights)
+        return clip
+    if not Path(pretrained).is_file():
+        _check_tag(model, pretrained)
+        _check_download(model, pretrained)
+    return open_clip.create_model(model, pretrained=pretrained, weights_only=True)
+
+
+@contextmanager
+def _unwarned() -> Iterator[None]:
+    """Without the warnings that open_clip logs."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+def _finite(clip):
+    for name, weight in clip.named_parameters():
+        if not weight.isfinite().all():
+            raise ValueError(f"{name} holds values that are no finite numbers")
+    return clip
+
+
+def split_towers(clip, name: str) -> tuple[Tower, Tower]:
+    """Take an open_clip model apart; UserError if it is not a standard CLIP ViT."""
+    text = getattr(clip, "text", clip)
+    _require_standard(clip.visual, text, name)
+    visual = {n: w.detach().float() for n, w in clip.visual.state_dict().items()}
+    state = text.state_dict().items()
+    words = {n: w.detach().float() for n, w in state if n.startswith(TEXT_WEIGHTS)}
+    vision_tower = Tower(visual, _vision_config(clip.visual))
+    return vision_tower, Tower(words, _text_config(clip, text))
+
+
+def _vision_config(visual) -> dict:
+    from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
+    from open_clip.model import get_model_preprocess_cfg
+
+    preprocess = get_model_preprocess_cfg(visual)
+    return _transformer_config(visual.transformer) | {
+        "image_size": visual.image_size[0],
+        "patch_size": visual.patch_size[0],
+        "mean": list(preprocess.get("mean", OPENAI_DATASET_MEAN)),
+        "std": list(preprocess.get("std", OPENAI_DATASET_STD)),
+    }
+
+
+def _text_config(clip, text) -> dict:
+    return _transformer_config(text.transformer) | {
+        "context_length": text.positional_embedding.shape[0],
+        "logit_scale": clip.logit_scale.item(),
+    }
+
+
+def _transformer_config(transformer) -> dict:
+    block = transformer.resblocks[0]
+    quick = type(block.mlp.gelu).__name__ == "QuickGELU"
+    return {
+        "layers": len(transformer.resblocks),
+        "heads": block.attn.num_heads,
+        "activation": "quick_gelu" if quick else "gelu",
+        "eps": block.ln_1.eps,
+    }
+
+
+def _require_standard(visual, text, name: str) -> None:
+    checks = {
+        "a ViT with a class token": lambda: visual.pool_type == "tok",
+        "no attentional pooling": lambda: visual.attn_pool is None,
+        "ln_pre": lambda: hasattr(visual.ln_pre, "weight"),
+        "ln_post before pooling": lambda: not visual.final_ln_after_pool,
+        "square images and patches": lambda: _is_square(visual),
+        "standard vision blocks": lambda: _standard_blocks(visual.transformer),
+        "standard text blocks": lambda: _standard_blocks(text.transformer),
+        "no class token in the text": lambda: getattr(text, "cls_emb", None) is None,
+        "causal text attention": lambda: text.attn_mask is not None,
+        "text read at [EOS]": lambda: _text_pool(text) == "argmax",
+        "a plain text projection": lambda: text.text_projection.ndim == 2,
+        "the CLIP vocabulary": lambda: text.token_embedding.num_embeddings == 49408,
+    }
+    for what, holds in checks.items():
+        if not _holds(holds):
+            raise UserError(
+                f"backbone.model: {name} is not a standard CLIP ViT (needs {what}); "
+                "take one like ViT-B-16-plus-240, ViT-B-16 or ViT-L-14"
+            )
+
+
+def _holds(check) -> bool:
+    try:
+        return check()
+    except AttributeError:
+        return False
+
+
+def _is_square(visual) -> bool:
+    return len(set(visual.image_size)) == 1 and len(set(visual.patch_size)) == 1
+
+
+def _text_pool(text) -> str:
+    return getattr(text, "text_pool_type", None) or text.pool_type
+
+
+def _standard_blocks(transformer) -> bool:
+    return all(_standard_block(block) for block in transformer.resblocks)
+
+
+def _standard_block(block) -> bool:
+    plain_scale = type(block.ls_1).__name__ == "Identity"
+    tanh = getattr(block.mlp.gelu, "approximate", "none") != "none"
+    return type(block).__name__ == BLOCK_TYPE and plain_scale and not tanh
+
+
+def _check_tag(model: str, tag: str) -> None:
+    """Raise UserError unless `tag` names weights that fit `model`."""
+    import open_clip
+
+    tags = open_clip.list_pretrained_tags_by_model(model)
+    if tag not in tags:
+        raise UserError(
+            f"backbone.pretrained: {tag!r} is neither a checkpoint file nor a tag of "
+            f"{model} (tags: {', '.join(tags) or 'none'})"
+        )
+    trained = open_clip.get_pretrained_cfg(model, tag).get("quick_gelu", False)
+    if trained and not open_clip.get_model_config(model).get("quick_gelu", False):
+        raise UserError(
+            f"backbone.model: {tag!r} was trained with QuickGELU, which {model} has "
+            f"not; take {model}-quickgelu"
+        )
+
+
+def _check_download(model: str, tag: str) -> None:
+    """Fetch the weights of a tag unless they are here; UserError if damaged.
+
+    In its cache the hub names a file of weights by their SHA-256.
+    """
+    import open_clip
+
+    weights = open_clip.get_pretrained_cfg(model, tag)
+    path = Path(open_clip.download_pretrained(weights)).resolve()
+    if HUB_DIGEST.fullmatch(path.name) and file_digest(path) != path.name:
+        raise UserError(
+            f"backbone.pretrained: {path}, the weights {tag!r} of {model}, has not "
+            "the SHA-256 of its name; delete it and run again"
+        )
+
+
+def _no_weights(backbone: Mapping, error: Exception) -> UserError:
+    model, pretrained = backbone["model"], backbone["pretrained"]
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+    if Path(pretrained).is_file():
+        return UserError(
+            f"backbone.pretrained: {pretrained} holds no weights of {model} ({reason})"
+        )
+    return UserError(
+        f"backbone.pretrained: weights {pretrained!r} of {model} are not on this "
+        f"machine and could not be downloaded ({reason}); run once with a network, "
+        "or name a local checkpoint file"
+    )

@@ -1,0 +1,172 @@
+"""CLIP's text tower on embedded sequences, with learned contexts among the words."""
+
+from itertools import accumulate, groupby
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fsad.backbones.tower import Tower
+from fsad.backbones.transformer import (
+    attend,
+    block_weights,
+    feed_forward,
+    layer_norm,
+    split_heads,
+)
+from fsad.errors import UserError
+
+ROW = 256  # tokens that attend together, about
+
+
+class Contexts(NamedTuple):
+    """Learned tokens: normal [n_pro, n_ctx, Dt], abnormal [n_pro_ab, n_ctx_ab, Dt]."""
+
+    normal: Tensor
+    abnormal: Tensor
+
+
+class TextFeatures(NamedTuple):
+    """Text features, not normalised, each [n, D]."""
+
+    normal: Tensor
+    manual: Tensor
+    learned: Tensor
+
+
+class Words(NamedTuple):
+    """Embedded words that follow the contexts, each sequence ended by [EOS].
+
+    start: [Dt], the [SOS] token. name: [Lc, Dt], the class's words. states: one
+    [Ls, Dt] for each manual state.
+    """
+
+    start: Tensor
+    name: Tensor
+    states: list[Tensor]
+
+
+def embed_words(tower: Tower, tokens: dict[str, np.ndarray]) -> Words:
+    """Look up the token embeddings of `prompts.tokenize`'s arrays."""
+    table = tower.weights["token_embedding.weight"]
+    start = table[int(tokens["start"])]
+    name = table[torch.from_numpy(tokens["name"]).to(table.device)]
+    padded = table[torch.from_numpy(tokens["states"]).to(table.device)]
+    lengths = tokens["state_lengths"]
+    return Words(start, name, [row[:n] for row, n in zip(padded, lengths, strict=True)])
+
+
+def encode_prompts(tower: Tower, words: Words, contexts: Contexts) -> TextFeatures:
+    """Text features of the normal, manual abnormal and learned abnormal prompts.
+
+    With contexts c and a: `[SOS] c_i NAME . [EOS]`; for each state and each i
+    `[SOS] c_i STATE . [EOS]`; for m = 0 ... n_pro * n_pro_ab - 1
+    `[SOS] c_(m mod n_pro) a_(m mod n_pro_ab) NAME . [EOS]`.
+    """
+    prefixes = _prefixes(words, contexts)
+    name, *manual = (
+        unit.expand(len(prefixes), -1, -1) for unit in (words.name, *words.states)
+    )
+    learned = [torch.cat([tokens, name], 1) for tokens in _paired(contexts)]
+    features = encode_units(tower, prefixes, [name, *manual, *learned])
+    parts = features.split([1, len(manual), len(learned)])
+    return TextFeatures(*(part.flatten(0, 1) for part in parts))
+
+
+def _prefixes(words: Words, contexts: Contexts) -> Tensor:
+    starts = words.start.expand(len(contexts.normal), 1, -1)
+    return torch.cat([starts, contexts.normal], 1)  # (n_pro, 1 + n_ctx, Dt)
+
+
+def _paired(contexts: Contexts) -> Tensor:
+    """The abnormal context of m = 0 ... in rows of n_pro."""
+    n_pro = len(contexts.normal)
+    repeated = contexts.abnormal.repeat(n_pro, 1, 1)
+    return repeated.unflatten(0, (-1, n_pro))  # (n_pro_ab, n_pro, n_ctx_ab, Dt)
+
+
+def encode_units(tower: Tower, prefixes: Tensor, units: list[Tensor]) -> Tensor:
+    """Text features [n, n_pro, D] of sequences, read at their last token.
+
+    prefixes: [n_pro, P, Dt] embedded tokens. units: n tensors [n_pro, L, Dt] that
+    continue the prefixes, each of a length of its own.
+
+    The tower is causal. So the tokens after the last are left away, and a prefix with
+    many units that continue it is one row of tokens, in which none sees another unit;
+    the result is that of each sequence padded to the context length.
+    """
+    _check_lengths(tower, prefixes, units)
+    rows = [_encode_row(tower, prefixes, row) for row in _rows(units)]
+    return torch.cat(rows, 1).transpose(0, 1)
+
+
+def _check_lengths(tower: Tower, prefixes: Tensor, units: list[Tensor]) -> None:
+    longest = prefixes.shape[1] + max(unit.shape[1] for unit in units)
+    if longest > tower.config["context_length"]:
+        raise UserError(
+            f"prompts: a sequence has {longest} tokens, the text tower takes "
+            f"{tower.config['context_length']}; shorten the states or lower n_ctx"
+        )
+
+
+def _rows(units: list[Tensor]) -> list[list[Tensor]]:
+    """Units in rows of about ROW tokens, the square of which attention costs."""
+    ends = accumulate(unit.shape[1] for unit in units)
+    rows = groupby(zip(ends, units, strict=True), key=lambda pair: pair[0] // ROW)
+    return [[unit for _, unit in row] for _, row in rows]
+
+
+def _encode_row(tower: Tower, prefixes: Tensor, units: list[Tensor]) -> Tensor:
+    """`encode_units` of one row, [n_pro, n, D]."""
+    lengths = [part.shape[1] for part in (prefixes, *units)]
+    x = torch.cat([prefixes, *units], 1) + _positions(tower, lengths)
+    attn_mask = _attention_mask(lengths, x.device)
+    final = tower.config["layers"] - 1
+    for index in range(final):
+        x = _block(tower, index, x, attn_mask, lengths=None)
+    x = _block(tower, final, x, attn_mask, lengths)
+    x = layer_norm(x, tower.weights, "ln_final", tower.config["eps"])
+    return x @ tower.weights["text_projection"]
+
+
+def _positions(tower: Tower, lengths: list[int]) -> Tensor:
+    table, start = tower.weights["positional_embedding"], lengths[0]
+    units = [table[start : start + length] for length in lengths[1:]]
+    return torch.cat([table[:start], *units])
+
+
+def _attention_mask(lengths: list[int], device: torch.device) -> Tensor:
+    """Added to the logits of attention, [T, T]: 0 for what a token sees, else -inf."""
+    squares = [torch.ones(length, length, device=device).tril() for length in lengths]
+    seen = torch.block_diag(*squares)
+    seen[lengths[0] :, : lengths[0]] = 1
+    return seen.log()
+
+
+def _block(
+    tower: Tower, index: int, x: Tensor, attn_mask: Tensor, lengths: list[int] | None
+) -> Tensor:
+    """One block on tokens [n_pro, T, Dt]; the last of each unit alone leave it, if the
+    lengths of prefix and units are given."""
+    weights, config = block_weights(tower, index), tower.config
+    h = layer_norm(x, weights, "ln_1", config["eps"])
+    q, k, v = split_heads(h, weights, config["heads"])
+    if lengths is not None:
+        parts = x, q, attn_mask
+        x, q, attn_mask = (_last_tokens(part, lengths) for part in parts)
+    x = x + attend(q, k, v, weights, attn_mask)
+    return x + feed_forward(x, weights, config)
+
+
+def _last_tokens(x: Tensor, lengths: list[int]) -> Tensor:
+    """Of [..., T, D] those at which the units (not the prefix) end, [..., n, D]."""
+    units = x.split(lengths, -2)[1:]
+    return torch.stack([unit[..., -1, :] for unit in units], -2)
+
+
+def anomaly_prompts(features: TextFeatures) -> Tensor:
+    """The two directions images are compared with, normal and abnormal, [2, D]."""
+    abnormal = torch.cat([features.manual, features.learned])
+    return F.normalize(torch.stack([features.normal.mean(0), abnormal.mean(0)]), dim=-1)

@@ -1,0 +1,126 @@
+"""Which backbone is meant: its name, its configuration, its checkpoint file.
+
+Imported while the pipeline is planned, so neither torch nor open_clip is.
+"""
+
+import difflib
+import importlib.util
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from fsad.artifacts.digests import Memory, file_digests
+from fsad.errors import UserError
+
+RANDOM = "random"
+DIGEST_LENGTH = 12
+
+
+def backbone_name(backbone: Mapping, memory: Memory | None = None) -> str:
+    """Folder name of a backbone: model, and pretrained tag or digest of its file.
+
+    memory: see `digests.file_digests`.
+    """
+    model, pretrained = backbone["model"], backbone["pretrained"]
+    if _is_file(model, ".json"):
+        model = f"{Path(model).stem}-{_digest(model, memory)[:DIGEST_LENGTH]}"
+    if pretrained == RANDOM:
+        return f"{model}_random{backbone['random_seed']}"
+    if Path(pretrained).is_file():
+        digest = _digest(pretrained, memory)
+        pretrained = f"sha256-{digest[:DIGEST_LENGTH]}"
+    return f"{model}_{pretrained}"
+
+
+def is_random(name: str) -> bool:
+    """Whether the weights of a backbone of this name are random."""
+    return re.fullmatch(f".*_{RANDOM}[0-9]+", name) is not None
+
+
+def check_backbone(backbone: Mapping, memory: Memory | None = None) -> None:
+    """Raise UserError if the model or its checkpoint file is not as it should be.
+
+    A file beside the checkpoint, named like it with `.sha256` added and written by
+    sha256sum, tells its digest. memory: see `backbone_name`.
+    """
+    model_config(backbone["model"])
+    pretrained = backbone["pretrained"]
+    if "/" in pretrained and not Path(pretrained).is_file():
+        raise UserError(f"backbone.pretrained: no checkpoint file {pretrained}")
+    expected = Path(f"{pretrained}.sha256")
+    if expected.is_file() and not _has_digest(pretrained, expected, memory):
+        raise UserError(
+            f"backbone.pretrained: {pretrained} is not the file whose SHA-256 "
+            f"{expected} holds; get it again, or write that file anew with sha256sum"
+        )
+
+
+def _has_digest(path: str, expected: Path, memory: Memory | None) -> bool:
+    return expected.read_text().split()[:1] == [_digest(path, memory)]
+
+
+def _digest(path: str, memory: Memory | None) -> str:
+    return file_digests([path], memory)[Path(path)]
+
+
+def check_unchanged(backbone: Mapping, name: str) -> None:
+    """Raise UserError if the files no longer are those that `backbone_name` named."""
+    if backbone_name(backbone) != name:
+        raise UserError(
+            f"backbone: its files changed after the run of {name} was planned; "
+            "start it again"
+        )
+
+
+def image_size(backbone: Mapping) -> int:
+    """Side in pixels of the square images the backbone takes."""
+    return model_config(backbone["model"])["vision_cfg"]["image_size"]
+
+
+def feature_numbers(backbone: Mapping) -> int:
+    """Numbers that are kept of an image: the global feature, and of each patch one of
+    the joint space and two of the width of the vision tower."""
+    config = model_config(backbone["model"])
+    vision, joint = config["vision_cfg"], config["embed_dim"]
+    patches = (vision["image_size"] // vision["patch_size"]) ** 2
+    return joint + patches * (joint + 2 * vision["width"])
+
+
+def model_config(model: str) -> dict:
+    """The open_clip model configuration by name or from a .json file.
+
+    Read without importing open_clip, which takes seconds.
+    """
+    path = (
+        Path(model) if model.endswith(".json") else _builtin_configs() / f"{model}.json"
+    )
+    if not path.is_file():
+        raise _unknown_model(model)
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        sizes = [config["vision_cfg"][name] for name in ("image_size", "patch_size")]
+        if {type(size) for size in (*sizes, config["text_cfg"]["width"])} != {int}:
+            raise ValueError("sizes must be whole numbers")
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"backbone.model: {path} is no open_clip ViT configuration ({error})"
+        ) from error
+    return config
+
+
+def _unknown_model(model: str) -> UserError:
+    known = sorted(path.stem for path in _builtin_configs().glob("*.json"))
+    close = difflib.get_close_matches(model, known, cutoff=0.4)
+    return UserError(
+        f"backbone.model: {model!r} is neither an open_clip model nor a .json file; "
+        f"close to it: {', '.join(close) or 'none'}"
+    )
+
+
+def _builtin_configs() -> Path:
+    return Path(importlib.util.find_spec("open_clip").origin).parent / "model_configs"
+
+
+def _is_file(name: str, suffix: str) -> bool:
+    return name.endswith(suffix) and Path(name).is_file()

@@ -1,0 +1,51 @@
+"""Support sets: the few good images that a method is fitted to."""
+
+import zlib
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from fsad.data.layouts import Sample
+from fsad.errors import UserError
+
+
+def draw_support(
+    train: Sequence[Sample],
+    class_name: str,
+    shots: int,
+    seed: int,
+    names: Sequence[str] | None = None,
+) -> list[Sample]:
+    """Choose `shots` of the good training images.
+
+    The draw depends on (seed, class) and the sorted listing alone, and is nested:
+    a smaller set is the start of a larger one. `names` (file names, in order)
+    replaces the draw. Raises UserError if there are too few or a name is unknown.
+    """
+    pool = list(train) if names is None else named_support(train, names)
+    if shots > len(pool):
+        where = "there" if names is None else "named by `support` of its overrides"
+        raise UserError(
+            f"{class_name}: {shots} shots asked for, {len(pool)} support images "
+            f"{where}; lower `shots` or add images"
+        )
+    if names is not None:
+        return pool[:shots]
+    generator = np.random.default_rng([seed, zlib.crc32(class_name.encode())])
+    return [pool[i] for i in generator.permutation(len(pool))[:shots]]
+
+
+def named_support(train: Sequence[Sample], names: Iterable[str]) -> list[Sample]:
+    """The training images of these names, of a file or `good/FILE`, in order.
+
+    Raises UserError for a name that is not there.
+    """
+    known = {sample.path.name: sample for sample in train}
+    known |= {sample.name: sample for sample in train}
+    missing = [name for name in names if name not in known]
+    if missing:
+        raise UserError(
+            f"support: {missing[0]!r} is not among the good training images of "
+            f"{train[0].path.parent}; mend `support` of the class"
+        )
+    return [known[name] for name in names]

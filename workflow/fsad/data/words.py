@@ -1,0 +1,88 @@
+"""Words of a class and its abnormal states, and their token numbers."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fsad.artifacts.files import is_whole, write_npz
+from fsad.artifacts.provenance import with_provenance
+from fsad.artifacts.schema import check_options, read_schema, read_yaml
+from fsad.artifacts.sources import Source
+from fsad.errors import UserError
+
+SHIPPED = Path(__file__).parents[1] / "prompts"
+
+
+def class_words(class_name: str) -> str:
+    """The words for a class whose configuration names none."""
+    return class_name.replace("_", " ")
+
+
+def prompts_file(source: str) -> Path:
+    """The file of prompts: one by path, or one that is shipped, by its name (`mvtec`).
+
+    Raises UserError if there is neither.
+    """
+    shipped = SHIPPED / f"{source}.yaml"
+    path = shipped if shipped.is_file() and "/" not in source else Path(source)
+    if not path.is_file():
+        names = ", ".join(sorted(file.stem for file in SHIPPED.glob("*.yaml")))
+        raise UserError(f"{source}: no such file, nor a shipped name ({names})")
+    return path
+
+
+def read_prompts(source: str, class_name: str) -> dict:
+    """`text` and `states` of a class in a file of prompts, as far as it has them.
+
+    source: see `prompts_file`. Raises UserError if the file is not as it should be.
+    """
+    path = prompts_file(source)
+    known = read_yaml(path).get(class_name, {})
+    if not isinstance(known, dict):
+        raise UserError(f"{path}: {class_name}: must hold `text` or `states`")
+    return check_options(known, read_schema("prompts"), f"{path}: {class_name}")
+
+
+def check_state(state: str) -> str:
+    """Return `state` if it names the class exactly once, else raise UserError."""
+    if state.count("{}") != 1 or state.count("{") != 1 or state.count("}") != 1:
+        raise UserError(f"states: {state!r} must hold {{}}, the class's place, once")
+    return state
+
+
+def write_tokens(target: Source) -> None:
+    """Write the tokens of the `text` and `states` of a record, unless they are there."""
+    path, record = target
+    if not is_whole(path, record):
+        tokens = tokenize(record["text"], record["states"])
+        write_npz(path, tokens, with_provenance(record))
+
+
+def tokenize(words: str, states: Sequence[str]) -> dict[str, np.ndarray]:
+    """Token numbers of what follows the learned contexts.
+
+    Returns `start` int64 [], the [SOS] token; `name` int64 [Lc], the tokens of
+    `words.` and [EOS]; `states` int64 [n, Ls] zero-padded and `state_lengths`
+    int64 [n], those of each state with `{}` replaced by `words`.
+    """
+    phrases = [check_state(state).format(words) for state in states]
+    start, (name, *rows) = token_numbers([words, *phrases])
+    lengths = [len(row) for row in rows]
+    padded = [row + [0] * (max(lengths) - len(row)) for row in rows]
+    return {
+        "start": np.array(start),
+        "name": np.array(name),
+        "states": np.array(padded),
+        "state_lengths": np.array(lengths),
+    }
+
+
+def token_numbers(phrases: Sequence[str]) -> tuple[int, list[list[int]]]:
+    """The number of [SOS], and those of each `phrase.` with [EOS]."""
+    from open_clip.tokenizer import SimpleTokenizer
+
+    tokenizer = SimpleTokenizer()
+    end = tokenizer.eot_token_id
+    rows = [[*tokenizer.encode(f"{phrase}."), end] for phrase in phrases]
+    return tokenizer.sot_token_id, rows

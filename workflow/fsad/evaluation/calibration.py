@@ -1,0 +1,83 @@
+"""The score above which an image is called anomalous, from the support images alone.
+
+With k > 1 support images each is scored against the memory of the others, and the
+threshold is the highest of these scores. A new good image scores higher with a
+probability of at most 1 / (k + 1), if good images are exchangeable: of k + 1 images,
+each scored against all others, each is as likely as any other to be the highest, and
+a score against fewer others is no lower. (The reasoning of conformal prediction: Vovk,
+Gammerman and Shafer, Algorithmic Learning in a Random World, 2005.) This holds for the
+distance to the memory; learned prompts are those of all k images.
+
+A single support image has no other. It is scored as if photographed again: slightly
+moved, turned, nearer or farther, brighter or darker, against the memory of itself.
+That says nothing about how one good part differs from the next, so more good images
+than with k > 1 score higher where parts vary.
+"""
+
+from collections.abc import Mapping
+
+import cv2
+import numpy as np
+
+from fsad.evaluation.detector import Detector, detect, score
+from fsad.methods.registry import load
+
+MOVE = 0.035  # of the image's side
+TURN = 2  # degrees
+ZOOM = 0.05
+LIGHT = 0.1
+
+
+def calibrate(
+    detector: Detector, support: Mapping[str, np.ndarray], images: np.ndarray
+) -> Detector:
+    """The detector with `threshold` and `map_range` in its description.
+
+    support: features of the k support images that it was fitted to. images: the images,
+    uint8 [k, S, S, 3]. map_range: the range of map values that overlays show, from the
+    median of the maps that the threshold comes from to twice as far above it as their
+    maximum.
+    """
+    if len(images) > 1:
+        values, maps = _left_out(detector, support, len(images))
+    else:
+        values, maps = detect(detector, views(images[0]))
+    low, high = float(np.median(maps)), float(maps.max())
+    found = {"threshold": float(values.max()), "map_range": [low, 2 * high - low]}
+    return detector._replace(described=detector.described | found)
+
+
+def _left_out(
+    detector: Detector, support: Mapping[str, np.ndarray], count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scores [k] and maps [k, R, R] of support images against the memory of the others."""
+    task, options = (detector.described[name] for name in ("task", "options"))
+    method, found = load(detector.described["method"]), []
+    for index in range(count):
+        others = {name: np.delete(x, index, 0) for name, x in support.items()}
+        one = {name: x[index : index + 1] for name, x in support.items()}
+        fitted = method.restore(task, options, others, detector.fitted.learned)
+        found.append(score(detector._replace(fitted=fitted), one))
+    values, maps = zip(*found, strict=True)
+    return np.concatenate(values), np.concatenate(maps)
+
+
+def views(image: np.ndarray) -> np.ndarray:
+    """An image uint8 [S, S, 3] as it might be photographed again, [8, S, S, 3]."""
+    step = MOVE * len(image)
+    moved = [_warped(image, move=move) for move in (step, -step)]
+    turned = [_warped(image, turn=turn) for turn in (TURN, -TURN)]
+    zoomed = [_warped(image, zoom=zoom) for zoom in (1 + ZOOM, 1 - ZOOM)]
+    lit = [cv2.convertScaleAbs(image, alpha=1 + light) for light in (LIGHT, -LIGHT)]
+    return np.stack([*moved, *turned, *zoomed, *lit])
+
+
+def _warped(
+    image: np.ndarray, move: float = 0, turn: float = 0, zoom: float = 1
+) -> np.ndarray:
+    """Moved right and down by pixels, turned by degrees, zoomed; edges mirrored."""
+    middle = (len(image) - 1) / 2
+    matrix = cv2.getRotationMatrix2D((middle, middle), turn, zoom)
+    matrix[:, 2] += move
+    shape, border = image.shape[:2], cv2.BORDER_REFLECT_101
+    return cv2.warpAffine(image, matrix, shape, borderMode=border)

@@ -1,0 +1,134 @@
+"""New images through a detector: a table of scores, anomaly maps, overlays."""
+
+import csv
+import io
+import logging
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from fsad.artifacts.files import write_record, write_text
+from fsad.data.images import read_image, square, write_image
+from fsad.data.layouts import find_images
+from fsad.data.overlay import overlay, png_name
+from fsad.errors import UserError
+from fsad.evaluation.detector import BATCH, Detector, detect, load_detector
+from fsad.evaluation.restore import run_detector
+
+TABLE, RECORD = "scores.csv", "record.json"
+COLUMNS = ("image", "score", "threshold", "anomalous", "error")
+LONGEST = 1024  # pixels of an overlay's longer side
+
+
+class Counts(NamedTuple):
+    """How many images are anomalous, and how many could not be read."""
+
+    anomalous: int
+    failed: int
+
+
+def open_detector(path: str | Path, device: str) -> Detector:
+    """The detector of a run's folder, or of a file that `fsad export` wrote."""
+    if not Path(path).exists():
+        raise UserError(f"{path}: no such run, nor a file of fsad export")
+    load = load_detector if Path(path).is_file() else run_detector
+    return load(path, device)
+
+
+def predict_entry(
+    run: Path, images: str | Path, out: Path, record: Mapping, threads: int
+) -> None:
+    """Score a folder of images, or one, with a run; the record is stored with the result.
+
+    Raises UserError if no image can be read.
+    """
+    detector = run_detector(run, record["run"]["options"]["device"])
+    found = find_images([images])
+    counts = predict(detector, found, out, threads)
+    if counts.failed == len(found):
+        raise UserError(f"{images}: no image there can be read")
+    write_record(out / RECORD, record)
+
+
+def predict(
+    detector: Detector, images: Mapping[str, Path], out: Path, threads: int
+) -> Counts:
+    """Score images, files by their names, and write scores, maps and overlays.
+
+    scores.csv has a row per image, sorted by name: score, the detector's threshold,
+    whether the score is above it, and why an image could not be read, in which case
+    the others go on. maps/NAME.tiff: anomaly map, float32 [R, R]. overlays/NAME.png:
+    the map over the image, in the image's proportions and the colours of `map_range`,
+    see `calibration.calibrate`: green is its middle, red its end.
+    """
+    rows, files = [], list(images.items())
+    with tqdm(total=len(files), desc="predict", mininterval=1) as bar:
+        for start in range(0, len(files), BATCH):
+            batch = files[start : start + BATCH]
+            rows += _predict_batch(detector, batch, out, threads)
+            bar.update(len(batch))
+    write_text(out / TABLE, _table(rows))
+    return Counts(
+        anomalous=sum(row[3] == 1 for row in rows),
+        failed=sum(row[4] != "" for row in rows),
+    )
+
+
+def _predict_batch(
+    detector: Detector, batch: Sequence[tuple[str, Path]], out: Path, threads: int
+) -> list[tuple]:
+    with ThreadPoolExecutor(threads) as pool:
+        read = list(pool.map(_read, batch))
+    unread = [(name, "", "", "", error) for name, _, error in read if error]
+    pictures = {name: picture for name, picture, error in read if not error}
+    return unread + _detected(detector, pictures, out) if pictures else unread
+
+
+def _read(file: tuple[str, Path]) -> tuple[str, np.ndarray | None, str]:
+    """The name of an image file, its pixels, or why it cannot be read."""
+    name, path = file
+    try:
+        return name, read_image(path), ""
+    except UserError as error:
+        logging.error(error)
+        return name, None, str(error)
+
+
+def _detected(
+    detector: Detector, pictures: dict[str, np.ndarray], out: Path
+) -> list[tuple]:
+    size = detector.tower.config["image_size"]
+    threshold = np.float32(detector.described["threshold"])
+    images = np.stack([square(picture, size) for picture in pictures.values()])
+    scores, maps = detect(detector, images)
+    low, high = detector.described["map_range"]
+    heats = ((maps - low) / max(high - low, 1e-12)).clip(0, 1)
+    for (name, picture), values, heat in zip(
+        pictures.items(), maps, heats, strict=True
+    ):
+        write_image(out / "maps" / f"{name}.tiff", values)
+        write_image(out / "overlays" / png_name(name), _overlay(picture, heat))
+    return [
+        (name, score, threshold, int(score > threshold), "")
+        for name, score in zip(pictures, scores, strict=True)
+    ]
+
+
+def _overlay(picture: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    height, width = picture.shape[:2]
+    scale = min(1, LONGEST / max(height, width))
+    shape = max(1, round(width * scale)), max(1, round(height * scale))
+    picture = cv2.resize(picture, shape, interpolation=cv2.INTER_AREA)
+    return overlay(picture, cv2.resize(heat, shape))
+
+
+def _table(rows: Sequence[tuple]) -> str:
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerows([COLUMNS, *sorted(rows)])
+    return file.getvalue()

@@ -1,0 +1,74 @@
+"""How predictions are evaluated: by image scores (cls) or by anomaly maps (seg)."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fsad.evaluation import metrics
+from fsad.methods.base import Prediction
+from fsad.methods.maps import full_maps
+from fsad.methods.patches import upsample
+
+
+class Truth(NamedTuple):
+    """Labels [N] of test images, 0 good or 1 defective, and for pixels their masks
+    [N, R, R], else None."""
+
+    labels: np.ndarray
+    masks: np.ndarray | None
+
+
+class Task(NamedTuple):
+    """A task of evaluation.
+
+    values: what of a prediction is ranked, scores [N] or maps [N, gh, gw]. auroc: from
+    truth, device and sigma to a function that gives the AUROC of values in percent.
+    metrics: all metrics by name, of truth, values and sigma.
+    """
+
+    values: Callable[[Prediction], Tensor]
+    auroc: Callable[[Truth, torch.device, float], Callable[[Tensor], float]]
+    metrics: Callable[[Truth, np.ndarray, float], dict[str, float]]
+
+
+def _image_auroc(truth: Truth, device: torch.device, sigma: float):
+    return lambda scores: metrics.auroc(truth.labels, scores.cpu().numpy())
+
+
+def _image_metrics(truth: Truth, scores: np.ndarray, sigma: float) -> dict:
+    return metrics.image_metrics(truth.labels, scores)
+
+
+def _pixel_auroc(truth: Truth, device: torch.device, sigma: float):
+    resolution = truth.masks.shape[-1]
+    if device.type == "cpu":
+        return lambda maps: metrics.auroc(
+            truth.masks, upsample(maps, resolution, sigma).numpy()
+        )
+    defective = torch.from_numpy(truth.masks != 0).to(device)
+    return lambda maps: device_auroc(defective, upsample(maps, resolution, sigma))
+
+
+def _pixel_metrics(truth: Truth, maps: np.ndarray, sigma: float) -> dict:
+    full = full_maps(maps, truth.masks.shape[-1], sigma)
+    return metrics.pixel_metrics(truth.masks, full)
+
+
+def device_auroc(defective: Tensor, scores: Tensor) -> float:
+    """`metrics.auroc` on the device of its arguments, bool and float32 of one shape."""
+    if scores.isnan().any():
+        raise ValueError("scores hold nan")
+    good, defects = scores[~defective].sort().values, scores[defective]
+    sides = (torch.searchsorted(good, defects, right=right) for right in (False, True))
+    won, won_or_tied = (int(side.sum()) for side in sides)
+    pairs = len(good) * len(defects)
+    return 50 * (won + won_or_tied) / pairs if pairs else float("nan")
+
+
+TASKS = {
+    "cls": Task(lambda prediction: prediction.scores, _image_auroc, _image_metrics),
+    "seg": Task(lambda prediction: prediction.maps, _pixel_auroc, _pixel_metrics),
+}

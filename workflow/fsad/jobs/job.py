@@ -1,0 +1,69 @@
+"""The frame of every pipeline job: log file, thread budget, one-line errors."""
+
+import atexit
+import gc
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from fsad.errors import UserError
+from fsad.jobs.parent_watch import end_with_snakemake
+from fsad.jobs.threads import keep_to_cores, limit_threads, limit_torch_threads
+
+DONE = "done"  # the last line of the log of a job that ended well
+
+
+@contextmanager
+def job(log: str, cores: int, torch: int | None = None) -> Iterator[None]:
+    """Run a block as the whole work of this process, on so many cores.
+
+    torch: threads of torch, for a block that uses it. The last digits of a sum depend
+    on their number, so that it stays even where fewer cores are left to the job.
+
+    All output, progress bars and those of C libraries included, goes to `log`.
+    A UserError becomes one line there and exit status 1. The process ends with the
+    Snakemake that started it: one left over from a killed call would take cores that
+    the next call counts on, and could write over its results.
+    """
+    _redirect_output(log)
+    end_with_snakemake()
+    logging.basicConfig(format="%(levelname)s %(message)s", level=logging.INFO)
+    _limit(cores, torch)
+    with program():
+        yield
+    print(DONE, flush=True)
+
+
+def _limit(cores: int, torch: int | None) -> None:
+    if torch is None:
+        limit_threads(cores)
+        return
+    if torch > cores:
+        keep_to_cores(cores)
+    limit_torch_threads(torch)
+
+
+@contextmanager
+def program() -> Iterator[None]:
+    """Run a block as the whole work of this process.
+
+    A UserError becomes `error: ...` on standard error and exit status 1.
+    """
+    # At its end Python would look for cycles among all objects, half a second with
+    # those of torch.
+    atexit.register(gc.freeze)
+    try:
+        yield
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+def _redirect_output(log: str) -> None:
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+        os.dup2(descriptor, stream.fileno())
+    os.close(descriptor)

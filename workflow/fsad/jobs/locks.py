@@ -1,0 +1,69 @@
+"""Lock a results folder; reset modification times that lie in the future."""
+
+import fcntl
+import logging
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from fsad.errors import UserError
+
+NAME = ".lock"
+STEP = 1e-5  # seconds between times that are reset
+
+
+def lock_results(folder: str | Path) -> None:
+    """Keep other runs out of a results folder until this process ends, in any way.
+
+    The kernel releases the lock with the process, so none is left after a kill or a
+    power cut. Where the file system has no locks, a warning is logged. Raises UserError
+    if another run works there, or the folder cannot be written.
+    """
+    descriptor = _opened(Path(folder))
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise UserError(
+            f"results: another run is at work in {folder}; wait for its end, or name "
+            "another folder"
+        ) from None
+    except OSError as error:
+        logging.warning(
+            "results: nothing keeps a second run out of %s (%s)", folder, error.strerror
+        )
+
+
+def _opened(folder: Path) -> int:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return os.open(folder / NAME, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise UserError(
+            f"results: {folder} cannot be written ({error.strerror})"
+        ) from None
+
+
+def reset_future_mtimes(folder: str | Path) -> None:
+    """Set modification times that lie in the future, left by a clock since set back, to
+    now, in their order: to Snakemake all that is made from such a file is out of date."""
+    now, mtimes = time.time(), _mtimes(folder)
+    ahead = sorted((mtime, path) for path, mtime in mtimes.items() if mtime > now)
+    for rank, (_, path) in enumerate(ahead):
+        mtime = now - (len(ahead) - rank) * STEP
+        with suppress(OSError):
+            os.utime(path, (mtime, mtime), follow_symlinks=False)
+
+
+def _mtimes(folder: str | Path) -> dict[str, float]:
+    """Modification time of each file and folder below `folder`.
+
+    Other runs may work in folders below it; files that vanish meanwhile are left out.
+    """
+    mtimes = {}
+    for place, folders, files in os.walk(folder):
+        for path in (os.path.join(place, name) for name in (*folders, *files)):
+            with suppress(OSError):
+                mtimes[path] = os.lstat(path).st_mtime
+    return mtimes

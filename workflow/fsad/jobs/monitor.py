@@ -1,0 +1,153 @@
+"""What a pipeline uses while it runs: cores and memory of each job, and of all."""
+
+import atexit
+import csv
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+
+INTERVAL = 0.25  # seconds between samples
+ALL, OWN, STARTING = "all", "snakemake", "starting"
+COLUMNS = "seconds", "job", "cores", "memory_mb"
+
+
+class Usage(NamedTuple):
+    """CPU seconds since the start, and resident memory in bytes, shared pages too."""
+
+    cpu: float
+    memory: int
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(self.cpu + other.cpu, self.memory + other.memory)
+
+
+def start_monitor(pid: int, folder: str | Path, cores: int) -> None:
+    """Watch a process from another one, until this one ends."""
+    command = [sys.executable, "-m", "fsad.cli", "monitor", str(pid)]
+    command += ["--out", str(folder), "--cores", str(cores)]
+    process = subprocess.Popen(command, start_new_session=True)
+    atexit.register(_finish, process)
+
+
+def _finish(process: subprocess.Popen) -> None:
+    process.terminate()
+    process.wait()
+
+
+def watch(pid: int, folder: str | Path) -> None:
+    """Sample a process and all it starts into timeline.csv, until it or this one ends.
+
+    SIGTERM ends it after a last sample.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    stopped = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopped.set())
+    with open(folder / "timeline.csv", "w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for rows in _samples(pid, stopped):
+            writer.writerows(rows)
+            file.flush()
+
+
+def _samples(pid: int, stopped: threading.Event) -> Iterator[list[tuple]]:
+    """Rows of each sample, the first of which only tells where the others start."""
+    root, names, before = psutil.Process(pid), {}, {}
+    start = last = time.monotonic()
+    while root.is_running():
+        with suppress(psutil.NoSuchProcess):
+            usage, now = measure(root), time.monotonic()
+            _name_jobs(root, names)
+            if before:
+                yield _rows(usage, before, names, now - start, now - last)
+            before, last = usage, now
+        if stopped.is_set():
+            return
+        stopped.wait(INTERVAL)
+
+
+def _rows(
+    usage: dict[int | str, Usage],
+    before: dict[int | str, Usage],
+    names: dict[int, str],
+    time: float,
+    step: float,
+) -> list[tuple]:
+    """What was used since the last sample. The kernel counts CPU seconds, those of
+    ended processes too, so nothing between two samples is lost."""
+    rows = defaultdict(lambda: Usage(0, 0))
+    for key, used in usage.items():
+        spent = max(0, used.cpu - before.get(key, Usage(0, 0)).cpu)
+        name = names.get(key, STARTING) if isinstance(key, int) else key
+        rows[name] += Usage(spent / step, used.memory)
+    return [
+        (round(time, 3), name, round(row.cpu, 3), round(row.memory / 2**20, 1))
+        for name, row in rows.items()
+    ]
+
+
+def measure(root: psutil.Process) -> dict[int | str, Usage]:
+    """Usage of each job below a process, by its process, of the process itself
+    (`snakemake`), and of `all`."""
+    jobs = {child.pid: _total([child, *_descendants(child)]) for child in _jobs(root)}
+    own = _total([root], ended=False)
+    return jobs | {OWN: own, ALL: sum(jobs.values(), own + Usage(_ended(root), 0))}
+
+
+def _jobs(root: psutil.Process) -> list[psutil.Process]:
+    return [child for child in root.children() if child.pid != os.getpid()]
+
+
+def _name_jobs(root: psutil.Process, names: dict[int, str]) -> None:
+    """Name each job by the log file that its process writes, below `logs`."""
+    for job in _jobs(root):
+        if job.pid in names:
+            continue
+        for log in _logs([job, *_descendants(job)]):
+            names[job.pid] = log
+
+
+def _descendants(process: psutil.Process) -> list[psutil.Process]:
+    with suppress(psutil.NoSuchProcess):
+        return process.children(recursive=True)
+    return []
+
+
+def _total(processes: list[psutil.Process], ended: bool = True) -> Usage:
+    total = Usage(0, 0)
+    for process in processes:
+        with suppress(psutil.NoSuchProcess), process.oneshot():
+            times = process.cpu_times()
+            cpu = times.user + times.system
+            cpu += _ended(process) if ended else 0
+            total += Usage(cpu, process.memory_info().rss)
+    return total
+
+
+def _ended(process: psutil.Process) -> float:
+    """CPU seconds of the children that have ended."""
+    times = process.cpu_times()
+    return times.children_user + times.children_system
+
+
+def _logs(processes: list[psutil.Process]) -> list[str]:
+    """Names of the log files that processes hold open."""
+    logs = []
+    for process in processes:
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            parts = [
+                Path(file.path).with_suffix("").parts for file in process.open_files()
+            ]
+            logs += ["/".join(p[p.index("logs") + 1 :]) for p in parts if "logs" in p]
+    return logs

@@ -1,0 +1,29 @@
+"""A job ends with the Snakemake that started it, even where that is killed."""
+
+import os
+import threading
+import time
+
+SNAKEMAKE_PID = "FSAD_SNAKEMAKE_PID"  # environment variable, set by the Snakefile
+POLL_SECONDS = 1
+
+
+def end_with_snakemake() -> None:
+    """End this process once its Snakemake is gone; a thread watches from now on."""
+    threading.Thread(target=_watch, daemon=True).start()
+
+
+def _watch() -> None:
+    parent = os.getppid()
+    snakemake = int(os.environ.get(SNAKEMAKE_PID, parent))
+    while os.getppid() == parent and _exists(snakemake):
+        time.sleep(POLL_SECONDS)
+    os._exit(1)
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -1,0 +1,82 @@
+"""What a monitored pipeline used, as a table of its jobs and as a plot over time."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from fsad.jobs.monitor import ALL, OWN, STARTING
+
+BINS = 400  # of the plot
+
+
+def summarise(folder: str | Path, cores: int | None) -> None:
+    """Make jobs.csv and timeline.svg of a folder's timeline.csv.
+
+    cores: drawn as the budget.
+    """
+    folder = Path(folder)
+    timeline = pd.read_csv(folder / "timeline.csv")
+    job_table(timeline).to_csv(folder / "jobs.csv", lineterminator="\n")
+    draw(timeline, folder / "timeline.svg", cores)
+
+
+def job_table(timeline: pd.DataFrame) -> pd.DataFrame:
+    """Of each job (and `all`): seconds, CPU seconds, mean and peak cores, peak MB."""
+    times = timeline["seconds"].drop_duplicates()
+    steps = times.diff().fillna(times).rename("step")
+    rows = timeline.join(steps.set_axis(times), on="seconds")
+    rows["cpu_seconds"] = rows["cores"] * rows["step"]
+    jobs = rows.groupby("job", sort=False)
+    table = jobs.agg(
+        seconds=("step", "sum"),
+        cpu_seconds=("cpu_seconds", "sum"),
+        peak_cores=("cores", "max"),
+        peak_memory_mb=("memory_mb", "max"),
+    )
+    table.insert(2, "mean_cores", table["cpu_seconds"] / table["seconds"])
+    return table.round(3)
+
+
+def draw(timeline: pd.DataFrame, path: str | Path, cores: int | None) -> None:
+    """Plot cores and memory over time, stacked by rule."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(2, 1, sharex=True, figsize=(9, 5), layout="constrained")
+    panels = ("cores", "cores", 1), ("memory_mb", "memory, GB", 1024)
+    for axis, (column, label, unit) in zip(axes, panels, strict=True):
+        table = _by_rule(timeline, column) / unit
+        axis.stackplot(
+            table.index, table.T, labels=table.columns, colors=_colours(table), lw=0
+        )
+        axis.set_ylabel(label)
+        axis.spines[["top", "right"]].set_visible(False)
+    if cores:
+        axes[0].axhline(cores, color="black", lw=0.8, ls="--", label="--cores")
+    for axis in axes:
+        axis.set_ylim(bottom=0)
+    figure.legend(*axes[0].get_legend_handles_labels(), fontsize=8, loc="outside right")
+    axes[1].set_xlabel("seconds")
+    figure.savefig(path)
+    plt.close(figure)
+
+
+def _colours(table: pd.DataFrame) -> list:
+    """Greys for what is no job yet, then one colour for each rule."""
+    from matplotlib import colormaps
+
+    colours = [*colormaps["tab20"].colors[::2], *colormaps["tab20"].colors[1::2]]
+    greys = {OWN: "0.45", STARTING: "0.8"}
+    return [greys.get(rule) or colours.pop(0) for rule in table]
+
+
+def _by_rule(timeline: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Sums of all jobs of a rule, means over at most BINS stretches of time."""
+    jobs = timeline[timeline["job"] != ALL]
+    table = jobs.assign(rule=jobs["job"].str.split("/").str[0]).pivot_table(
+        column, "seconds", "rule", aggfunc="sum", fill_value=0, sort=False
+    )
+    first = [rule for rule in (OWN, STARTING) if rule in table]
+    table = table[[*first, *(rule for rule in table if rule not in first)]]
+    stretch = -(-len(table) // BINS)
+    group = [i // stretch for i in range(len(table))]
+    return table.groupby(group).mean().set_axis(table.index[::stretch])

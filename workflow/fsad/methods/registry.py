@@ -1,0 +1,68 @@
+"""The methods by name, without their code: what planning must know of them."""
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from importlib import import_module
+from types import ModuleType
+from typing import NamedTuple
+
+from fsad.artifacts.code import code_digest
+from fsad.artifacts.content import digest_of
+from fsad.artifacts.schema import read_schema
+from fsad.artifacts.stages import stage_code
+from fsad.backbones.readout import Variant, parse_variant
+
+
+class Entry(NamedTuple):
+    """A method.
+
+    module: see `methods.base`. schema: of its options, a file of `schemas`. readout:
+    from its options to the features it reads. flat: from its options and the task to
+    those of a run. reads_text: whether it needs a text tower. trains: whether fitting
+    takes long, so that a run is a job of its own on a CPU.
+    """
+
+    module: str
+    schema: str
+    readout: Callable[[Mapping], Variant]
+    flat: Callable[[Mapping, str], dict]
+    reads_text: bool
+    trains: bool
+
+
+def _promptad_readout(options: Mapping) -> Variant:
+    return parse_variant(options["variant"])
+
+
+def _promptad_options(options: Mapping, task: str) -> dict:
+    schedule = {name: options[name] for name in ("epochs", "eval_every")}
+    return (
+        options["training"] | schedule | {"n_pro": options["training"]["n_pro"][task]}
+    )
+
+
+METHODS = {
+    "promptad": Entry(
+        module="fsad.methods.promptad.method",
+        schema="methods/promptad",
+        readout=_promptad_readout,
+        flat=_promptad_options,
+        reads_text=True,
+        trains=True,
+    )
+}
+
+
+def load(name: str) -> ModuleType:
+    """The module of a method."""
+    return import_module(METHODS[name].module)
+
+
+@cache
+def method_code(name: str) -> str:
+    """Digest of all that makes a run of a method: the runner, the module of the method
+    and its schema and entry, but nothing of other methods."""
+    entry = METHODS[name]
+    described = [x.__name__ if callable(x) else x for x in entry]
+    code = code_digest(entry.module)
+    return digest_of(stage_code("run"), code, read_schema(entry.schema), described)

@@ -1,0 +1,49 @@
+"""The jobs that a call of Snakemake would run, asked of Snakemake itself."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from fsad.errors import UserError
+
+ASKED = Path("workflow/snakemake_internals.py")  # beside the Snakefile
+
+
+def graph_of_call(
+    snakefile: Path, configfiles: Sequence[str], config: Sequence[str]
+) -> tuple[list[dict], dict]:
+    """Records of the jobs of a call, with `rule`, `outputs` and `log`, and its completed
+    configuration.
+
+    config: OPTION=VALUE, as for --config. Raises UserError where Snakemake plans nothing.
+    """
+    script = Path(snakefile).parent / ASKED
+    if not script.is_file():
+        raise UserError(
+            f"--snakefile: {snakefile} is not the Snakefile of this pipeline; call from "
+            "its folder, or name it"
+        )
+    question = {
+        "snakefile": str(snakefile),
+        "configfiles": [*configfiles],
+        "config": [*config],
+    }
+    answer = subprocess.run(
+        [sys.executable, script],
+        input=json.dumps(question),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    if answer.returncode != 0:
+        raise UserError(_reason(answer.stderr))
+    found = json.loads(answer.stdout)
+    return found["jobs"], found["config"]
+
+
+def _reason(output: str) -> str:
+    """Why Snakemake planned nothing: the line that it ends with."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    return lines[-1] if lines else "Snakemake planned nothing, and gave no reason"

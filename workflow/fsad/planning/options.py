@@ -1,0 +1,203 @@
+"""The configuration: checked, completed, and resolved for one run."""
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from fsad.artifacts.paths import Run, parse_run
+from fsad.artifacts.schema import check_options, merged, read_schema, with_defaults
+from fsad.backbones.readout import variant_name
+from fsad.data import layouts
+from fsad.data.support import draw_support
+from fsad.data.words import check_state, class_words, read_prompts
+from fsad.errors import UserError
+from fsad.methods.registry import METHODS, Entry, method_code
+
+METHOD = "promptad"  # of an experiment that names none
+GENERAL = ("epochs", "eval_every", "training")  # options of methods, at the top as well
+OF_ALL_METHODS = ("resolution", "device", "precision")
+
+
+def config_schema() -> dict:
+    """The schema of the configuration, with definitions that methods share with it."""
+    schema = read_schema("config")
+    shared = read_schema(METHODS[METHOD].schema)["$defs"]
+    return schema | {"$defs": shared | schema["$defs"]}
+
+
+def complete(config: Mapping) -> dict:
+    """Check a configuration and fill in every default.
+
+    Raises UserError naming a wrong or unknown option.
+    """
+    schema = config_schema()
+    completed = with_defaults(schema, check_options(config, schema, "config"))
+    general = schema["properties"]["training"]["default"]
+    completed["training"] = merged(general, completed["training"])
+    completed["results"] = _shortest(completed["results"])
+    experiments = completed["experiments"].items()
+    completed["experiments"] = {name: _experiment(name, x) for name, x in experiments}
+    _check_meaning(completed)
+    return completed
+
+
+def _shortest(folder: str) -> str:
+    """The shortest name of a folder: to Snakemake another name is another folder, of
+    whose files it has no records."""
+    inside = os.path.relpath(folder)
+    return os.path.normpath(folder) if inside.startswith(os.pardir) else inside
+
+
+def _experiment(name: str, options: Mapping) -> dict:
+    """An experiment with its method, its options checked by the method's schema."""
+    method = options.get("method", METHOD)
+    if method not in METHODS:
+        raise UserError(
+            f"config: experiments.{name}.method: {method!r} is unknown; take "
+            f"{', '.join(METHODS)}"
+        )
+    own = {key: value for key, value in options.items() if key != "method"}
+    schema = read_schema(METHODS[method].schema)
+    nested = {"properties": {"experiments": {"additionalProperties": schema}}}
+    nested["$defs"] = schema.get("$defs", {})
+    checked = check_options({"experiments": {name: own}}, nested, "config")
+    own = with_defaults(schema, checked["experiments"][name])
+    try:
+        METHODS[method].readout(own)
+    except UserError as error:
+        raise UserError(f"config: experiments.{name}.{error}") from None
+    return {"method": method, **own}
+
+
+def experiment_method(config: Mapping, experiment: str) -> Entry:
+    """The entry of an experiment's method in the registry."""
+    return METHODS[config["experiments"][experiment]["method"]]
+
+
+def experiment_readout(config: Mapping, experiment: str) -> dict:
+    """Name and fields of the features that an experiment reads."""
+    entry = experiment_method(config, experiment)
+    variant = entry.readout(config["experiments"][experiment])
+    return {"name": variant_name(variant), "fields": variant._asdict()}
+
+
+def class_names(dataset: Mapping) -> list[str]:
+    """The classes of a data set: as configured, or all in its folder."""
+    if dataset["classes"] != "all":
+        return list(dataset["classes"])
+    found = layouts.list_classes(dataset["layout"], dataset["root"])
+    if not found:
+        raise UserError(
+            f"{dataset['root']}: holds no CLASS/train/good folder; mend `root`"
+        )
+    for name in found:
+        if "{" in name or "}" in name:
+            raise UserError(
+                f"{dataset['root']}/{name}: has curly brackets in its name; rename it"
+            )
+    return found
+
+
+def class_files(config: Mapping, dataset: str, class_name: str) -> layouts.ClassFiles:
+    """The files of one class."""
+    source = config["datasets"][dataset]
+    return layouts.list_class(source["layout"], source["root"], class_name)
+
+
+def class_override(config: Mapping, dataset: str, class_name: str) -> dict:
+    """The options of this class alone."""
+    return config["overrides"].get(dataset, {}).get(class_name, {})
+
+
+def class_support(
+    config: Mapping,
+    place: tuple[str, str],
+    train: list[layouts.Sample],
+    shots: int,
+    seed: int,
+) -> list[layouts.Sample]:
+    """The support images of one draw; place: data set and class. See `draw_support`."""
+    chosen = class_override(config, *place).get("support")
+    return draw_support(train, place[1], shots, seed, chosen)
+
+
+def class_prompts(config: Mapping, dataset: str, class_name: str) -> dict:
+    """Words of a class and its abnormal states, `text` and `states`."""
+    known, source = {}, config["datasets"][dataset].get("prompts")
+    if source is not None:
+        try:
+            known = read_prompts(source, class_name)
+        except UserError as error:
+            raise UserError(f"datasets.{dataset}.prompts: {error}") from None
+    known |= class_override(config, dataset, class_name)
+    states = [*config["states"], *known.get("states", [])]
+    for state in states:
+        check_state(state)
+    if not states:
+        raise UserError(f"states: none for {class_name}; name at least one")
+    return {"text": known.get("text", class_words(class_name)), "states": states}
+
+
+def class_tasks(config: Mapping, files: layouts.ClassFiles) -> list[str]:
+    """The configured tasks that a class has the data for: seg needs masks."""
+    return [task for task in config["tasks"] if task == "cls" or files.has_masks]
+
+
+def run_settings(config: Mapping, run: Run) -> dict:
+    """The part of a run's record that follows from the configuration alone."""
+    method = config["experiments"][run.experiment]["method"]
+    return {
+        "stage": "run",
+        "experiment": run.experiment,
+        "dataset": run.dataset,
+        "class": run.class_name,
+        "task": run.task,
+        "shots": run.shots,
+        "seed": run.seed,
+        "method": method,
+        "module": METHODS[method].module,
+        "readout": experiment_readout(config, run.experiment),
+        "options": run_options(config, run),
+        "code": method_code(method),
+    }
+
+
+def planned_runs(config: Mapping, metrics: Iterable[str]) -> dict[str, dict]:
+    """What the record of the run of each metrics.json must hold, by path."""
+    runs = {path: parse_run(Path(path).parent)[1] for path in metrics}
+    return {path: run_settings(config, run) for path, run in runs.items()}
+
+
+def run_options(config: Mapping, run: Run) -> dict:
+    """The flat options of a run: general ones, then the experiment's, then the class's."""
+    entry = experiment_method(config, run.experiment)
+    known = read_schema(entry.schema)["properties"]
+    layers = (
+        {name: config[name] for name in GENERAL},
+        config["experiments"][run.experiment],
+        class_override(config, run.dataset, run.class_name),
+    )
+    options = {}
+    for layer in layers:
+        options = merged(options, {k: v for k, v in layer.items() if k in known})
+    shared = {name: config[name] for name in OF_ALL_METHODS}
+    return entry.flat(options, run.task) | shared
+
+
+def _check_meaning(config: Mapping) -> None:
+    if config["gpus"] and config["device"] != "cuda":
+        raise UserError(
+            f"config: gpus: needs `device: cuda`, not {config['device']}; each job "
+            "sees the GPU of its slot alone"
+        )
+    for dataset, classes in config["overrides"].items():
+        known = config["datasets"].get(dataset)
+        if known is None:
+            raise UserError(
+                f"config: overrides.{dataset}: no such data set in `datasets`"
+            )
+        unknown = set(classes) - set(class_names(known))
+        if unknown:
+            raise UserError(
+                f"config: overrides.{dataset}.{min(unknown)}: no such class there"
+            )

@@ -1,0 +1,148 @@
+"""Cases of published code, computed with this project's functions.
+
+A case holds inputs and, as JSON under `meta`, every setting; the weights follow a
+formula. The result holds this project's values under the published names.
+"""
+
+import json
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fsad.artifacts.files import read_npz, write_npz
+from fsad.backbones.clip import split_towers
+from fsad.backbones.clip_text import Contexts, embed_words, encode_prompts
+from fsad.backbones.clip_vision import embed
+from fsad.backbones.readout import VARIANTS
+from fsad.backbones.tower import Tower
+from fsad.data.words import tokenize
+from fsad.evaluation.tasks import TASKS, Truth
+from fsad.methods.maps import full_maps
+from fsad.methods.promptad.losses import objective
+from fsad.methods.promptad.method import COMPARED, MEMORY, PromptADDetector
+from fsad.methods.promptad.training import Epoch, learn, logit_scale
+
+
+def write_parity(case: Path, out: Path) -> None:
+    """Compute a case and write its arrays.
+
+    Raises UserError if the case cannot be read.
+    """
+    arrays = read_npz(case)
+    meta = json.loads(str(arrays.pop("meta")))
+    settings = {name: value for name, value in meta.items() if name != "parameters"}
+    write_npz(out, compute(arrays, meta), settings)
+
+
+def formula_weight(name: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
+    """The float32 weight that the formula gives for a parameter of open_clip."""
+    if name == "logit_scale":
+        return np.array(np.log(100), np.float32)
+    state = np.random.RandomState((zlib.crc32(name.encode()) + seed) % 2**32)
+    x = state.standard_normal(shape)
+    if "ln_" in name:
+        x = 1 + 0.1 * x if name.endswith("weight") else 0.1 * x
+    else:
+        x = x * _scale(name, shape)
+    return x.astype(np.float32)
+
+
+def _scale(name: str, shape: tuple[int, ...]) -> float:
+    if "embedding" in name:
+        return 0.1
+    if name.endswith("bias"):
+        return 0.02
+    if name in ("visual.proj", "text_projection"):
+        return shape[0] ** -0.5
+    return (
+        float(np.prod(shape[1:] if name == "visual.conv1.weight" else shape[1])) ** -0.5
+    )
+
+
+def formula_towers(config: dict, seed: int) -> tuple[Tower, Tower]:
+    """Vision and text tower of an open_clip model configuration, by formula."""
+    import open_clip
+
+    clip = open_clip.CLIP(**config)
+    state = {
+        name: torch.from_numpy(formula_weight(name, tuple(weight.shape), seed))
+        for name, weight in clip.state_dict().items()
+    }
+    clip.load_state_dict(state)
+    return split_towers(clip.eval(), "parity case")
+
+
+def compute(case: dict[str, np.ndarray], meta: dict) -> dict[str, np.ndarray]:
+    """All arrays of a case, by the functions of the pipeline."""
+    vision, text = formula_towers(meta["model_config"], meta["weight_seed"])
+    test, support = (
+        embed(vision, torch.from_numpy(case[name]), VARIANTS["original"])
+        for name in ("test", "support")
+    )
+    learned, prompts = _learn(text, support[COMPARED[meta["task"]]], case, meta)
+    scale = torch.tensor(logit_scale(text, _options(meta)), dtype=torch.float64)
+    known = {"prompts": prompts, "logit_scale": scale}
+    predicted = _predict(test, support, known, case, meta)
+    features = {f"test_{name}": value for name, value in test.items()}
+    features |= {f"support_{name}": support[name] for name in ("global", "patch")}
+    return {n: np.asarray(v) for n, v in (features | learned | predicted).items()}
+
+
+def _learn(
+    tower: Tower, features: Tensor, case: dict, meta: dict
+) -> tuple[dict[str, Tensor | list], Tensor]:
+    """Text features and gradients before, losses of, and contexts after the training;
+    and the prompts after it."""
+    words = embed_words(tower, tokenize(meta["class_text"], meta["abnormal_states"]))
+    options = _options(meta)
+    initial = case["normal_ctx_init"], case["abnormal_ctx_init"]
+    start = Contexts(*(torch.from_numpy(c).requires_grad_() for c in initial))
+    first = encode_prompts(tower, words, start)
+    scale = logit_scale(tower, options)
+    objective(features, first, scale, meta["lambda1"]).total.backward()
+    epochs = list(learn(tower, words, start, features, options))
+    last: Epoch = epochs[-1]
+    values = {
+        "text_normal": first.normal,
+        "text_abnormal_manual": first.manual,
+        "text_abnormal_learned": first.learned,
+        "grad_normal_ctx": start.normal.grad,
+        "grad_abnormal_ctx": start.abnormal.grad,
+        "normal_ctx_final": last.contexts.normal,
+        "abnormal_ctx_final": last.contexts.abnormal,
+        "text_features_final": last.prompts,
+    }
+    values = {name: value.detach() for name, value in values.items()}
+    values["losses"] = torch.stack([epoch.losses for epoch in epochs])
+    return values, last.prompts
+
+
+def _options(meta: Mapping) -> dict:
+    same = ("epochs", "n_ctx", "n_ctx_ab", "n_pro", "n_pro_ab", "lr", "momentum")
+    renamed = {"min_lr": meta["eta_min"], "match_weight": meta["lambda1"]}
+    kept = {name: meta[name] for name in (*same, "weight_decay")}
+    return kept | renamed | {"eval_every": meta["epochs"], "temperature": "stored"}
+
+
+def _predict(test, support, learned: dict[str, Tensor], case: dict, meta: dict) -> dict:
+    """Scores and maps of both tasks, and their AUROC."""
+    resolution, truth = meta["resolution"], Truth(case["labels"], case["masks"])
+    memory, found, aurocs = {name: support[name] for name in MEMORY}, {}, {}
+    for task in COMPARED:
+        detector = PromptADDetector(task, resolution, memory, learned)
+        prediction = detector.predict(detector.observe(test))
+        auroc = TASKS[task].auroc(truth, prediction.maps.device, detector.sigma)
+        aurocs[task] = auroc(TASKS[task].values(prediction))
+        found[task] = prediction
+    return {
+        "cls_scores": found["cls"].scores,
+        "cls_maps": full_maps(found["cls"].maps.numpy(), resolution, sigma=0),
+        "cls_text_scores": found["cls"].components["text_probability"],
+        "seg_maps": full_maps(found["seg"].maps.numpy(), resolution, detector.sigma),
+        "i_roc": aurocs["cls"],
+        "p_roc": aurocs["seg"],
+    }

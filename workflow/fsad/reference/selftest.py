@@ -1,0 +1,370 @@
+"""A self-test: does the pipeline keep its promises here, with this configuration?
+
+One class is run through the pipeline, and by hand, and the published way: there every
+epoch is evaluated, for which all test images are decoded, encoded and kept, and maps
+are enlarged before they are smoothed. All of it on the CPU.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+
+from fsad.artifacts.files import read_record, write_json, write_text
+from fsad.artifacts.paths import Run, results_tree, run_path
+from fsad.artifacts.schema import read_yaml
+from fsad.backbones.clip import load_clip, split_towers
+from fsad.backbones.readout import Variant, parse_variant
+from fsad.data import images
+from fsad.data.words import tokenize
+from fsad.demo.dataset import write_demo
+from fsad.errors import UserError
+from fsad.evaluation import metrics
+from fsad.methods.maps import full_maps
+from fsad.methods.promptad.method import COMPARED, MEMORY, SIGMA
+from fsad.methods.promptad.training import initial_contexts, logit_scale
+from fsad.planning.options import class_names, class_override
+from fsad.planning.plan import Plan
+from fsad.reference import published
+from fsad.reports.formats import markdown_table
+
+CORES = {2: 2.5, 1: 1.2}  # the most that a job may use, by its threads
+SERVER, AT_ONCE = 40, 20  # cores, and jobs on them
+EPOCH_SECONDS, LONG_EPOCHS, LONG_SECONDS = 6, 100, 600
+PERCENT = 1  # by which AUROC may differ
+OTHER_RESOLUTION = 400
+TAIL = 2000  # characters of the output of a failed command
+DEMO = "results/demo/data"  # is generated where the configuration names it
+
+
+class Check(NamedTuple):
+    """A promise, what was found, and whether that keeps it."""
+
+    promise: str
+    found: str
+    passed: bool
+
+
+class Cost(NamedTuple):
+    """Wall and CPU seconds."""
+
+    seconds: float
+    cpu: float
+
+
+class Subject(NamedTuple):
+    """A class: its plan, and its runs by task.
+
+    Each command runs in the working directory and writes below `folder`.
+    """
+
+    plan: Plan
+    runs: Mapping[str, Run]
+    folder: Path
+    snakefile: str
+
+
+def prepare_data(configfiles: Sequence[str]) -> None:
+    """Generate the demo's images where a configuration names their folder."""
+    for path in configfiles:
+        sources = read_yaml(path).get("datasets", {}).values()
+        if any(source.get("root") == DEMO for source in sources):
+            write_demo(Path(DEMO))
+
+
+def first_class(config: Mapping, folder: Path, snakefile: str) -> Subject:
+    """The first class, experiment, number of shots and seed of a configuration."""
+    dataset, source = next(iter(config["datasets"].items()))
+    name, experiment = class_names(source)[0], next(iter(config["experiments"]))
+    one = {
+        "datasets": {dataset: source | {"classes": [name]}},
+        "experiments": {experiment: config["experiments"][experiment]},
+        "shots": config["shots"][:1],
+        "seeds": config["seeds"][:1],
+        "overrides": {dataset: {name: class_override(config, dataset, name)}},
+    }
+    fixed = {"device": "cpu", "gpus": [], "predict": {}, "runs_per_job": "one"}
+    plan = Plan({**config, **one, **fixed, "vis": False, "monitor": True})
+    return Subject(plan, {run.task: run for run in plan.runs}, folder, snakefile)
+
+
+def verify(subject: Subject) -> list[Check]:
+    """Every promise, and what was found."""
+    costs = {threads: pipeline(subject, threads) for threads in CORES}
+    used = {threads: monitored(subject, threads) for threads in CORES}
+    other, cost = published_way(subject)
+    return [
+        *(check_cores(threads, jobs) for threads, jobs in used.items()),
+        check_at_once(subject),
+        check_schedule(subject),
+        check_epoch(subject, used[2]),
+        check_long(subject),
+        *(check_auroc(subject, task, auroc) for task, auroc in other.items()),
+        *check_costs(costs[2], cost),
+        check_nothing_kept(subject),
+        *([check_maps(subject)] if "seg" in subject.runs else []),
+        check_cache(subject),
+        check_by_hand(subject),
+    ]
+
+
+def checklist(subject: Subject, checks: list[Check]) -> str:
+    """The checks as a page of Markdown."""
+    run = next(iter(subject.runs.values()))
+    rows = [(c.promise, c.found, "PASS" if c.passed else "FAIL") for c in checks]
+    about = (
+        f"{run.dataset}/{run.class_name}, {run.shots}-shot, {run.experiment}, "
+        f"{subject.plan.backbone}, on {os.cpu_count()} cores. `published`: the "
+        "published way, every epoch evaluated; its start-up is not counted, that of "
+        "the pipeline is."
+    )
+    table = markdown_table(["promise", "found", ""], rows, left=3)
+    return f"# Self-test\n\n{about}\n\n{table}\n"
+
+
+def write_config(subject: Subject, threads: int) -> Path:
+    """Write the configuration with so many threads to a file."""
+    results = str(subject.folder / f"threads_{threads}")
+    path = subject.folder / f"threads_{threads}.json"
+    config = {**subject.plan.config, "results": results, "threads": threads}
+    write_json(path, config)
+    return path
+
+
+def snakemake(subject: Subject, threads: int, *arguments: str) -> str:
+    """Output of a call of Snakemake for the class."""
+    command = [sys.executable, "-m", "snakemake", "--snakefile", subject.snakefile]
+    command += ["--configfile", write_config(subject, threads), *arguments]
+    return run_command(command)
+
+
+def run_command(command: list) -> str:
+    """Output of a command; UserError with the end of it where the command fails."""
+    run = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    if run.returncode != 0:
+        raise UserError(f"{' '.join(map(str, command))}: {run.stdout[-TAIL:].strip()}")
+    return run.stdout
+
+
+def pipeline(subject: Subject, threads: int) -> Cost:
+    """Run the class through the pipeline, on two cores."""
+    before = children_seconds(), time.perf_counter()
+    snakemake(subject, threads, "--cores", "2")
+    return Cost(time.perf_counter() - before[1], children_seconds() - before[0])
+
+
+def children_seconds() -> float:
+    """CPU seconds of all processes that this one has started and that have ended."""
+    times = os.times()
+    return times.children_user + times.children_system
+
+
+def monitored(subject: Subject, threads: int) -> pd.DataFrame:
+    """The monitor's records of the jobs that compute with torch."""
+    path = subject.folder / f"threads_{threads}/monitor/jobs.csv"
+    jobs = pd.read_csv(path, index_col="job")
+    return jobs[jobs.index.str.match("train/|embed/")]
+
+
+def run_folder(subject: Subject, task: str) -> Path:
+    """Folder of the pipeline's run of a task, with two threads."""
+    tree = results_tree(subject.folder / "threads_2")
+    return Path(run_path(tree.run, subject.runs[task]))
+
+
+def last(folder: Path, task: str) -> float:
+    """AUROC of the last epoch of a run."""
+    return read_record(folder / "metrics.json")["last"][metrics.METRICS[task][0]]
+
+
+def published_way(subject: Subject) -> tuple[dict[str, float], Cost]:
+    """AUROC of the last epoch by task, and the cost of all."""
+    begin = time.perf_counter(), time.process_time()
+    found = {task: list(published_run(subject, task))[-1] for task in subject.runs}
+    end = time.perf_counter(), time.process_time()
+    return found, Cost(end[0] - begin[0], end[1] - begin[1])
+
+
+def published_run(subject: Subject, task: str) -> Iterator[float]:
+    """AUROC after each epoch."""
+    plan, run = subject.plan, subject.runs[task]
+    place, options = (run.dataset, run.class_name), plan.run(run)["options"]
+    clip = load_clip(plan.config["backbone"]).requires_grad_(False)
+    vision, text = split_towers(clip, plan.config["backbone"]["model"])
+    see = seen_with(vision, parse_variant(plan.run(run)["readout"]["fields"]))
+    known = [see(sample) for sample in plan.draw(place, run.seed)]
+    names = (*MEMORY, COMPARED[task])
+    known = {name: torch.cat([features[name] for features in known]) for name in names}
+    words = plan.prompts(place).record
+    tokens = tokenize(words["text"], words["states"])
+    width = clip.token_embedding.weight.shape[1]
+    contexts = initial_contexts(options, width, run.seed)
+    scale = logit_scale(text, options)
+    trained = clip, tokens, contexts, known[COMPARED[task]], scale, options
+    test = plan.classes[place].files.test
+    for learned in published.train(*trained):
+        yield published.evaluate(see, test, known, learned, scale, task)
+
+
+def seen_with(vision, variant: Variant) -> Callable:
+    """`published.see`, of images decoded and resized as here: what differs is when."""
+
+    def read(path: Path, size: int) -> np.ndarray:
+        return images.square(images.read_image(path), size)
+
+    return partial(published.see, vision, variant=variant, read=read)
+
+
+def check_cores(threads: int, jobs: pd.DataFrame) -> Check:
+    """The most cores that a job used on the mean."""
+    cores, limit = jobs["mean_cores"].max(), CORES[threads]
+    promise = f"a job with `threads: {threads}` uses at most {limit} cores"
+    return Check(promise, f"{cores:.2f}", bool(cores <= limit))
+
+
+def check_at_once(subject: Subject) -> Check:
+    """The number of training jobs that fit on a server, by the threads they ask for."""
+    plan = snakemake(subject, 2, "--cores", f"{SERVER}", "--dry-run", "--forceall")
+    threads = re.findall(r"rule train:\n(?: .*\n)*? +threads: (\d+)", plan)
+    jobs = min(SERVER // int(number) for number in threads)
+    return Check(
+        f"{AT_ONCE} jobs at once on {SERVER} cores", f"{jobs}", jobs == AT_ONCE
+    )
+
+
+def check_schedule(subject: Subject) -> Check:
+    """The epochs whose AUROC is in the history."""
+    found, expected = [], []
+    for task, run in subject.runs.items():
+        history = pd.read_csv(run_folder(subject, task) / "history.csv")
+        known = history[metrics.METRICS[task][0]].notna()
+        found.append(history["epoch"][known].tolist())
+        options = subject.plan.run(run)["options"]
+        epochs, every = options["epochs"], options["eval_every"]
+        expected.append([*range(every, epochs, every), epochs])
+    promise = f"evaluated after epochs {', '.join(map(str, expected[0]))} alone"
+    return Check(promise, ", ".join(map(str, found[0])), found == expected)
+
+
+def check_epoch(subject: Subject, jobs: pd.DataFrame) -> Check:
+    """Seconds of a training, evaluations and start-up included, by its epochs."""
+    seconds = jobs["seconds"][jobs.index.str.startswith("train/")].max()
+    records = map(subject.plan.run, subject.runs.values())
+    epochs = max(record["options"]["epochs"] for record in records)
+    found = f"{seconds / epochs:.2f} s, of {seconds:.0f} s for {epochs}"
+    promise = f"an epoch takes less than {EPOCH_SECONDS} s"
+    return Check(promise, found, bool(seconds / epochs < EPOCH_SECONDS))
+
+
+def check_long(subject: Subject) -> Check:
+    """A hundred epochs by hand, from image files, with large maps."""
+    task = list(subject.runs)[-1]
+    out = subject.folder / f"by_hand/{task}_{LONG_EPOCHS}_epochs"
+    options = {"epochs": LONG_EPOCHS, "resolution": OTHER_RESOLUTION}
+    start = time.perf_counter()
+    by_hand(subject, task, out, **options)
+    seconds = time.perf_counter() - start
+    trained = read_record(out / "metrics.json")["settings"]["options"]
+    passed = seconds < LONG_SECONDS and options.items() <= trained.items()
+    promise = (
+        f"{LONG_EPOCHS} epochs at {OTHER_RESOLUTION} px take less than {LONG_SECONDS} s"
+    )
+    return Check(promise, f"{seconds:.0f} s", passed)
+
+
+def by_hand(subject: Subject, task: str, out: Path, **options: int) -> None:
+    """One run by hand."""
+    run = subject.runs[task]
+    given = {"experiment": run.experiment, "dataset": run.dataset}
+    given |= {"class": run.class_name, "shots": run.shots, "seed": run.seed, **options}
+    given |= {"config": write_config(subject, 2), "out": out}
+    words = [f"--{name}={value}" for name, value in given.items()]
+    run_command([sys.executable, "-m", "fsad.cli", "train", task, *words])
+
+
+def check_auroc(subject: Subject, task: str, other: float) -> Check:
+    """AUROC of the last epoch here and there."""
+    ours = last(run_folder(subject, task), task)
+    promise = f"{task}: AUROC within {PERCENT} % of the published way's"
+    return Check(
+        promise, f"{ours:.2f}, published {other:.2f}", abs(ours - other) < PERCENT
+    )
+
+
+def check_costs(ours: Cost, other: Cost) -> list[Check]:
+    """Time and CPU time of both ways, all tasks together."""
+    faster, saved = other.seconds / ours.seconds, 100 * (1 - ours.cpu / other.cpu)
+    times = f"{ours.seconds:.0f} s, published {other.seconds:.0f} s"
+    cpu = f"{ours.cpu:.0f} s of CPU, published {other.cpu:.0f} s"
+    return [
+        Check("faster", f"{faster:.1f} times: {times}", faster > 1),
+        Check("saves CPU time", f"{saved:.0f} %: {cpu}", saved > 0),
+    ]
+
+
+def check_nothing_kept(subject: Subject) -> Check:
+    """Pictures, and arrays as large as an image, among the files of the runs."""
+    size = subject.plan.size
+    folders = [run_folder(subject, task) for task in subject.runs]
+    pictures = [path for folder in folders for path in folder.rglob("*.png")]
+    arrays = [a for f in folders for a in np.load(f / "scores.npz").values()]
+    large = [array for array in arrays if array.ndim > 3 or size in array.shape[1:]]
+    found = f"{len(pictures)} pictures, {len(large)} arrays of images"
+    return Check("no test images are kept without `vis`", found, not pictures + large)
+
+
+def check_maps(subject: Subject) -> Check:
+    """Maps made at once against those enlarged, then smoothed, by PyTorch and SciPy."""
+    grids = np.load(run_folder(subject, "seg") / "scores.npz")["last_maps"]
+    once = full_maps(grids, published.RESOLUTION, SIGMA)
+    twice = [published.smoothed(published.enlarged(torch.from_numpy(g))) for g in grids]
+    error = float(np.abs(once - twice).max() / np.abs(twice).max())
+    promise = "maps made at once are those enlarged, then smoothed"
+    return Check(promise, f"{error:.0e} of the largest value apart", error < 1e-5)
+
+
+def check_cache(subject: Subject) -> Check:
+    """Whether a second call finds the test set cached, and all made."""
+    cached = list(subject.folder.glob("threads_2/cache/*/*/test_px*.npz"))
+    idle = "Nothing to be done" in snakemake(subject, 2, "--cores", "2")
+    found = f"{len(cached)} cached test set, {'nothing' if idle else 'something'} to do"
+    return Check("a second call makes nothing", found, idle and len(cached) == 1)
+
+
+def check_by_hand(subject: Subject) -> Check:
+    """Whether a run by hand has the pipeline's numbers."""
+    task = next(iter(subject.runs))
+    out = subject.folder / f"by_hand/{task}"
+    by_hand(subject, task, out)
+    folders = out, run_folder(subject, task)
+    results = [read_record(folder / "metrics.json") for folder in folders]
+    values = [last(folder, task) for folder in folders]
+    found = f"{values[0]:.4f}, and {values[1]:.4f} of the pipeline"
+    passed = all(results[0][s] == results[1][s] for s in metrics.SELECTIONS)
+    return Check("a training by hand gives the same numbers", found, passed)
+
+
+def write_checklist(subject: Subject) -> str:
+    """Verify and write checklist.md; returns its text.
+
+    Raises UserError where a promise is not kept.
+    """
+    checks = verify(subject)
+    path = subject.folder / "checklist.md"
+    page = checklist(subject, checks)
+    write_text(path, page)
+    broken = sum(not check.passed for check in checks)
+    if broken:
+        raise UserError(f"{page}\n{path}: promises not kept here: {broken}")
+    return page

@@ -1,0 +1,86 @@
+"""The page of the report that shows what was found best and worst."""
+
+import html
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from fsad.artifacts.files import read_npz, read_settings, write_text
+from fsad.evaluation import metrics
+from fsad.reports import panels
+from fsad.reports.formats import embedded, html_page
+
+HEIGHT = 192  # pixels of a panel
+JPEG_QUALITY = 85
+
+
+def write_examples(
+    path: str | Path,
+    scores: Iterable[str],
+    images: Iterable[str],
+    masks: Iterable[str],
+) -> None:
+    """The defects found best and worst of each class, image, mask and anomaly map.
+
+    scores: scores.npz of a run of each class. images, masks: cached arrays of the
+    classes; those without masks are ranked by their scores.
+    """
+    test = {read_settings(file)["class"]: file for file in images}
+    mask = {read_settings(file)["class"]: file for file in masks}
+    body = []
+    for file in scores:
+        names = read_settings(file)
+        name = names["class"]
+        drawn = _examples(file, test[name], mask.get(name))
+        body += [f"<h2>{html.escape(name)}</h2>", f'<div class="row">{drawn}</div>']
+    title = f"{names['dataset']}: {names['experiment']}, {names['shots']}-shot"
+    about = ["Image, mask where there is one, and anomaly map."]
+    write_text(path, html_page(title, about, body))
+
+
+def _examples(scores: str, images: str, masks: str | None) -> str:
+    """The best and the worst of a class as HTML."""
+    run, test = read_npz(scores, "labels", "last_scores"), read_npz(images)
+    mask = read_npz(masks)["masks"] if masks else None
+    maps = panels.run_maps(scores, read_settings(scores))
+    quality = image_quality(run, maps, mask)
+    if np.isnan(quality).all():
+        return "<p>No defective test image.</p>"
+    heat = panels.scaled(maps)
+    figures = []
+    for word, index in _extremes(quality).items():
+        one = None if mask is None else mask[index]
+        panel = panels.draw_panel(test["images"][index], heat[index], one)
+        kind = "score" if mask is None else "pixel AUROC of this image"
+        caption = f"{word}: {test['names'][index]}, {kind} {quality[index]:.3g}"
+        figures.append(_figure(panel, caption))
+    return "".join(figures)
+
+
+def _extremes(quality: np.ndarray) -> dict[str, int]:
+    best, worst = int(np.nanargmax(quality)), int(np.nanargmin(quality))
+    return {"best": best} if best == worst else {"best": best, "worst": worst}
+
+
+def image_quality(
+    run: Mapping[str, np.ndarray], maps: np.ndarray, masks: np.ndarray | None
+) -> np.ndarray:
+    """How well each defective image was found, [N]; nan for good ones.
+
+    Its own pixel AUROC; without masks its score. run: `labels` and `last_scores`, [N].
+    maps, masks: [N, R, R].
+    """
+    if masks is None:
+        return np.where(run["labels"] != 0, run["last_scores"], np.nan)
+    return np.array([metrics.auroc(*pair) for pair in zip(masks, maps, strict=True)])
+
+
+def _figure(panel: np.ndarray, caption: str) -> str:
+    width = round(panel.shape[1] * HEIGHT / panel.shape[0])
+    small = cv2.resize(panel, (width, HEIGHT), interpolation=cv2.INTER_AREA)
+    quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+    _, encoded = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), quality)
+    picture = embedded("image/jpeg", encoded.tobytes(), caption)
+    return f"<figure>{picture}<figcaption>{html.escape(caption)}</figcaption></figure>"

@@ -1,0 +1,56 @@
+"""Published results, shown beside ours where the setting is the same."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from fsad.errors import UserError
+
+COLUMNS = [
+    "method",
+    "dataset",
+    "shots",
+    "metric",
+    "value",
+    "value_to",
+    "protocol",
+    "source",
+]
+# A published mean is one over all of these; a mean over fewer is another number.
+CLASSES = {
+    "mvtec": {
+        *("bottle", "cable", "capsule", "carpet", "grid", "hazelnut", "leather"),
+        *("metal_nut", "pill", "screw", "tile", "toothbrush", "transistor"),
+        *("wood", "zipper"),
+    },
+    "visa": {
+        *("candle", "capsules", "cashew", "chewinggum", "fryum", "macaroni1"),
+        *("macaroni2", "pcb1", "pcb2", "pcb3", "pcb4", "pipe_fryum"),
+    },
+}
+
+
+def read_literature(path: str | Path) -> pd.DataFrame:
+    """The rows of a CSV file with COLUMNS; values in percent, as text.
+
+    `value_to` is empty, or the upper end of a range that begins at `value`.
+    """
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        if list(table.columns) != COLUMNS:
+            raise ValueError(f"its columns must be {','.join(COLUMNS)}")
+        table["shots"] = table["shots"].astype(int)
+        for name in ("value", "value_to"):
+            pd.to_numeric(table[name])
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: {error}; mend it") from error
+    return table
+
+
+def same_setting(
+    literature: pd.DataFrame, dataset: str, classes: Iterable[str]
+) -> pd.DataFrame:
+    """The rows of a data set if `classes` are all of it, else none."""
+    complete = CLASSES.get(dataset) == set(classes)
+    return literature[(literature["dataset"] == dataset) & complete]

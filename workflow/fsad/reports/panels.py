@@ -1,0 +1,83 @@
+"""Pictures of a run: image, mask and anomaly map side by side."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from fsad.artifacts.files import read_npz, write_record
+from fsad.artifacts.sources import Source
+from fsad.data.images import write_image
+from fsad.data.overlay import overlay, png_name
+from fsad.methods.maps import full_maps
+
+PERCENTILES = (1, 99.5)
+RECORD = "record.json"  # in the folder of panels
+
+
+def draw_class(
+    folders: Sequence[str],
+    records: Sequence[Mapping],
+    scores: Sequence[str],
+    images: Source,
+    masks: Source | None,
+) -> None:
+    """Draw the panels of several runs of a class.
+
+    records: of each folder of panels, with the record of its run. scores: scores.npz of
+    each run. images, masks: the cached files of the class.
+    """
+    test = read_npz(images[0], record=images[1])
+    truth = read_npz(masks[0], record=masks[1])["masks"] if masks else None
+    for folder, record, path in zip(folders, records, scores, strict=True):
+        write_panels(folder, test, run_maps(path, record["run"]), truth)
+        write_record(Path(folder, RECORD), record)
+
+
+def run_maps(scores: str | Path, settings: Mapping) -> np.ndarray:
+    """Full maps [N, R, R] of a run after its last epoch.
+
+    scores: its scores.npz. settings: those that the file must hold, with the options.
+    """
+    run = read_npz(scores, "last_maps", "sigma", record=settings)
+    resolution = settings["options"]["resolution"]
+    return full_maps(run["last_maps"], resolution, float(run["sigma"]))
+
+
+def write_panels(
+    folder: str | Path,
+    test: Mapping[str, np.ndarray],
+    maps: np.ndarray,
+    masks: np.ndarray | None,
+) -> None:
+    """Write one PNG per test image into `folder`, named `DEFECT_NAME.png` (`.jpg.png`).
+
+    test: `images` uint8 [N, S, S, 3] RGB and `names`. maps: [N, R, R]. masks: [N, R, R]
+    or None. All panels of a class share one colour scale.
+    """
+    heat = scaled(maps)
+    for index, name in enumerate(test["names"]):
+        mask = None if masks is None else masks[index]
+        panel = draw_panel(test["images"][index], heat[index], mask)
+        write_image(Path(folder, png_name(name.replace("/", "_"))), panel)
+
+
+def scaled(maps: np.ndarray) -> np.ndarray:
+    """Maps [N, R, R] on the one colour scale of them all, 0 to 1."""
+    low, high = np.percentile(maps, PERCENTILES)
+    return np.clip((maps - low) / max(high - low, 1e-12), 0, 1)
+
+
+def draw_panel(
+    image: np.ndarray, heat: np.ndarray, mask: np.ndarray | None
+) -> np.ndarray:
+    """Image, mask if there is one, and heat over image: uint8 [R, 2R or 3R, 3] RGB.
+
+    image: uint8 [S, S, 3] RGB. heat: [R, R] in 0..1. mask: [R, R], 1 is defect.
+    """
+    image = cv2.resize(image, heat.shape[::-1], interpolation=cv2.INTER_AREA)
+    tiles = [image, overlay(image, heat)]
+    if mask is not None:
+        tiles.insert(1, np.repeat(mask[..., None] * np.uint8(255), 3, axis=2))
+    return np.hstack(tiles)

@@ -1,17 +1,17 @@
-"""A tiny CLIP and what goes with it, made on the spot; and no network."""
+"""A tiny CLIP and its inputs, made on the spot; and no network.
+
+torch and open_clip are imported by the fixtures that need them: most tests do not.
+"""
 
 import os
 from pathlib import Path
 
 import hypothesis
 import numpy as np
-import open_clip
 import pytest
-import torch
 
 import offline.sitecustomize
-from fsad.backbones.clip import split_towers
-from fsad.data import words
+from fsad.data.words import tokenize
 from helpers import OPTIONS, TINY, perturbed
 
 hypothesis.settings.register_profile(
@@ -28,6 +28,9 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 @pytest.fixture(scope="session")
 def clip():
     """A tiny open_clip model with fixed random weights."""
+    import open_clip
+    import torch
+
     torch.manual_seed(0)
     return perturbed(open_clip.CLIP(**TINY)).eval()
 
@@ -35,13 +38,15 @@ def clip():
 @pytest.fixture(scope="session")
 def towers(clip):
     """Vision and text tower of `clip`."""
+    from fsad.backbones.clip import split_towers
+
     return split_towers(clip, "tiny")
 
 
 @pytest.fixture(scope="session")
 def tokens():
-    """The tokenized words of a class with two abnormal states."""
-    return words.tokenize("metal nut", ["damaged {}", "{} with flaw"])
+    """Tokens of a class with two abnormal states."""
+    return tokenize("metal nut", ["damaged {}", "{} with flaw"])
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,10 @@
-"""What several tests share that is no fixture."""
+"""Constants and functions that several tests share."""
 
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 REPOSITORY = Path(__file__).parents[1]
@@ -27,7 +26,6 @@ TINY = {
     },
 }
 
-
 OPTIONS = {
     "epochs": 4,
     "eval_every": 2,
@@ -48,20 +46,25 @@ OPTIONS = {
 }
 
 
-NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+# A string is evaluated only where a test is marked: torch takes a second to import.
+NEEDS_GPU = pytest.mark.skipif(
+    "not __import__('torch').cuda.is_available()", reason="no GPU here"
+)
 
 
-@torch.no_grad()
 def perturbed(model):
     """`model` with biases and scales that are not 0 and 1, as after a training."""
-    for parameter in model.parameters():
-        if parameter.ndim == 1:
-            parameter += 0.1 * torch.randn_like(parameter)
+    import torch
+
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 1:
+                parameter += 0.1 * torch.randn_like(parameter)
     return model
 
 
 def relative_error(value, expected) -> float:
-    """Norm of the difference over the norm of what is expected."""
+    """Norm of the difference over the norm of the expected value."""
     value, expected = (np.asarray(x, np.float64) for x in (value, expected))
     assert value.shape == expected.shape
     return np.linalg.norm(value - expected) / np.linalg.norm(expected)
@@ -96,8 +99,8 @@ def _write(path: Path, generator, size: int, mask=None) -> None:
     Image.fromarray(image).save(path)
 
 
-def folder_from_environment(variable: str, what: str) -> Path:
+def folder_from_environment(variable: str, content: str) -> Path:
     """The folder that an environment variable names; skips the test without it."""
     if variable not in os.environ:
-        pytest.skip(f"{variable} does not name the folder of {what}")
+        pytest.skip(f"{variable} does not name the folder of {content}")
     return Path(os.environ[variable]).resolve()

@@ -1,6 +1,5 @@
 """A micro configuration of the real Snakefile in a folder of its own."""
 
-import csv
 import json
 import os
 import re
@@ -11,10 +10,10 @@ from pathlib import Path
 
 import yaml
 
+import forked
 from helpers import REPOSITORY, TINY, write_class
 
 CLASSES = ("bolt", "metal_nut")
-CHECKSUM_LIMIT = 1_000_000  # bytes; Snakemake compares no larger files by content
 
 
 class Project:
@@ -45,18 +44,29 @@ class Project:
             "eval_every": 3,
             "resolution": 32,
             "threads": 1,
+            "runs_per_job": "all",
         }
         self.config.write_text(yaml.safe_dump(micro | changes))
 
     def snakemake(self, *arguments, check=True) -> subprocess.CompletedProcess:
         """Run the repository's Snakefile here."""
-        return self.run(self.command("--cores", "2", *arguments), check)
+        words = ["--cores", "2", *arguments]
+        if self.launcher or "PYTHONPATH" in self.environment:  # more than is imported
+            return self.run(self.command(*words), check)
+        words = [*self.placed(), *words]
+        run = forked.snakemake(self.folder, words, self.variables())
+        assert not check or run.returncode == 0, run.stdout + run.stderr
+        return run
+
+    def placed(self) -> list:
+        """Options that name Snakefile, folder and configuration."""
+        named = ["--snakefile", self.repository / "Snakefile"]
+        return [*named, "--directory", self.folder, "--configfile", self.config]
 
     def command(self, *arguments) -> list:
-        """What runs the repository's Snakefile here."""
-        command = [*self.launcher, sys.executable, "-m", "snakemake", "--snakefile"]
-        command += [self.repository / "Snakefile", "--directory", self.folder]
-        return [*command, "--configfile", self.config, *arguments]
+        """A command that runs the repository's Snakefile here."""
+        command = [*self.launcher, sys.executable, "-m", "snakemake"]
+        return [*command, *self.placed(), *arguments]
 
     def fsad(self, *arguments, check=True) -> subprocess.CompletedProcess:
         """Run the command line here."""
@@ -65,14 +75,21 @@ class Project:
 
     def run(self, command, check=True) -> subprocess.CompletedProcess:
         """Run a command here."""
-        environment = os.environ | self.environment
-        paths = str(self.repository / "workflow"), environment["PYTHONPATH"]
-        environment["PYTHONPATH"] = os.pathsep.join(paths)
         run = subprocess.run(
-            command, cwd=self.folder, capture_output=True, text=True, env=environment
+            command,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            env=self.variables(),
         )
         assert not check or run.returncode == 0, run.stdout + run.stderr
         return run
+
+    def variables(self) -> dict[str, str]:
+        """The environment of commands: this repository's library comes first."""
+        environment = os.environ | self.environment
+        paths = str(self.repository / "workflow"), environment["PYTHONPATH"]
+        return environment | {"PYTHONPATH": os.pathsep.join(paths)}
 
     def planned(self, *arguments) -> dict[str, int]:
         """Jobs by rule of a dry run."""
@@ -82,25 +99,6 @@ class Project:
         words = [line.split() for line in table.splitlines()]
         return {w[0]: int(w[1]) for w in words if len(w) == 2 and w[1].isdigit()}
 
-    def tables(self) -> dict[str, bytes]:
-        """Every file of the tables, by name."""
-        folder = self.folder / "results/tables"
-        return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
-
-    def pretend(self) -> None:
-        """Make every output a file of zeros that Snakemake takes for finished."""
-        for row in self.summary():
-            path = self.folder / row["output_file"]
-            path.parent.mkdir(parents=True, exist_ok=True)
-            large = path.suffix in (".npz", ".safetensors") and path.stem != "prompts"
-            path.write_bytes(bytes(CHECKSUM_LIMIT + 1 if large else 1))
-        self.snakemake("--touch", "--forceall")
-
-    def summary(self) -> list[dict]:
-        """Snakemake's own table of all outputs."""
-        lines = self.snakemake("--summary").stdout.splitlines()
-        return list(csv.DictReader(lines, delimiter="\t"))
-
     def planned_by_class(self, *arguments) -> dict[tuple[str, str | None], int]:
         """Jobs of a dry run by rule and class."""
         run = self.snakemake("--dry-run", *arguments)
@@ -108,3 +106,8 @@ class Project:
         blocks = re.findall(block, run.stdout, re.MULTILINE)
         found = ((rule, re.search(r"class_name=(\w+)", body)) for rule, body in blocks)
         return Counter((rule, match and match[1]) for rule, match in found)
+
+    def tables(self) -> dict[str, bytes]:
+        """Every file of the tables, by name."""
+        folder = self.folder / "results/tables"
+        return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}

@@ -4,6 +4,8 @@ import re
 
 import yaml
 
+from helpers import REPOSITORY
+
 ENVS = REPOSITORY / "envs"
 
 
@@ -27,14 +29,13 @@ def test_the_lock_has_the_same_pins():
 
 
 def same(pin):
-    """A pin as all spellings of its name have it."""
-    return re.sub(r"[-_.]+", "-", pin.partition("==")[0]).lower(), pin.partition("==")[
-        2
-    ]
+    """Normalised name of a pin, and its version."""
+    name, _, version = pin.partition("==")
+    return re.sub(r"[-_.]+", "-", name).lower(), version
 
 
 def test_the_conda_file_has_the_same_pins():
-    conda = yaml.safe_load((ENVS / "promptad.yaml").read_text())
+    conda = yaml.safe_load((ENVS / "fsad.yaml").read_text())
     wanted = next(d["pip"] for d in conda["dependencies"] if isinstance(d, dict))
     known = pins((ENVS / "requirements.txt").read_text().splitlines())
     assert pins(wanted) == set(wanted)

@@ -1,7 +1,7 @@
 """The one file that leans on internals of Snakemake; the library gets plain records.
 
-tests/workflow/test_internals.py names each internal that is used here, so that an update
-of Snakemake fails there first.
+tests/workflow/test_internals.py names each internal that is used here, so that an
+update of Snakemake fails there first.
 """
 
 import json
@@ -11,11 +11,26 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 import yaml
+from fsad.errors import UserError
 
 
 def makes_files(workflow) -> bool:
     """Whether this call runs jobs: no dry run, and no question like --summary."""
     return workflow.executor_plugin is not None and not workflow.dryrun
+
+
+def check_triggers(workflow) -> None:
+    """Raise UserError unless changes of `params` have a job run again.
+
+    Digests of contents stand there alone. By the trigger `input` all jobs would run
+    again, since a job whose output is as planned has no input files.
+    """
+    triggers = {str(trigger) for trigger in workflow.rerun_triggers}
+    if "params" not in triggers or "input" in triggers:
+        raise UserError(
+            "--rerun-triggers: must have params, and not input, as profiles/default has; "
+            "leave the option out"
+        )
 
 
 def share_gpus(workflow, slots: int, uses_gpu: bool) -> str | None:
@@ -67,8 +82,7 @@ def mark_incomplete(workflow, rule: str) -> None:
 
 
 def planned_jobs(snakefile: str, configfiles: list[str], config: list[str]) -> dict:
-    """The `jobs` that a call would run, with `rule`, `outputs` and `log` of each, and its
-    completed `config`."""
+    """The `jobs` of a call, with `rule`, `outputs` and `log`, and its `config`."""
     from snakemake.api import SnakemakeApi
     from snakemake.cli import parse_config
     from snakemake.settings.enums import Quietness, RerunTrigger

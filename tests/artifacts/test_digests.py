@@ -1,17 +1,21 @@
-import json
 import os
 import time
 
 import pytest
 
 from fsad.artifacts import digests
-from fsad.artifacts.digests import digest_of, file_digests
+from fsad.artifacts.digests import (
+    check_files,
+    file_digests,
+    read_memory,
+    write_memory,
+)
 from fsad.errors import UserError
 
 
 @pytest.fixture
 def files(tmp_path):
-    """Two files, an hour old."""
+    """Two files of different content."""
     paths = [tmp_path / "a.png", tmp_path / "b.png"]
     for path in paths:
         path.write_bytes(path.name.encode())
@@ -19,98 +23,120 @@ def files(tmp_path):
 
 
 @pytest.fixture
-def memory(tmp_path):
+def stored(tmp_path):
     return tmp_path / "results/digests.json"
 
 
 @pytest.fixture
 def later(monkeypatch):
-    """An hour later, so that no file is too young to be trusted."""
+    """An hour later, so that no file is too recent to be trusted."""
     now = time.time() + 3600
     monkeypatch.setattr(digests.time, "time", lambda: now)
 
 
-def unread(path):
-    raise AssertionError(f"{path} was read again")
+@pytest.fixture
+def unread(monkeypatch):
+    """Call it, and a file that is read again fails the test."""
+
+    def refuse(path):
+        raise AssertionError(f"{path} was read again")
+
+    return lambda: monkeypatch.setattr(digests, "file_digest", refuse)
 
 
-def test_a_digest_tells_the_content_alone(files, memory):
+def test_a_digest_depends_on_the_content_alone(files):
     files[1].write_bytes(files[0].read_bytes())
-    first, second = file_digests(files, memory).values()
+    first, second = file_digests(files).values()
     assert first == second
     files[1].write_bytes(b"other")
-    assert file_digests(files, memory)[files[1]] != first
+    assert file_digests(files)[files[1]] != first
 
 
-def test_unchanged_files_are_read_once(files, memory, later, monkeypatch):
+def test_unchanged_files_are_read_once(files, unread):
+    memory = {}
     before = file_digests(files, memory)
-    monkeypatch.setattr(digests, "file_digest", unread)
+    unread()
     assert file_digests(files, memory) == before
 
 
-def test_what_is_remembered_of_other_files_stays(files, memory, later, monkeypatch):
+def test_unchanged_files_are_not_read_in_the_next_call_either(
+    files, stored, later, unread
+):
+    memory = {}
+    before = file_digests(files, memory)
+    write_memory(stored, memory)
+    unread()
+    assert file_digests(files, read_memory(stored)) == before
+
+
+def test_the_digests_of_other_files_are_kept(files, unread):
+    memory = {}
     for path in files:
         file_digests([path], memory)
-    monkeypatch.setattr(digests, "file_digest", unread)
+    unread()
     assert len(file_digests(files, memory)) == 2
 
 
-def test_without_a_memory_that_can_be_written_it_is_done_without(files, later):
-    memory = files[0] / "digests.json"  # a file is in its way
-    assert file_digests(files, memory) == file_digests(files)
+def test_nothing_is_written_unless_it_is_asked_for(files, tmp_path, later):
+    file_digests(files, read_memory(tmp_path / "digests.json"))
+    assert sorted(tmp_path.iterdir()) == files
+
+
+def test_a_memory_that_did_not_change_is_not_written_again(files, stored, later):
+    memory = {}
+    file_digests(files, memory)
+    write_memory(stored, memory)
+    os.utime(stored, (0, 0))
+    write_memory(stored, memory)
+    assert stored.stat().st_mtime == 0
+
+
+def test_a_memory_that_cannot_be_written_is_done_without(files, later):
+    memory = {}
+    file_digests(files, memory)
+    write_memory(files[0] / "digests.json", memory)  # a file is in the way
+    assert read_memory(files[0] / "digests.json") == {}
 
 
 def rewritten(path, **times):
-    """Replace the content by one of the same size; the size alone tells nothing."""
+    """Replace the content by another of the same size, which reveals nothing."""
     path.write_bytes(path.read_bytes()[::-1])
     os.utime(path, **times)
 
 
-@pytest.mark.parametrize("age", [-1000, 1000], ids=["older", "newer"])
-def test_an_edit_is_seen_whatever_its_time(files, memory, later, age):
+@pytest.mark.parametrize("age", [-1000, 0, 1000], ids=["older", "set back", "newer"])
+def test_an_edit_is_seen_whatever_its_time(files, age):
+    memory = {}
     before = file_digests(files, memory)
+    time.sleep(0.02)  # more than the resolution of change times
     rewritten(files[0], ns=(0, files[0].stat().st_mtime_ns - age * 10**9))
     after = file_digests(files, memory)
     assert [before[path] == after[path] for path in files] == [False, True]
 
 
-def test_an_edit_is_seen_though_its_time_was_set_back(files, memory, later):
-    before = file_digests(files, memory)
-    rewritten(files[0], ns=(0, files[0].stat().st_mtime_ns))
-    assert file_digests(files, memory)[files[0]] != before[files[0]]
-
-
-def test_files_written_just_now_are_not_trusted(files, memory):
+def test_files_written_just_now_are_not_trusted(files, stored):
+    memory = {}
     file_digests(files, memory)
-    assert not memory.exists()
+    write_memory(stored, memory)
+    assert not stored.exists()
 
 
-def test_without_a_memory_all_is_read(files):
-    assert len(set(file_digests(files).values())) == 2
-
-
-def test_an_unreadable_file_is_named(tmp_path, memory):
+def test_an_unreadable_file_is_named(tmp_path):
     with pytest.raises(UserError, match=r"none\.png: cannot be read \(No such file"):
-        file_digests([tmp_path / "none.png"], memory)
+        file_digests([tmp_path / "none.png"])
 
 
-def test_a_damaged_memory_is_named(files, memory):
-    memory.parent.mkdir()
-    memory.write_text("{")
+def test_a_damaged_memory_is_named(tmp_path):
+    (tmp_path / "digests.json").write_text("{")
     with pytest.raises(UserError, match=r"digests\.json: damaged .* delete it"):
-        file_digests(files, memory)
+        read_memory(tmp_path / "digests.json")
 
 
-def test_settings_have_a_digest_that_no_order_of_keys_changes():
-    assert digest_of({"a": 1, "b": [2]}) == digest_of(json.loads('{"b": [2], "a": 1}'))
-    assert digest_of({"a": 1}) != digest_of({"a": 2})
-
-
-def test_a_file_that_cannot_be_read_is_named(tmp_path):
+def test_files_that_cannot_be_opened_are_named(tmp_path):
     (tmp_path / "there").touch()
     (tmp_path / "broken").symlink_to(tmp_path / "nowhere")
-    digests.check_files([tmp_path / "there"])
+    check_files([tmp_path / "there"])
     with pytest.raises(UserError, match=r"broken: cannot be read \(No such file"):
-        digests.check_files([tmp_path / "there", tmp_path / "broken"])
+        check_files([tmp_path / "there", tmp_path / "broken"])
     with pytest.raises(UserError, match=r"cannot be read \(Is a directory\)"):
-        digests.check_files([tmp_path])
+        check_files([tmp_path])

@@ -35,8 +35,8 @@ def test_a_package_that_is_absent_has_no_version(monkeypatch):
     assert provenance.provenance()["versions"] == {"no-such-package": None}
 
 
-def test_settings_hold_options_and_provenance():
-    stored = provenance.settings(task="cls", seed=1)
+def test_settings_hold_the_record_and_its_provenance():
+    stored = provenance.with_provenance({"task": "cls", "seed": 1})
     assert stored == {"task": "cls", "seed": 1, "provenance": provenance.provenance()}
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from fsad.artifacts import files
+from fsad.artifacts.content import file_digest
 from fsad.backbones.clip import load_backbone, load_clip, split_towers
 from fsad.backbones.clip_text import encode_units
 from fsad.backbones.clip_vision import embed
@@ -56,8 +56,8 @@ def test_the_text_tower_is_that_of_open_clip(model):
     assert relative_error(ours, model.encode_text(tokens)) < 1e-5
 
 
-def test_towers_carry_what_the_weights_do_not_tell(clip):
-    vision, text = split_towers(clip, "tiny")
+def test_towers_carry_the_configuration_that_weights_do_not_imply(towers):
+    vision, text = towers
     assert vision.config == {
         "layers": 4,
         "heads": 2,
@@ -186,18 +186,18 @@ def test_random_weights_are_warned_about(model_file, caplog):
     assert "RANDOM" in caplog.text
 
 
-def test_an_unknown_model_is_told():
+def test_an_unknown_model_is_named():
     with pytest.raises(UserError, match="'ViT-B-17' is neither"):
         load_backbone(local("ViT-B-17", "openai"))
 
 
 @pytest.mark.parametrize("pretrained", ["laion400m_e33", "weights.pt"])
-def test_an_unknown_tag_is_told_with_those_there(pretrained):
+def test_an_unknown_tag_is_named_with_the_known_ones(pretrained):
     with pytest.raises(UserError, match=f"'{pretrained}' is neither.*laion400m_e32"):
         load_backbone(local("ViT-B-16", pretrained))
 
 
-def test_weights_that_cannot_be_had_are_told(monkeypatch):
+def test_weights_that_cannot_be_downloaded_are_named(monkeypatch):
     def offline(*_, **__):
         raise OSError("no network")
 
@@ -216,7 +216,7 @@ def test_a_tag_trained_with_another_activation_is_refused(monkeypatch, clip):
 def hub(tmp_path, monkeypatch, clip):
     """The hub's cache with weights of a tag, named by their digest; the file."""
     save_file(clip.state_dict(), tmp_path / "new")
-    blob = tmp_path / files.file_digest(tmp_path / "new")
+    blob = tmp_path / file_digest(tmp_path / "new")
     (tmp_path / "new").rename(blob)
     (tmp_path / "open_clip_model.safetensors").symlink_to(blob)
     link = str(tmp_path / "open_clip_model.safetensors")
@@ -231,5 +231,5 @@ def test_weights_of_the_digest_in_the_cache_are_taken(hub, clip):
 
 def test_damaged_weights_in_the_cache_are_refused(hub):
     hub.write_bytes(hub.read_bytes()[:-1] + b"?")
-    with pytest.raises(UserError, match=f"{hub}.*has not the SHA-256 of its name"):
+    with pytest.raises(UserError, match=f"{hub}.*not have the SHA-256 in its name"):
         load_clip(local("ViT-B-16", "laion400m_e32"))

@@ -5,7 +5,6 @@ import torch
 
 from fsad.backbones import clip_text
 from fsad.backbones.clip_text import Contexts, TextFeatures
-from fsad.backbones.transformer import placed
 from fsad.errors import UserError
 from helpers import relative_error
 
@@ -36,7 +35,7 @@ def padded_encoding(clip, sequences):
 
 
 def naive_prompts(clip, tokens, contexts):
-    """Sequences as the method tells, in its order."""
+    """Features of the sequences that the method describes, in its order."""
     embed = clip.token_embedding
     start = embed(torch.tensor([int(tokens["start"])]))
     name = embed(torch.from_numpy(tokens["name"]))
@@ -121,7 +120,7 @@ def test_the_longest_sequence_may_fill_the_tower(towers, words):
     assert clip_text.encode_units(towers[1], prefixes, units).shape == (2, 2, 24)
 
 
-def test_a_sequence_that_is_too_long_is_told(towers, words):
+def test_a_sequence_that_is_too_long_is_refused(towers, words):
     with pytest.raises(UserError, match="has 78 tokens, the text tower takes 77"):
         clip_text.encode_units(
             towers[1], torch.zeros(1, 5, 16), [torch.zeros(1, 73, 16)]
@@ -159,7 +158,7 @@ def test_anomaly_prompts_are_the_directions_of_the_means():
 
 @torch.no_grad()
 def test_bfloat16_is_near(towers, words):
-    half = placed(towers[1], "cpu", "bfloat16")
+    half = towers[1].to("cpu", "bfloat16")
     ours, exact = (
         clip_text.encode_prompts(t, words, contexts()) for t in (half, towers[1])
     )

@@ -89,25 +89,25 @@ def test_an_ordinary_checkpoint_is_not_compact(files, tmp_path):
 def test_an_ordinary_checkpoint_cannot_be_expanded(files, tmp_path):
     path = tmp_path / "whole.safetensors"
     write_checkpoint(files[1], path)
-    with pytest.raises(UserError, match=f"{path}: no compact weight file"):
+    with pytest.raises(UserError, match=f"{path}: not a compact weight file"):
         write_checkpoint(path, tmp_path / "other.safetensors")
 
 
-def test_a_damaged_file_is_told(files, tmp_path):
+def test_a_damaged_file_is_named(files, tmp_path):
     path = tmp_path / "cut.safetensors"
     path.write_bytes(files[1].read_bytes()[:-50])
     with pytest.raises(UserError, match=f"{path} holds no weights"):
         load_clip({"model": str(files[0]), "pretrained": str(path)})
 
 
-def test_a_file_without_its_numbers_is_told(files, tmp_path):
+def test_a_file_without_its_numbers_is_named(files, tmp_path):
     path = tmp_path / "part.safetensors"
     save_file({ROWS: load_file(files[1])[ROWS]}, path)
     with pytest.raises(UserError, match=f"{path}: damaged .*{NUMBERS}"):
         expand(path)
 
 
-def test_weights_of_another_model_are_told(files, tmp_path):
+def test_weights_of_another_model_are_refused(files, tmp_path):
     other = TINY | {"embed_dim": 8}
     (tmp_path / "other.json").write_text(json.dumps(other))
     backbone = {"model": str(tmp_path / "other.json"), "pretrained": str(files[1])}

@@ -2,14 +2,24 @@ import numpy as np
 import pytest
 import torch
 
+from fsad.artifacts.files import read_npz, write_npz
+from fsad.artifacts.sources import Embedding, Source
 from fsad.backbones import embed
-from fsad.backbones.clip_vision import embed_images
+from fsad.backbones.embed import (
+    embed_batch,
+    embed_images,
+    embed_set,
+    normalise_pixels,
+    write_features,
+)
 from fsad.backbones.readout import VARIANTS
-from fsad.backbones.transformer import placed
-from fsad.methods.promptad import scores
+from fsad.backbones.tower import save_tower
+from fsad.errors import UserError
 from helpers import NEEDS_GPU, relative_error
 
 VARIANT = VARIANTS["original"]
+RECORD = {"device": "cpu", "precision": "float32"}
+RECORD |= {"readout": {"name": "original", "fields": VARIANT._asdict()}}
 
 
 @pytest.fixture(scope="module")
@@ -18,62 +28,84 @@ def images(pixels):
     return {"images": pixels, "labels": labels, "names": names}
 
 
-@pytest.fixture(scope="module")
-def embedded(towers, images):
-    return embed.embed_test(towers[0], images, VARIANT)
-
-
-def embed_support(towers, images, embedded):
-    support = {"images": images, "names": np.array(["s"] * len(images))}
-    return embed.embed_support(towers[0], support, embedded, VARIANT)
-
-
-def test_test_features_carry_labels_and_names(towers, images, embedded):
-    expected = embed_images(towers[0], images["images"], VARIANT)
-    assert embedded.keys() == expected.keys() | {"labels", "names"}
-    assert embedded["labels"].tolist() == [0, 1, 1]
-    assert embedded["names"].tolist() == ["a", "b", "c"]
-    assert all(np.array_equal(embedded[name], e) for name, e in expected.items())
-
-
-def test_support_features_carry_the_visual_maps(towers, pixels, embedded):
-    support = embed_support(towers, pixels[::-1, ::-1].copy(), embedded)
-    test, memory = (
-        {name: torch.from_numpy(arrays[name]) for name in ("mid1", "mid2")}
-        for arrays in (embedded, support)
+def test_pixels_are_normalised_channel_by_channel(towers, pixels):
+    mean, std = (
+        [0.48145466, 0.4578275, 0.40821073],
+        [0.26862954, 0.26130258, 0.27577711],
     )
-    assert support["visual"].dtype == np.float32
-    assert relative_error(support["visual"], scores.visual_maps(test, memory)) < 1e-6
-    assert support["names"].tolist() == ["s", "s", "s"]
+    normal = normalise_pixels(pixels, towers[0])
+    expected = ((pixels / 255 - mean) / std).transpose(0, 3, 1, 2)
+    assert np.allclose(normal, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_batches_do_not_change_the_features(batch, towers, pixels):
+    whole = embed_batch(towers[0], pixels, VARIANT)
+    parts = embed_images(towers[0], pixels, VARIANT, batch)
+    assert parts.keys() == {"global", "patch", "mid1", "mid2"}
+    for feature, expected in whole.items():
+        assert relative_error(parts[feature], expected) < 1e-6
+
+
+def test_the_features_of_a_set_carry_labels_and_names(towers, images):
+    features = embed_set(towers[0], images, VARIANT)
+    expected = embed_images(towers[0], images["images"], VARIANT)
+    assert features.keys() == expected.keys() | {"labels", "names"}
+    assert features["labels"].tolist() == [0, 1, 1]
+    assert features["names"].tolist() == ["a", "b", "c"]
+    assert all(np.array_equal(features[name], x) for name, x in expected.items())
+
+
+@pytest.fixture
+def cached(tmp_path, towers, images):
+    """A stored tower, and two sets of images to embed: of all and of one."""
+    tower, work = Source(tmp_path / "vision.safetensors", {"part": "vision"}), []
+    save_tower(tower.path, towers[0], tower.record)
+    for name, count in (("test", 3), ("support", 1)):
+        source = Source(tmp_path / f"{name}.npz", {"images": name})
+        arrays = {key: array[:count] for key, array in images.items()}
+        write_npz(source.path, arrays, source.record)
+        target = Source(tmp_path / f"features/{name}.npz", RECORD | {"images": name})
+        work.append(Embedding(source, target))
+    return tower, work
+
+
+def test_features_are_written_with_their_records(cached, towers, images):
+    tower, work = cached
+    write_features(tower, work)
+    test, support = (read_npz(path, record=record) for _, (path, record) in work)
+    expected = embed_set(towers[0], images, VARIANT)
+    assert all(np.array_equal(test[name], array) for name, array in expected.items())
+    assert support["names"].tolist() == ["a"]
+    assert relative_error(support["patch"], expected["patch"][:1]) < 1e-6
+
+
+def test_only_missing_features_are_written(cached, monkeypatch):
+    tower, (test, support) = cached
+    write_features(tower, [test])
+    before = test.features.path.stat().st_mtime_ns
+    write_features(tower, [test, support])
+    assert test.features.path.stat().st_mtime_ns == before
+    assert support.features.path.exists()
+    monkeypatch.setattr(embed, "load_tower", None)  # nothing is missing any more
+    write_features(tower, [test, support])
+
+
+def test_inputs_of_another_record_are_refused(cached):
+    tower, work = cached
+    with pytest.raises(UserError, match="is of part vision, not text"):
+        write_features(tower._replace(record={"part": "text"}), work)
+    images, features = work[0]
+    other = Embedding(images._replace(record={"images": "other"}), features)
+    with pytest.raises(UserError, match="is of images test, not other"):
+        write_features(tower, [other])
 
 
 @NEEDS_GPU
-def test_a_gpu_fills_the_features_of_all_batches(towers, images):
-    gpu = placed(towers[0], "cuda", "float32")
-    batches, whole = (embed_images(gpu, images["images"], VARIANT, n) for n in (1, 3))
-    for name, together in whole.items():
-        assert relative_error(batches[name], together) < 1e-5
-
-
-@NEEDS_GPU
-def test_features_of_a_gpu_are_those_of_the_cpu(towers, pixels, images, embedded):
-    gpu = [placed(tower, "cuda", "float32") for tower in towers]
-    test = embed.embed_test(gpu[0], images, VARIANT)
-    support, expected = (embed_support(t, pixels[:1], test) for t in (gpu, towers))
-    for name in ("global", "patch", "mid1", "mid2"):
-        assert relative_error(test[name], embedded[name]) < 1e-5
-        assert relative_error(support[name], expected[name]) < 1e-5
-    assert relative_error(support["visual"], expected["visual"]) < 1e-5
-
-
-def test_more_support_never_adds_distance(towers, pixels, embedded):
-    flipped = pixels[:, ::-1].copy()
-    one, two = (embed_support(towers, flipped[:k], embedded)["visual"] for k in (1, 2))
-    assert (two <= one + 1e-6).all()
-    assert (two < one - 1e-6).any()
-
-
-def test_support_images_are_at_no_distance_from_themselves(towers, pixels, embedded):
-    near = embed_support(towers, pixels[:1], embedded)["visual"]
-    assert abs(near[0]).max() < 1e-6
-    assert near[1:].min() > 1e-4
+def test_features_of_a_gpu_are_those_of_the_cpu(towers, pixels):
+    gpu = towers[0].to("cuda", "float32")
+    expected = embed_images(towers[0], pixels, VARIANT)
+    for batch in (1, 3):
+        features = embed_images(gpu, pixels, VARIANT, batch)
+        assert all(relative_error(features[n], x) < 1e-5 for n, x in expected.items())
+    assert torch.device("cuda", 0) == embed_batch(gpu, pixels, VARIANT)["patch"].device

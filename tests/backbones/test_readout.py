@@ -29,6 +29,6 @@ def test_no_two_variants_share_a_name():
     assert len({variant_name(variant) for variant in every}) == len(every)
 
 
-def test_an_unknown_name_is_told_with_those_known():
+def test_an_unknown_name_is_refused_with_the_known_ones():
     with pytest.raises(UserError, match=r"'vv' is unknown; take original.*qq_dual"):
         parse_variant("vv")

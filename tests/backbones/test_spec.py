@@ -7,7 +7,9 @@ from fsad.backbones.spec import (
     backbone_name,
     check_backbone,
     check_unchanged,
+    feature_numbers,
     image_size,
+    is_random,
 )
 from fsad.errors import UserError
 from helpers import TINY
@@ -66,26 +68,38 @@ def test_the_image_size_of_a_local_model(files):
     assert image_size(backbone(files[0])) == 32
 
 
-def test_an_unknown_model_is_told_with_close_ones():
+def test_the_numbers_of_the_features_of_an_image(files):
+    # One global feature of 24; 4 x 4 patches of one of 24 and two of 32 numbers.
+    assert feature_numbers(backbone(files[0])) == 24 + 16 * (24 + 2 * 32)
+
+
+@pytest.mark.parametrize("model", ["ViT-B-16", "tiny"])
+def test_random_weights_are_known_by_the_name(model):
+    assert is_random(f"{model}_random5")
+    assert not is_random(f"{model}_randomised")
+    assert not is_random(f"{model}_laion400m_e32")
+
+
+def test_an_unknown_model_is_named_with_close_ones():
     with pytest.raises(UserError, match=r"'ViT-B-16-plus-241'.*ViT-B-16-plus-240"):
         check_backbone(backbone("ViT-B-16-plus-241"))
 
 
-def test_a_missing_model_file_is_told(tmp_path):
+def test_a_missing_model_file_is_named(tmp_path):
     with pytest.raises(UserError, match=str(tmp_path / "tiny.json")):
         check_backbone(backbone(tmp_path / "tiny.json"))
 
 
 @pytest.mark.parametrize("content", ["no json", "[]", "{}", '{"vision_cfg": {}}'])
-def test_a_model_file_without_a_vit_is_told(tmp_path, content):
+def test_a_model_file_without_a_vit_is_named(tmp_path, content):
     (tmp_path / "tiny.json").write_text(content)
-    with pytest.raises(UserError, match=r"tiny\.json is no open_clip ViT"):
+    with pytest.raises(UserError, match=r"tiny\.json is not an open_clip ViT"):
         check_backbone(backbone(tmp_path / "tiny.json"))
 
 
 @pytest.fixture
 def digest_file(files):
-    """What sha256sum writes of the checkpoint."""
+    """The output of sha256sum for the checkpoint."""
     digest = hashlib.sha256(b"weights").hexdigest()
     path = files[1].with_name("weights.pt.sha256")
     path.write_text(f"{digest}  weights.pt\n")
@@ -97,18 +111,18 @@ def test_a_checkpoint_of_the_digest_beside_it_passes(files, digest_file):
 
 
 @pytest.mark.parametrize("content", ["", "0" * 64 + "  weights.pt\n"])
-def test_a_checkpoint_of_another_digest_is_told(files, digest_file, content):
+def test_a_checkpoint_of_another_digest_is_refused(files, digest_file, content):
     digest_file.write_text(content)
     with pytest.raises(UserError, match=r"weights\.pt is not the file whose SHA-256"):
         check_backbone(backbone(*files))
 
 
-def test_a_missing_checkpoint_is_told(tmp_path):
+def test_a_missing_checkpoint_is_named(tmp_path):
     with pytest.raises(UserError, match=f"no checkpoint file {tmp_path}/weights.pt"):
         check_backbone(backbone(pretrained=tmp_path / "weights.pt"))
 
 
-def test_files_that_changed_since_they_were_named_are_told(files):
+def test_files_that_changed_since_they_were_named_are_refused(files):
     name = backbone_name(backbone(*files))
     check_unchanged(backbone(*files), name)
     files[1].write_bytes(b"other weights")

@@ -1,11 +1,12 @@
-"""How well the demo's small CLIP detects, against random weights and raw pixels.
+"""AUROC of the demo's small CLIP, against random weights and raw pixels.
 
-python tests/benchmarks/detection.py FOLDER: it holds the results of two runs of
-config/real.yaml, `demo`, and `random` with `backbone.pretrained: random`, and gets
-detection.json and .md. Means over the seeds; 4-shot, the model after the last epoch.
+python tests/benchmarks/detection.py FOLDER: holds the results of two runs of
+config/real.yaml, `demo`, and `random` with `backbone.pretrained: random`; detection.json
+and .md are written there. Means over the seeds; 4-shot, the model after the last epoch.
 """
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -13,26 +14,36 @@ import numpy as np
 import pandas as pd
 import torch
 
-from fsad.artifacts import files
-from fsad.evaluation import metrics
+from fsad.artifacts.files import read_npz, write_json, write_text
+from fsad.artifacts.paths import fill, results_tree
+from fsad.evaluation.metrics import auroc
 from fsad.methods.maps import full_maps
-from fsad.methods.promptad import scores
+from fsad.methods.patches import peak_scores
+from fsad.methods.promptad.method import SIGMA
 from fsad.reports.formats import markdown_table
-from fsad.reports.pages import PARTS
+from fsad.reports.pages import COMPONENTS
 
 SHOTS = 4
 PATCH = 8
 BINS = 9
+RESOLUTION = 256
 CORNERS = (0, 0), (0, 1), (1, 0), (1, 1)
-FEW = {"hazelnut", "transistor"}  # two good test images each: told, in no mean
+FEW = {"hazelnut", "transistor"}  # two good test images each: shown, but in no mean
+
+Patches = Callable[[np.ndarray], np.ndarray]
 
 
 def trained(results: Path, name: str) -> pd.DataFrame:
-    """AUROC of each part by class and metric, means over the seeds."""
-    table = pd.read_csv(results / "tables/parts.csv")
+    """AUROC of each component by class and metric, means over the seeds."""
+    table = components(results)
     table = table[(table["shots"] == SHOTS) & (table["selection"] == "last")]
-    means = table.groupby(["class", "metric"])[[*PARTS]].mean()
-    return means.rename(columns=lambda part: f"{name}: {part}")
+    means = table.groupby(["class", "metric"])[[*COMPONENTS]].mean()
+    return means.rename(columns=lambda component: f"{name}: {component}")
+
+
+def components(results: Path) -> pd.DataFrame:
+    """The table of components of a folder of results."""
+    return pd.read_csv(f"{results_tree(results).tables}/components.csv")
 
 
 def raw_patches(images: np.ndarray) -> np.ndarray:
@@ -67,37 +78,45 @@ def nearest_maps(test: np.ndarray, support: np.ndarray) -> np.ndarray:
     return torch.stack(maps).view(test.shape[:3]).numpy()
 
 
-def baseline(cache: Path, patches, seeds: list[int]) -> dict[str, float]:
-    """Image and pixel AUROC of nearest patches on one class's cached images."""
-    (path,) = cache.glob("test_px*.npz")
-    test, size = files.read_npz(path), path.stem.rpartition("_")[2]
-    masks = files.read_npz(cache / "masks_r256.npz")["masks"]
-    found = []
-    for seed in seeds:
-        support = files.read_npz(cache / f"support_k{SHOTS}_s{seed}_{size}.npz")
-        maps = nearest_maps(patches(test["images"]), patches(support["images"]))
-        peaks = scores.peak_scores(torch.from_numpy(maps), masks.shape[-1]).numpy()
-        areas = metrics.auroc(masks, full_maps(maps, masks.shape[-1]))
-        found.append((metrics.auroc(test["labels"], peaks), areas))
-    return dict(zip(("image_auroc", "pixel_auroc"), np.mean(found, 0), strict=True))
-
-
 def baselines(results: Path) -> pd.DataFrame:
     """AUROC of both baselines by class and metric."""
-    table = pd.read_csv(results / "tables/parts.csv")
+    table = components(results)
     seeds = sorted(table["seed"].unique())
+    places = set(zip(table["dataset"], table["class"], strict=True))
     columns = {}
     for name, patches in (("raw pixels", raw_patches), ("HOG", hog_patches)):
         values = {
-            class_name: baseline(
-                results / "cache" / dataset / class_name, patches, seeds
-            )
-            for dataset, class_name in set(
-                zip(table["dataset"], table["class"], strict=True)
-            )
+            place[1]: baseline(results, place, patches, seeds) for place in places
         }
         columns[name] = pd.DataFrame(values).T.stack()
     return pd.DataFrame(columns).rename_axis(["class", "metric"])
+
+
+def baseline(
+    results: Path, place: tuple[str, str], patches: Patches, seeds: list[int]
+) -> dict[str, float]:
+    """Image and pixel AUROC of nearest patches on the cached images of a class."""
+    tree = results_tree(results)
+    keys = {"dataset": place[0], "class_name": place[1]}
+    (size,) = image_sizes(fill(tree.test_images, **keys))
+    test = read_npz(fill(tree.test_images, size=size, **keys), "images", "labels")
+    masks = read_npz(fill(tree.masks, resolution=RESOLUTION, **keys))["masks"]
+    found = []
+    for seed in seeds:
+        path = fill(tree.support_images, size=size, seed=seed, **keys)
+        support = read_npz(path, "images")["images"][:SHOTS]
+        maps = nearest_maps(patches(test["images"]), patches(support))
+        peaks = peak_scores(torch.from_numpy(maps), RESOLUTION).numpy()
+        areas = auroc(masks, full_maps(maps, RESOLUTION, SIGMA))
+        found.append((auroc(test["labels"], peaks), areas))
+    return dict(zip(("image_auroc", "pixel_auroc"), np.mean(found, 0), strict=True))
+
+
+def image_sizes(pattern: str) -> list[str]:
+    """Sizes in pixels for which there is a file of the pattern."""
+    before, after = pattern.split("{size}")
+    files = Path(before).parent.glob(f"{Path(before).name}*{after}")
+    return [str(file).removeprefix(before).removesuffix(after) for file in files]
 
 
 def with_means(table: pd.DataFrame) -> pd.DataFrame:
@@ -110,7 +129,7 @@ def with_means(table: pd.DataFrame) -> pd.DataFrame:
 
 def to_markdown(table: pd.DataFrame) -> str:
     """A section per metric, a row per class."""
-    parts = ["# Detection on real photographs, 4-shot, AUROC in percent"]
+    sections = ["# Detection on real photographs, 4-shot, AUROC in percent"]
     for metric, rows in table.groupby(level=1, sort=False):
         cells = [
             [
@@ -119,8 +138,8 @@ def to_markdown(table: pd.DataFrame) -> str:
             ]
             for (name, _), row in rows.iterrows()
         ]
-        parts.append(markdown_table([metric, *table.columns], cells))
-    return "\n\n".join(parts) + "\n"
+        sections.append(markdown_table([metric, *table.columns], cells))
+    return "\n\n".join(sections) + "\n"
 
 
 def main() -> None:
@@ -131,8 +150,8 @@ def main() -> None:
     columns = [trained(folder / name, name) for name in ("demo", "random")]
     table = with_means(pd.concat([*columns, baselines(folder / "demo")], axis=1))
     values = {m: rows.droplevel(1).T.to_dict() for m, rows in table.groupby(level=1)}
-    files.write_json(folder / "detection.json", values)
-    files.write_text(folder / "detection.md", to_markdown(table))
+    write_json(folder / "detection.json", values)
+    write_text(folder / "detection.md", to_markdown(table))
     print(to_markdown(table))
 
 

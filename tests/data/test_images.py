@@ -190,7 +190,7 @@ def test_a_truncated_file_is_named(tmp_path, suffix, read):
 
 @pytest.mark.parametrize("read", [images.read_image, images.image_shape])
 @pytest.mark.parametrize("content", [b"", b"no image at all", b"\x89PNG\r\n\x1a\n"])
-def test_what_is_no_image_is_named(tmp_path, content, read):
+def test_a_file_that_is_no_image_is_named(tmp_path, content, read):
     path = tmp_path / "a.png"
     path.write_bytes(content)
     with pytest.raises(UserError, match=str(path)):
@@ -263,7 +263,7 @@ def spot(folder, name, size):
     return Sample(name, image, 1, saved(folder / f"{name}_mask.png", mask))
 
 
-def test_a_defect_too_small_for_the_resolution_is_told(tmp_path, caplog):
+def test_a_defect_too_small_for_the_resolution_is_warned_about(tmp_path, caplog):
     samples = [spot(tmp_path, "small", 1), spot(tmp_path, "large", 30)]
     masks = images.load_masks(samples, 8, 1)["masks"]
     assert masks.any((1, 2)).tolist() == [False, True]

@@ -14,7 +14,7 @@ from helpers import write_class
 
 @pytest.fixture
 def root(tmp_path):
-    """A folder of one sound class."""
+    """A folder of one class without problems."""
     write_class(tmp_path / "parts", "nut")
     return tmp_path / "parts"
 
@@ -23,28 +23,28 @@ def problems(root):
     return check_data(root, 2).problems
 
 
-def test_a_sound_folder_is_told_and_configured(root):
-    checked = check_data(root, 2)
-    assert checked.problems == []
-    assert checked.classes == [
+def test_a_folder_without_problems_is_described_and_configured(root):
+    report = check_data(root, 2)
+    assert report.problems == []
+    assert report.classes == [
         "nut: 4 good to learn from; test: 3 good, 2 hole, 2 scratch; 4 masks; "
         "40x40 pixels"
     ]
-    assert checked.options == {
+    assert report.options == {
         "results": "results/parts",
         "datasets": {"parts": {"layout": "folder", "root": str(root)}},
     }
-    complete(yaml.safe_load(yaml.safe_dump(checked.options)))
+    complete(yaml.safe_load(yaml.safe_dump(report.options)))
 
 
-def test_a_class_without_masks_is_sound(root):
+def test_a_class_without_masks_has_no_problems(root):
     shutil.rmtree(root / "nut/ground_truth")
-    checked = check_data(root, 1)
-    assert checked.problems == []
-    assert "; no masks; " in checked.classes[0]
+    report = check_data(root, 1)
+    assert report.problems == []
+    assert "; no masks; " in report.classes[0]
 
 
-def test_sizes_are_told(root):
+def test_sizes_are_counted(root):
     for index, shape in enumerate([(5, 7), (6, 7), (8, 9)]):
         image = Image.fromarray(np.full((*shape, 3), index, np.uint8))
         image.save(root / f"nut/train/good/x{index}.png")
@@ -78,11 +78,11 @@ SPOILED = {
     ),
     "image in no place": (
         lambda nut: blank(nut / "train/bad/1.png", (40, 40), 7),
-        "train/bad/1.png: is read by nothing; images lie in CLASS/train/good",
+        "train/bad/1.png: belongs to no class; images belong in CLASS/train/good",
     ),
     "foreign format": (
         lambda nut: blank(nut / "test/good/1.webp", (40, 40), 7),
-        "test/good/1.webp: is in a format that is not read; save it as .png",
+        "test/good/1.webp: is in an unsupported format; save it as .png",
     ),
     "test image to learn from": (
         lambda nut: shutil.copy(nut / "train/good/002.png", nut / "test/good/9.png"),
@@ -112,32 +112,32 @@ def test_a_problem_names_its_file(root, case):
     assert found.startswith(f"{root / 'nut'}/{message}")
 
 
-def test_an_image_beside_the_classes_is_told(root, monkeypatch):
+def test_an_image_beside_the_classes_is_a_problem(root, monkeypatch):
     monkeypatch.chdir(root.parent)
     blank(root / "1.png", (4, 4), 7)
     (found,) = problems("parts")
-    assert found.startswith("parts/1.png: is read by nothing")
+    assert found.startswith("parts/1.png: belongs to no class")
 
 
 def test_problems_of_a_folder_are_one_line(root):
     for index in range(5):
         blank(root / f"nut/train/bad/{index}.png", (4, 4), index)
     (found,) = problems(root)
-    assert "train/bad/0.png (and 4 more there): is read by nothing" in found
+    assert "train/bad/0.png (and 4 more there): belongs to no class" in found
 
 
 @pytest.mark.parametrize("name", ["{nut}", ".nut"])
 def test_a_name_that_no_class_may_have(root, name):
     (root / "nut").rename(root / name)
     (found,) = problems(root)
-    assert found.startswith(f"{root / name}: no name for a class")
+    assert found.startswith(f"{root / name}: not a class name")
 
 
 def test_classes_that_cannot_be_trained_are_left_out(root):
     write_class(root, "bolt", good=0)
-    checked = check_data(root, 1)
-    assert len(checked.problems) == 1
-    assert checked.options["datasets"]["parts"]["classes"] == ["nut"]
+    report = check_data(root, 1)
+    assert len(report.problems) == 1
+    assert report.options["datasets"]["parts"]["classes"] == ["nut"]
 
 
 def test_few_training_images_lower_the_shots(root):
@@ -168,21 +168,21 @@ def test_a_missing_folder_is_named(tmp_path):
         check_data(tmp_path / "absent", 1)
 
 
-def test_known_classes_tell_the_layout_and_their_prompts(tmp_path):
+def test_known_classes_determine_the_layout_and_the_prompts(tmp_path):
     for name in ("bottle", "metal_nut"):
         write_class(tmp_path, name, train=4)
     source = check_data(tmp_path, 1).options["datasets"].popitem()[1]
     assert source["layout"] == "mvtec"
-    assert source["prompts"] == "config/prompts/mvtec.yaml"
+    assert source["prompts"] == "mvtec"
     write_class(tmp_path, "own")
     assert find_layout(tmp_path) == ("folder", ["bottle", "metal_nut", "own"])
 
 
 def test_prepared_visa_is_known_by_its_folder(tmp_path):
     write_class(tmp_path / "1cls", "pcb1")
-    checked = check_data(tmp_path, 1)
-    assert checked.problems == []
-    assert checked.options["datasets"].popitem()[1]["layout"] == "visa"
+    report = check_data(tmp_path, 1)
+    assert report.problems == []
+    assert report.options["datasets"].popitem()[1]["layout"] == "visa"
 
 
 def test_downloaded_visa_is_known_by_its_table(tmp_path):
@@ -197,9 +197,9 @@ def test_downloaded_visa_is_known_by_its_table(tmp_path):
     (tmp_path / "split_csv").mkdir()
     with open(tmp_path / "split_csv/1cls.csv", "w", newline="") as file:
         csv.writer(file).writerows(table)
-    checked = check_data(tmp_path, 1)
-    assert checked.problems == []
-    assert checked.classes[0].startswith("pcb1: 4 good to learn from; test: 1 bad, 1 g")
+    report = check_data(tmp_path, 1)
+    assert report.problems == []
+    assert report.classes[0].startswith("pcb1: 4 good to learn from; test: 1 bad, 1 g")
     (tmp_path / "pcb1/test/good/000.png").unlink()
     (found,) = check_data(tmp_path, 1).problems
     assert "pcb1/test/good/000.png: cannot be read" in found

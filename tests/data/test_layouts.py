@@ -161,7 +161,7 @@ def test_missing_class_is_named_with_those_there(folder):
         ("test/dent", "test: no defect test image"),
     ],
 )
-def test_what_a_class_lacks_is_named(folder, absent, named):
+def test_missing_images_of_a_class_are_named(folder, absent, named):
     (folder / absent / "a.png").unlink()
     with pytest.raises(UserError, match=f"{folder}/{named}"):
         list_class("mvtec", folder.parent, "nut")
@@ -182,7 +182,7 @@ def test_visa_download_with_another_table_is_named(tmp_path):
 
 @pytest.fixture
 def belt(tmp_path):
-    """Images of two days, and what is none."""
+    """Images of two days, and other files."""
     for name in ("belt/mon/b.png", "belt/mon/a.JPG", "belt/tue/a.png"):
         draw(tmp_path / name)
     (tmp_path / "belt/tue/notes.txt").write_text("-")
@@ -214,13 +214,13 @@ def test_a_folder_without_images_is_named(belt):
 
 
 @pytest.mark.parametrize("name", ["{a}.png", "b}.png"])
-def test_curly_brackets_in_a_name_are_told(folder, name):
+def test_curly_brackets_in_a_name_are_refused(folder, name):
     draw(folder / "train/good" / name)
     with pytest.raises(UserError, match=r"good/.*: has curly brackets in its name"):
         list_class("folder", folder.parent, "nut")
 
 
-def test_a_name_that_is_not_utf8_is_told(folder):
+def test_a_name_that_is_not_utf8_is_refused(folder):
     os.rename(
         draw(folder / "test/dent/b.png"),
         os.fsencode(folder / "test/dent") + b"/\xff.png",

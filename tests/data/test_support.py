@@ -54,12 +54,12 @@ def test_given_names_replace_the_draw_in_their_order():
     assert chosen == [TRAIN[7], TRAIN[3]]
 
 
-def test_an_unknown_name_is_told():
+def test_an_unknown_name_is_refused():
     with pytest.raises(UserError, match=r"'999\.png'.*/data/nut/train/good"):
         draw_support(TRAIN, "nut", 1, 111, ["999.png"])
 
 
 @pytest.mark.parametrize(("shots", "chosen"), [(31, None), (2, ["001.png"])])
-def test_too_few_images_are_told(shots, chosen):
+def test_too_few_images_are_refused(shots, chosen):
     with pytest.raises(UserError, match=f"nut: {shots} shots"):
         draw_support(TRAIN, "nut", shots, 111, chosen)

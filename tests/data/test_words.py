@@ -1,7 +1,9 @@
 import pytest
-from open_clip import SimpleTokenizer
 
+from fsad.artifacts.files import read_npz
+from fsad.artifacts.sources import Source
 from fsad.data import words
+from fsad.data.words import class_words, read_prompts, tokenize, write_tokens
 from fsad.errors import UserError
 
 START, END = 49406, 49407
@@ -9,6 +11,8 @@ START, END = 49406, 49407
 
 @pytest.fixture(scope="module")
 def tokenizer():
+    from open_clip import SimpleTokenizer
+
     return SimpleTokenizer()
 
 
@@ -27,7 +31,7 @@ def test_states_hold_the_words_in_their_place(tokens, tokenizer):
 
 
 def test_shorter_states_are_padded_with_zeros():
-    tokens = words.tokenize("nut", ["{}", "{} with a very large scratch"])
+    tokens = tokenize("nut", ["{}", "{} with a very large scratch"])
     length = tokens["state_lengths"][0]
     assert length == len(tokens["name"])
     assert tokens["states"].shape == (2, tokens["state_lengths"].max())
@@ -38,20 +42,58 @@ def test_pinned_tokens(tokens):
     assert tokens["name"].tolist() == [4044, 6491, 269, END]
 
 
-@pytest.mark.parametrize(
-    ("name", "words"), [("metal_nut", "metal nut"), ("bottle", "bottle")]
-)
-def test_underscores_become_spaces(name, words):
-    assert words.class_words(name) == words
+def test_underscores_become_spaces():
+    assert class_words("metal_nut") == "metal nut"
 
 
 @pytest.mark.parametrize(
     "state", ["broken", "{} or {}", "{", "{0}", "{name}", "{{}}", "a } {}"]
 )
 def test_a_state_must_name_the_class_once(state):
-    with pytest.raises(UserError, match=r"must hold \{\}, the class's place, once"):
-        words.tokenize("nut", ["damaged {}", state])
+    with pytest.raises(UserError, match=r"must hold \{\}, for the class, exactly once"):
+        tokenize("nut", ["damaged {}", state])
 
 
 def test_braces_in_the_words_are_only_words():
-    assert len(words.tokenize("{0}", ["damaged {}"])["states"]) == 1
+    assert len(tokenize("{0}", ["damaged {}"])["states"]) == 1
+
+
+def test_prompts_are_read_by_a_shipped_name_or_a_path(tmp_path):
+    assert "{} with contamination" in read_prompts("mvtec", "bottle")["states"]
+    (tmp_path / "own.yaml").write_text("nut: {states: ['bent {}']}\n")
+    assert read_prompts(str(tmp_path / "own.yaml"), "nut") == {"states": ["bent {}"]}
+    assert read_prompts(str(tmp_path / "own.yaml"), "bolt") == {}
+
+
+@pytest.mark.parametrize("source", ["mvtek", "./mvtec"])
+def test_prompts_that_are_absent_are_named_with_those_shipped(source):
+    with pytest.raises(UserError, match=rf"{source}: no such .*\(mvtec, visa\)"):
+        read_prompts(source, "nut")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("nut: bent", "must hold `text` or"),
+        ("nut: {state: []}", "did you mean 'states'"),
+    ],
+)
+def test_malformed_prompts_are_named(tmp_path, content, message):
+    path = tmp_path / "own.yaml"
+    path.write_text(content)
+    with pytest.raises(UserError, match=f"{path}: nut: .*{message}"):
+        read_prompts(str(path), "nut")
+
+
+def test_tokens_are_written_once_for_a_record(tmp_path, tokens, monkeypatch):
+    path = tmp_path / "prompts.npz"
+    record = {"text": "metal nut", "states": ["damaged {}", "{} with flaw"]}
+    write_tokens(Source(path, record))
+    written = read_npz(path, record=record)
+    assert all(written[name].tolist() == x.tolist() for name, x in tokens.items())
+    asked = []
+    monkeypatch.setattr(words, "tokenize", lambda *x: asked.append(x) or tokens)
+    write_tokens(Source(path, record))
+    assert asked == []
+    write_tokens(Source(path, record | {"text": "nut"}))
+    assert asked == [("nut", record["states"])]

@@ -1,5 +1,6 @@
 """The demo data: reproducible, well formed, exactly masked, hard for raw pixels."""
 
+from collections import Counter
 from pathlib import Path
 
 import cv2
@@ -10,6 +11,7 @@ from PIL import Image
 
 from fsad.data.layouts import GOOD, list_class, list_classes
 from fsad.data.words import check_state
+from fsad.demo import dataset
 from fsad.demo.dataset import CLASSES, DEFECTS, PROMPTS, generate, render
 from fsad.demo.drawing import VISIBLE
 from fsad.evaluation.metrics import auroc
@@ -21,7 +23,7 @@ KINDS = [(name, kind) for name in CLASSES for kind in DEFECTS[name]]
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("demo")
-    generate(root)
+    generate(root, train=4, good=8, defect=4)
     return root
 
 
@@ -54,18 +56,32 @@ def test_images_of_a_class_all_differ(data):
         assert len(set(images)) == len(images)
 
 
-def test_layout_and_counts(data):
+def test_numbers_of_images(monkeypatch):
+    written = Counter()
+    monkeypatch.setattr(
+        dataset, "_write", lambda root, folder, *_: written.update([(root, folder)])
+    )
+    generate(Path("demo"))
+    expected = {}
+    for name in CLASSES:
+        folders = {"train/good": 12, "test/good": 16}
+        folders |= {f"test/{kind}": 8 for kind in DEFECTS[name]}
+        expected |= {(Path("demo", name), f): count for f, count in folders.items()}
+    assert written == expected
+
+
+def test_the_layout_is_that_of_mvtec(data):
     assert list_classes("mvtec", data) == sorted(CLASSES)
     for name in CLASSES:
         files = list_class("mvtec", data, name)
-        assert len(files.train) == 12
-        expected = {GOOD: 16, **dict.fromkeys(DEFECTS[name], 8)}
+        assert len(files.train) == 4
+        expected = {GOOD: 8, **dict.fromkeys(DEFECTS[name], 4)}
         assert sorted(sample.name for sample in files.test) == sorted(
             f"{kind}/{i:03}.png"
             for kind, count in expected.items()
             for i in range(count)
         )
-        assert len(files.mask_files) == 8 * len(DEFECTS[name])
+        assert len(files.mask_files) == 4 * len(DEFECTS[name])
 
 
 def test_two_textures_and_two_objects_of_three_defects(small):
@@ -107,17 +123,17 @@ def test_masks_are_binary_and_of_the_size_of_their_image(data):
 
 @pytest.mark.parametrize(("name", "kind"), KINDS)
 @pytest.mark.parametrize("seed", range(2))
-def test_the_mask_is_exactly_what_changed(name, kind, seed):
+def test_the_mask_holds_exactly_the_changed_pixels(name, kind, seed):
     good, empty = render(name, GOOD, default_rng(seed))
     image, mask = render(name, kind, default_rng(seed))
     change = cv2.absdiff(image, good).max(-1)
     assert not empty.any()
     assert (change[mask == 0] == 0).all()
     assert (change[mask == 255] >= VISIBLE).all()
-    assert change[mask == 255].mean() > 20  # plain to see
+    assert change[mask == 255].mean() > 20  # clearly visible
 
 
-def test_raw_patches_do_badly(data):
+def test_raw_patches_detect_poorly(data):
     aurocs = [raw_patch_auroc(data, name) for name in CLASSES]
     assert np.mean(aurocs) < 85
 

@@ -2,32 +2,21 @@ import csv
 
 import numpy as np
 import pytest
-import torch
-import torch.nn.functional as F
 from PIL import Image
 
-from fsad.backbones.clip_vision import embed_images
-from fsad.backbones.readout import VARIANTS
+from fsad.artifacts.files import read_record
 from fsad.data.images import read_image, square
-from fsad.evaluation.detector import Detector, detect
-from fsad.evaluation.predict import predict
+from fsad.errors import UserError
+from fsad.evaluation import predict as module
+from fsad.evaluation.detector import detect, save_detector
+from fsad.evaluation.predict import open_detector, predict, predict_entry
 
 
 @pytest.fixture(scope="module")
-def detector(towers, pixels) -> Detector:
+def detector(make_detector, pixels):
     """A calibrated seg detector of the tiny CLIP."""
-    memory = embed_images(towers[0], pixels[:1], VARIANTS["original"])
-    prompts = torch.randn(2, 24, generator=torch.Generator().manual_seed(0))
-    options = {
-        "task": "seg",
-        "variant": VARIANTS["original"]._asdict(),
-        "temperature": 4.6,
-        "resolution": 16,
-        "threshold": 0.05,
-        "map_range": [0.01, 0.2],
-    }
-    memory = {name: torch.from_numpy(memory[name]) for name in ("mid1", "mid2")}
-    return Detector(towers[0], F.normalize(prompts, dim=-1), memory, options)
+    described = {"threshold": 0.05, "map_range": [0.01, 0.2]}
+    return make_detector(pixels[:1], "seg", **described)
 
 
 @pytest.fixture
@@ -75,7 +64,7 @@ def test_overlays_have_the_proportions_of_the_image(detector, photographs, tmp_p
     assert sizes["03.jpg.png"] == (50, 23)
 
 
-def test_what_cannot_be_read_has_its_reason_in_the_table(
+def test_an_image_that_cannot_be_read_has_its_reason_in_the_table(
     detector, photographs, tmp_path
 ):
     broken = [*sorted(photographs)[:8:2], "belt/gone.png"]
@@ -103,3 +92,38 @@ def test_the_same_images_give_the_same_bytes(detector, photographs, tmp_path):
     for path in (tmp_path / "1").rglob("*.*"):
         twin = tmp_path / "3" / path.relative_to(tmp_path / "1")
         assert path.read_bytes() == twin.read_bytes()
+
+
+@pytest.fixture
+def entry(detector, monkeypatch, tmp_path):
+    """Predicts a folder of images with the detector, as an entry of `predict`."""
+    monkeypatch.setattr(module, "run_detector", lambda run, device: detector)
+    record = {"images": "all", "run": {"options": {"device": "cpu"}}}
+
+    def run(folder):
+        predict_entry(tmp_path / "run", folder, tmp_path / "out", record, threads=1)
+        return record
+
+    return run
+
+
+def test_an_entry_stores_its_record_beside_the_table(entry, photographs, tmp_path):
+    record = entry(tmp_path / "belt")
+    assert read_record(tmp_path / "out/record.json") == record
+    assert len(rows(tmp_path / "out")) == len(photographs)
+
+
+def test_an_entry_without_any_readable_image_is_refused(entry, photographs, tmp_path):
+    for path in photographs.values():
+        path.write_bytes(b"")
+    with pytest.raises(UserError, match=f"{tmp_path}/belt: no image there can be read"):
+        entry(tmp_path / "belt")
+    assert not (tmp_path / "out/record.json").exists()
+
+
+def test_a_detector_is_opened_from_a_file(detector, tmp_path):
+    save_detector(tmp_path / "d.safetensors", detector)
+    loaded = open_detector(tmp_path / "d.safetensors", "cpu")
+    assert loaded.described["threshold"] == detector.described["threshold"]
+    with pytest.raises(UserError, match="nowhere: no such run, nor a file of"):
+        open_detector("nowhere", "cpu")

@@ -1,41 +1,118 @@
 import csv
 import json
 import math
+import pickle
 import subprocess
 import sys
+from types import ModuleType
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from fsad.methods.promptad.scores import peak_scores
 
-from fsad.artifacts import files, provenance
-from fsad.backbones import embed
-from fsad.backbones.readout import VARIANTS
-from fsad.backbones.transformer import save_tower
+from evaluation import cached
+from fsad.artifacts.files import read_npz, read_record, read_settings, write_npz
+from fsad.artifacts.sources import Source
+from fsad.artifacts.stages import check_record
+from fsad.backbones.tower import save_tower
 from fsad.errors import UserError
 from fsad.evaluation import metrics, runs
+from fsad.evaluation.tasks import Truth
+from fsad.methods.base import Prediction, Step, Text
 from fsad.methods.maps import full_maps
-from helpers import NEEDS_GPU, OPTIONS, relative_error
+from fsad.methods.patches import peak_scores
+from helpers import NEEDS_GPU, relative_error
 
 FILES = ("model.npz", "scores.npz", "history.csv", "metrics.json")
+LABELS = np.array([0, 0, 1, 1], np.uint8)
 
 
-@pytest.fixture(scope="module")
-def cached(towers, tokens):
-    """Tokens, test and support features of random images, and masks."""
-    generator = np.random.default_rng(0)
-    images = generator.integers(0, 256, (6, 32, 32, 3), np.uint8)
-    masks = np.zeros((4, 16, 16), np.uint8)
-    masks[2, 3:8, 4:9] = masks[3, 10:, 10:] = 1
-    labels, names = np.array([0, 0, 1, 1], np.uint8), np.array(["g0", "g1", "d0", "d1"])
-    arrays = {"images": images[:4], "labels": labels, "names": names}
-    chosen = {"images": images[4:], "names": np.array(["s0", "s1"])}
-    variant = VARIANTS["original"]
-    test = embed.embed_test(towers[0], arrays, variant)
-    support = embed.embed_support(towers[0], chosen, test, variant)
-    return tokens, test, support, masks
+# A method and its fit
+
+
+class Still:
+    """A detector that gives the same scores to all images, and lists its calls."""
+
+    sigma = 0.0
+
+    def __init__(self, scores, observed):
+        self.scores, self.observed = scores, observed
+        self.support, self.learned = {}, {}
+
+    def observe(self, features):
+        self.observed.append(features)
+        return {"device": torch.zeros(1)}
+
+    def predict(self, observed):
+        maps = torch.zeros(len(self.scores), 2, 2)
+        return Prediction(torch.tensor(self.scores), maps, {})
+
+
+class Listed(NamedTuple):
+    """A method whose detectors are listed, None where an epoch is not evaluated."""
+
+    detectors: list
+
+    def fit(self, support, seed):
+        for epoch, detector in enumerate(self.detectors, 1):
+            yield Step(epoch, {"seed": seed}, detector)
+
+
+WORST, HALF, BEST = [1.0, 1, 0, 0], [1.0, 0, 1, 0], [0.0, 0, 1, 1]  # AUROC 0, 50, 100
+
+
+def fit(*scores, labels=LABELS):
+    """The outcome of a fit to detectors with these scores, and the observations."""
+    observed = []
+    detectors = [None if x is None else Still(x, observed) for x in scores]
+    features = {"support": {}, "test": {"name": "test features"}}
+    outcome = runs.fit(Listed(detectors), "cls", features, Truth(labels, None), 7)
+    return outcome, observed
+
+
+def test_best_is_the_first_best_and_last_the_last():
+    outcome, _ = fit(WORST, BEST, BEST, HALF)
+    assert (outcome.best.epoch, outcome.best.auroc) == (2, 100)
+    assert (outcome.last.epoch, outcome.last.auroc) == (4, 50)
+
+
+def test_each_evaluation_keeps_its_own_detector_and_prediction():
+    outcome, _ = fit(BEST, HALF)
+    assert outcome.best.detector.scores == BEST
+    assert outcome.best.prediction.scores.tolist() == BEST
+    assert outcome.last.prediction.scores.tolist() == HALF
+
+
+def test_the_history_has_a_row_an_epoch_and_auroc_on_schedule():
+    outcome, _ = fit(None, HALF, None, BEST)
+    assert outcome.history == [
+        {"epoch": 1, "seed": 7},
+        {"epoch": 2, "seed": 7, "auroc": 50},
+        {"epoch": 3, "seed": 7},
+        {"epoch": 4, "seed": 7, "auroc": 100},
+    ]
+
+
+def test_the_test_images_are_observed_once():
+    _, observed = fit(HALF, None, BEST, HALF)
+    assert observed == [{"name": "test features"}]
+
+
+def test_without_training_last_and_best_are_one_evaluation():
+    outcome, _ = fit(HALF)
+    assert outcome.last is outcome.best
+    assert len(outcome.history) == 1
+
+
+def test_with_one_kind_of_image_there_is_still_a_best():
+    outcome, _ = fit(HALF, BEST, labels=np.zeros(4, np.uint8))
+    assert (outcome.best.epoch, outcome.last.epoch) == (1, 2)
+    assert math.isnan(outcome.best.auroc)
+
+
+# A run from arrays
 
 
 @pytest.fixture(scope="module", params=["cls", "seg"])
@@ -43,15 +120,23 @@ def task(request):
     return request.param
 
 
-@pytest.fixture(scope="module")
-def write(towers, cached):
-    """Writes a run of a task into a folder."""
+def truth(task):
+    return Truth(LABELS, cached.mask_set() if task == "seg" else None)
 
-    def write(folder, task, **changed):
-        tokens, test, support, masks = cached
-        masks = masks if task == "seg" else None
-        known = towers[1], tokens, test, [support], masks
-        runs.run_from_arrays([folder], [settings(task, **changed)], *known)
+
+def settings(run=cached.RUN, **changed):
+    return cached.run_record(cached.planned_sources("results"), run, **changed)
+
+
+@pytest.fixture(scope="module")
+def write(towers, tokens, features):
+    """Writes a run into a folder."""
+
+    def write(folder, task, seed=1, **changed):
+        run = cached.RUN._replace(task=task, seed=seed)
+        first = {n: array[: run.shots] for n, array in features["support"].items()}
+        known = Text(towers[1], tokens), features | {"support": first}, truth(task)
+        runs.make_run(folder, settings(run, **changed), *known)
         return folder
 
     return write
@@ -60,12 +145,6 @@ def write(towers, cached):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, task, write):
     return write(tmp_path_factory.mktemp(task) / "run", task)
-
-
-def settings(task, **changed):
-    where = {"dataset": "own", "class": "nut", "variant": "original"}
-    draw = {"shots": 2, "seed": 1}
-    return {"task": task, **where, **draw, "options": OPTIONS | changed}
 
 
 def assert_same_files(first, second):
@@ -85,111 +164,23 @@ def test_a_run_twice_gives_the_same_bytes(folder, tmp_path, task, write):
     assert_same_files(write(tmp_path / "again", task), folder)
 
 
-def made_by(script, **changed):
-    where = {"dataset": "own", "class_name": "nut"}
-    return provenance.origin(f"{script}.py", **where) | changed
+def test_another_seed_gives_another_run(folder, tmp_path, task, write):
+    other = write(tmp_path / "other", task, seed=2)
+    ours, theirs = (read_npz(f / "model.npz") for f in (folder, other))
+    assert not np.array_equal(ours["last_normal"], theirs["last_normal"])
 
 
-@pytest.fixture
-def inputs(tmp_path, task, towers, cached):
-    """The cached files that a run reads, as the pipeline makes them."""
-    save_tower(
-        tmp_path / "text.safetensors",
-        towers[1],
-        made_by("backbone", backbone_name=tmp_path.name, part="text"),
-    )
-    names = "prompts", "test", "support"
-    stored = dict(zip(names, cached, strict=False))
-    if task == "seg":
-        stored["masks"] = {"masks": cached[3]}
-    for name, arrays in stored.items():
-        files.write_npz(tmp_path / f"{name}.npz", arrays, made_by(MAKERS[name]))
-    files = {name: tmp_path / f"{name}.npz" for name in stored}
-    files["tower"] = tmp_path / "text.safetensors"
-    files["support"] = [files["support"]]
-    return files
-
-
-MAKERS = {
-    "prompts": "tokenize_prompts",
-    "test": "embed_test",
-    "support": "embed_support",
-    "masks": "preprocess_masks",
-}
-
-
-def test_a_run_from_files_gives_the_same_bytes(folder, tmp_path, task, inputs):
-    runs.run_from_files([tmp_path / "again"], [settings(task)], **inputs)
-    assert_same_files(tmp_path / "again", folder)
-
-
-START = """
-import json, sys
-from fsad.evaluation import runs
-folder, settings, inputs = json.loads(sys.argv[1])
-runs.run_from_files([folder], [settings], **inputs)
-print(*sys.modules)
-"""
-SLOW = {
-    "torch._dynamo",
-    "torchvision",
-    "open_clip",
-    "scipy",
-    "sklearn",
-    "pandas",
-    "matplotlib",
-    "snakemake",
-}
-
-
-def test_a_job_loads_nothing_slow_that_it_does_not_need(tmp_path, task, inputs):
-    given = json.dumps([tmp_path / "run", settings(task), inputs], default=str)
-    command = [sys.executable, "-c", START, given]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert not SLOW & set(done.stdout.split())
-
-
-@pytest.mark.parametrize("changed", [{"code": "old"}, {"class_name": "bolt"}])
-@pytest.mark.parametrize("kind", ["prompts", "test", "support"])
-def test_files_of_another_origin_are_refused(tmp_path, task, inputs, kind, changed):
-    path = tmp_path / f"{kind}.npz"
-    made = made_by(MAKERS[kind], **changed)
-    files.write_npz(path, files.read_npz(path), made)
-    ((name, value),) = changed.items()
-    with pytest.raises(UserError, match=f"{path}: is of {name} {value}, not"):
-        runs.run_from_files([tmp_path / "a"], [settings(task)], **inputs)
-
-
-def test_a_support_of_another_draw_is_refused(tmp_path, task, inputs):
-    path = tmp_path / "support.npz"
-    made = made_by("embed_support", shots=2, seed=5)
-    files.write_npz(path, files.read_npz(path), made)
-    with pytest.raises(UserError, match=f"{path}: is of seed 5, not 1"):
-        runs.run_from_files([tmp_path / "a"], [settings(task)], **inputs)
-
-
-def test_a_tower_of_other_code_is_refused(tmp_path, task, inputs, towers):
-    save_tower(tmp_path / "text.safetensors", towers[1], {"code": "old"})
-    with pytest.raises(UserError, match=r"text\.safetensors: is of code old, not"):
-        runs.run_from_files([tmp_path / "a"], [settings(task)], **inputs)
-
-
-def test_runs_of_one_pass_are_those_of_their_own(tmp_path, write, towers, cached):
-    tokens, test, support, masks = cached
-    wanted = [("cls", {"n_pro": 3}), ("seg", {"n_pro": 1}), ("cls", {"seed": 2})]
-    folders = [tmp_path / f"together{i}" for i in range(len(wanted))]
-    identities = [settings(task, **changed) for task, changed in wanted]
-    known = towers[1], tokens, test, [support] * len(wanted), masks
-    runs.run_from_arrays(folders, identities, *known)
-    for folder, (task, changed) in zip(folders, wanted, strict=True):
-        alone = write(tmp_path / f"{folder.name}_alone", task, **changed)
-        assert_close_runs(folder, alone)
+def figures(folder):
+    """The detection figures of a run."""
+    for selection in metrics.SELECTIONS:
+        found = results(folder)[selection]
+        yield found.pop("components") | found
 
 
 def assert_close_runs(folder, expected):
     for ours, other in zip(figures(folder), figures(expected), strict=True):
         assert ours == pytest.approx(other, abs=1e-6)
-    ours, other = (files.read_npz(f / "model.npz") for f in (folder, expected))
+    ours, other = (read_npz(f / "model.npz") for f in (folder, expected))
     for name in ours:
         assert relative_error(ours[name], other[name]) < 1e-5
 
@@ -208,74 +199,78 @@ def test_a_run_twice_on_a_gpu_gives_the_same_bytes(tmp_path, task, write):
     assert_same_files(*folders)
 
 
-def figures(folder):
-    """The detection figures of a run."""
-    for selection in metrics.SELECTIONS:
-        found = results(folder)[selection]
-        yield found.pop("parts") | found
-
-
-def test_another_seed_gives_another_run(folder, tmp_path, task, write):
-    other = write(tmp_path / "other", task, seed=2)
-    ours, theirs = (files.read_npz(f / "model.npz") for f in (folder, other))
-    assert not np.array_equal(ours["last_normal"], theirs["last_normal"])
-
-
-def test_the_model_holds_contexts_and_prompts_of_last_and_best(folder):
-    model = files.read_npz(folder / "model.npz")
+def test_the_model_holds_the_learned_tensors_of_last_and_best(folder):
+    model = read_npz(folder / "model.npz")
     shapes = {"normal": (2, 2, 16), "abnormal": (3, 1, 16), "prompts": (2, 24)}
+    shapes |= {"logit_scale": ()}
     assert {name: array.shape for name, array in model.items()} == {
         f"{selection}_{name}": shape
-        for selection in ("last", "best")
+        for selection in metrics.SELECTIONS
         for name, shape in shapes.items()
     }
 
 
-def test_scores_hold_the_predictions(folder, task, cached):
-    scores = files.read_npz(folder / "scores.npz")
-    shape = {"cls": (4,), "seg": (4, 4, 4)}[task]
-    assert scores["names"].tolist() == ["g0", "g1", "d0", "d1"]
-    assert scores["labels"].tolist() == [0, 0, 1, 1]
-    for name in ("last", "last_textual", "best", "best_textual"):
-        assert scores[name].shape == shape
+def test_scores_hold_scores_maps_and_components(folder, task):
+    scores = read_npz(folder / "scores.npz")
+    images, maps = (4,), (4, 4, 4)
+    component = images if task == "cls" else maps
+    shapes = {"scores": images, "maps": maps}
+    shapes |= {"text_probability": component, "memory_distance": component}
+    assert scores.pop("names").tolist() == ["g0", "g1", "d0", "d1"]
+    assert scores.pop("labels").tolist() == [0, 0, 1, 1]
+    assert scores.pop("sigma") == 4
+    assert {name: array.shape for name, array in scores.items()} == {
+        f"{selection}_{name}": shape
+        for selection in metrics.SELECTIONS
+        for name, shape in shapes.items()
+    }
 
 
-def test_scores_hold_the_visual_maps(folder, cached):
-    visual = files.read_npz(folder / "scores.npz", "visual")["visual"]
-    assert np.array_equal(visual, cached[2]["visual"])
-
-
-def test_parts_are_the_aurocs_of_text_and_memory_alone(folder, task, cached):
-    scores = files.read_npz(folder / "scores.npz")
+def test_an_image_scores_by_fusion_or_by_the_maximum_of_its_full_map(folder, task):
+    scores = read_npz(folder / "scores.npz")
     for selection in metrics.SELECTIONS:
-        parts = {"textual": scores[f"{selection}_textual"], "visual": scores["visual"]}
-        if task == "cls":
-            parts["visual"] = full_peaks(scores["visual"])
-            expected = {n: metrics.auroc(scores["labels"], p) for n, p in parts.items()}
-        else:
-            maps = {name: full_maps(part, 16) for name, part in parts.items()}
-            expected = {n: metrics.auroc(cached[3], m) for n, m in maps.items()}
-        assert results(folder)[selection]["parts"] == expected
+        found = scores[f"{selection}_scores"]
+        if task == "seg":
+            full = full_maps(scores[f"{selection}_maps"], 16, sigma=4)
+            assert np.array_equal(found, full.max((1, 2)))
+            continue
+        maps = torch.from_numpy(scores[f"{selection}_maps"])
+        distance = scores[f"{selection}_memory_distance"]
+        assert np.array_equal(distance, peak_scores(maps, 16).numpy())
+        text = scores[f"{selection}_text_probability"]
+        assert found == pytest.approx(1 / (1 / text + 1 / distance), rel=1e-6)
 
 
-def full_peaks(visual):
-    return peak_scores(torch.from_numpy(visual), 16).numpy()
+def area(values, task):
+    """AUROC of scores, or of maps at their full size."""
+    if task == "cls":
+        return metrics.auroc(LABELS, values)
+    return metrics.auroc(cached.mask_set(), full_maps(values, 16, sigma=4))
 
 
-def test_metrics_are_those_of_the_stored_scores(folder, task, cached):
-    scores = files.read_npz(folder / "scores.npz")
+def test_components_are_the_aurocs_of_text_and_memory_alone(folder, task):
+    scores = read_npz(folder / "scores.npz")
+    for selection in metrics.SELECTIONS:
+        assert results(folder)[selection]["components"] == {
+            name: pytest.approx(area(scores[f"{selection}_{name}"], task), abs=1e-3)
+            for name in ("text_probability", "memory_distance")
+        }
+
+
+def test_metrics_are_those_of_the_stored_scores(folder, task):
+    scores = read_npz(folder / "scores.npz")
     for selection in metrics.SELECTIONS:
         if task == "cls":
-            expected = metrics.image_metrics(scores["labels"], scores[selection])
+            expected = metrics.image_metrics(LABELS, scores[f"{selection}_scores"])
         else:
-            maps = full_maps(scores[selection], 16)
-            expected = metrics.pixel_metrics(cached[3], maps)
+            full = full_maps(scores[f"{selection}_maps"], 16, sigma=4)
+            expected = metrics.pixel_metrics(cached.mask_set(), full)
         found = results(folder)[selection]
         assert {name: found[name] for name in expected} == expected
-        assert found.keys() == expected.keys() | {"epoch", "parts"}
+        assert found.keys() == expected.keys() | {"epoch", "components"}
 
 
-def test_the_epochs_of_last_and_best_are_told(folder):
+def test_the_epochs_of_last_and_best_are_recorded(folder):
     assert results(folder)["last"]["epoch"] == 4
     assert results(folder)["best"]["epoch"] in (2, 4)
 
@@ -297,13 +292,12 @@ def test_the_last_auroc_of_the_history_is_the_reported_one(folder, task):
     assert float(last) == pytest.approx(expected, abs=1e-3)
 
 
-def test_settings_and_versions_are_stored(folder, task):
+def test_the_record_and_versions_are_stored(folder, task):
     stored = results(folder)["settings"]
-    assert settings(task).items() <= stored.items()
+    check_record(folder, stored, settings(cached.RUN._replace(task=task)))
     assert "torch" in stored["provenance"]["versions"]
     for name in ("model.npz", "scores.npz"):
-        text = files.read_npz(folder / name, "settings")["settings"]
-        assert json.loads(str(text)) == stored
+        assert read_settings(folder / name) == stored
 
 
 def test_without_all_files_there_are_no_metrics(tmp_path, write, monkeypatch):
@@ -311,3 +305,189 @@ def test_without_all_files_there_are_no_metrics(tmp_path, write, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         write(tmp_path / "run", "cls")
     assert not (tmp_path / "run/metrics.json").exists()
+
+
+def test_a_run_without_training_has_one_epoch_and_nothing_learned(
+    tmp_path, features, monkeypatch
+):
+    module = ModuleType("still")
+    module.create = lambda task, options, text: Listed([Still(HALF, [])])
+    monkeypatch.setitem(sys.modules, "still", module)
+    record = settings() | {"module": "still"}
+    runs.make_run(tmp_path / "run", record, None, features, truth("cls"))
+    found = results(tmp_path / "run")
+    assert found["last"] == found["best"]
+    assert (found["last"]["epoch"], found["last"]["components"]) == (1, {})
+    assert read_npz(tmp_path / "run/model.npz") == {}
+    history = (tmp_path / "run/history.csv").read_text()
+    assert history == "epoch,seed,image_auroc\n1,1,50.0\n"
+    assert runs.is_finished(tmp_path / "run", record)
+
+
+# Runs from cached files
+
+
+CLS, SEG = (cached.RUN._replace(task=task) for task in ("cls", "seg"))
+
+
+def test_a_run_from_files_gives_the_same_bytes(folder, tmp_path, task, sources):
+    job = cached.run_job(tmp_path / "results", sources, cached.RUN._replace(task=task))
+    runs.run_job(job)
+    assert_same_files(tmp_path / job.folders[0], folder)
+
+
+def test_the_bytes_of_a_run_do_not_depend_on_its_neighbours(tmp_path, sources):
+    neighbours = [CLS, SEG, CLS._replace(shots=1), SEG._replace(seed=2)]
+    together = cached.run_job(tmp_path / "together", sources, *neighbours)
+    runs.run_job(together)
+    for run, folder in zip(neighbours, together.folders, strict=True):
+        alone = cached.run_job(tmp_path / "alone", sources, run)
+        runs.run_job(alone)
+        assert_same_files(tmp_path / folder, tmp_path / alone.folders[0])
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """The folders of the runs that are made, in order."""
+    folders, make_run = [], runs.make_run
+    monkeypatch.setattr(
+        runs, "make_run", lambda *known: folders.append(known[0]) or make_run(*known)
+    )
+    return folders
+
+
+def test_a_finished_run_is_left_alone(tmp_path, sources, made):
+    job = cached.run_job(tmp_path / "results", sources, CLS)
+    runs.run_job(job)
+    times = [path.stat().st_mtime_ns for path in sorted(tmp_path.rglob("runs/**/*.*"))]
+    runs.run_job(job._replace(test=Source("gone", {})))  # which is not read either
+    assert len(made) == 1
+    assert times == [
+        p.stat().st_mtime_ns for p in sorted(tmp_path.rglob("runs/**/*.*"))
+    ]
+
+
+def test_only_the_missing_run_of_a_job_is_made(tmp_path, sources, made):
+    runs.run_job(cached.run_job(tmp_path / "results", sources, CLS))
+    job = cached.run_job(tmp_path / "results", sources, CLS, SEG)
+    runs.run_job(job)
+    assert made == job.folders
+
+
+def damage(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["model.npz", "scores.npz", "metrics.json"])
+def test_a_damaged_run_is_made_again(tmp_path, sources, made, name):
+    job = cached.run_job(tmp_path / "results", sources, CLS)
+    runs.run_job(job)
+    path = tmp_path / job.folders[0] / name
+    before = path.read_bytes()
+    damage(path)
+    runs.run_job(job)
+    assert len(made) == 2
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_run_without_one_of_its_files_is_made_again(tmp_path, sources, made, name):
+    job = cached.run_job(tmp_path / "results", sources, CLS)
+    runs.run_job(job)
+    (tmp_path / job.folders[0] / name).unlink()
+    runs.run_job(job)
+    assert len(made) == 2
+    assert runs.is_finished(job.folders[0], job.records[0])
+
+
+def test_a_run_of_other_options_or_code_is_made_again(tmp_path, sources, made):
+    runs.run_job(cached.run_job(tmp_path / "results", sources, CLS))
+    job = cached.run_job(tmp_path / "results", sources, CLS, epochs=2)
+    runs.run_job(job)
+    newer = job.records[0] | {"code": "newer"}
+    runs.run_job(job._replace(records=[newer]))
+    assert len(made) == 3
+    assert read_record(f"{job.folders[0]}/metrics.json")["settings"]["code"] == "newer"
+
+
+@pytest.mark.parametrize("kind", ["prompts", "test", "support", "masks"])
+def test_files_of_another_record_are_refused(tmp_path, sources, kind):
+    path, record = sources[kind]
+    write_npz(path, read_npz(path), record | {"code": "old"})
+    with pytest.raises(UserError, match=f"{path}: is of code old, not"):
+        runs.run_job(cached.run_job(tmp_path / "results", sources, SEG))
+
+
+def test_a_tower_of_other_code_is_refused(tmp_path, sources, towers):
+    save_tower(sources["text"].path, towers[1], {"code": "old"})
+    with pytest.raises(UserError, match=r"text\.safetensors: is of .*, not"):
+        runs.run_job(cached.run_job(tmp_path / "results", sources, CLS))
+
+
+START = """
+import pickle, sys
+from fsad.evaluation.runs import run_job
+run_job(pickle.load(open(sys.argv[1], "rb")))
+print(*sys.modules)
+"""
+SLOW = {
+    "torch._dynamo",
+    "torchvision",
+    "open_clip",
+    "scipy",
+    "sklearn",
+    "pandas",
+    "matplotlib",
+    "snakemake",
+}
+
+
+def test_a_job_loads_nothing_slow_that_it_does_not_need(tmp_path, sources):
+    job = cached.run_job(tmp_path / "results", sources, CLS, SEG)
+    (tmp_path / "job.pickle").write_bytes(pickle.dumps(job))
+    command = [sys.executable, "-c", START, tmp_path / "job.pickle"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert not SLOW & set(done.stdout.split())
+
+
+# Support images
+
+
+def support_file(tmp_path):
+    """Five rows of the largest draw, and their names and digests."""
+    images = [[f"s{i}", f"{i}"] for i in range(5)]
+    source = Source(tmp_path / "support.npz", {"code": "now"})
+    arrays = {"patch": np.arange(10).reshape(5, 2), "names": np.array(list("abcde"))}
+    write_npz(source.path, arrays, source.record | {"images": images})
+    return source, images
+
+
+def test_the_first_rows_are_the_support_of_few_shots(tmp_path):
+    source, images = support_file(tmp_path)
+    for shots in (1, 3, 5):
+        found = runs.read_support(source, images[:shots])
+        assert found["patch"].tolist() == [[2 * i, 2 * i + 1] for i in range(shots)]
+        assert found["names"].tolist() == list("abcde")[:shots]
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        [["s1", "1"]],
+        [["s0", "changed"]],
+        [["s1", "1"], ["s0", "0"]],
+        [[f"s{i}", f"{i}"] for i in range(6)],
+    ],
+)
+def test_a_support_of_other_images_is_refused(tmp_path, wanted):
+    source, _ = support_file(tmp_path)
+    with pytest.raises(UserError, match=f"{source.path}: is of support"):
+        runs.read_support(source, wanted)
+
+
+def test_a_support_of_another_record_is_refused(tmp_path):
+    source, images = support_file(tmp_path)
+    with pytest.raises(UserError, match=f"{source.path}: is of code now, not later"):
+        runs.read_support(source._replace(record={"code": "later"}), images[:1])

@@ -1,11 +1,10 @@
-"""Slots of GPUs, taken by processes of their own; no GPU is needed."""
+"""Slots of GPUs; no GPU is needed."""
 
 import errno
 import os
-import select
-import signal
 import subprocess
 import sys
+from contextlib import ExitStack
 
 import pytest
 
@@ -14,52 +13,62 @@ from fsad.jobs import gpus
 from fsad.jobs.gpus import VISIBLE, gpu_slot, visible_gpus
 
 HOLDER = """
-import os, sys
-from fsad.jobs.gpus import VISIBLE, gpu_slot
-config = {"gpus": [0, 1], "jobs_per_gpu": 2, "results": sys.argv[1]}
-print("ready", flush=True)
-with gpu_slot(config):
-    print(os.environ[VISIBLE], flush=True)
+import sys
+from fsad.jobs.gpus import gpu_slot
+with gpu_slot({"gpus": [0], "jobs_per_gpu": 1, "results": sys.argv[1]}):
+    print("held", flush=True)
     sys.stdin.readline()
 """
 
 
 @pytest.fixture
-def hold(tmp_path):
-    """Starts processes that take a slot, say which GPU, and keep it until told."""
-    started = []
+def config(tmp_path):
+    return {"gpus": [0, 1], "jobs_per_gpu": 2, "results": tmp_path}
 
-    def start():
-        command = [sys.executable, "-c", HOLDER, tmp_path]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        environment = os.environ | {VISIBLE: "7,GPU-b"}
-        process = subprocess.Popen(command, env=environment, bufsize=0, **pipes)
-        started.append(process)
-        assert process.stdout.readline() == "ready\n"
-        return process
 
-    yield start
-    for process in started:
+@pytest.fixture
+def take(config, monkeypatch):
+    """Takes a slot; returns its GPU, and a function that frees it."""
+    with ExitStack() as stack:
+
+        def slot():
+            monkeypatch.setenv(VISIBLE, "7,GPU-b")
+            held = stack.enter_context(ExitStack())
+            held.enter_context(gpu_slot(config))
+            return os.environ[VISIBLE], held.close
+
+        yield slot
+
+
+def test_each_job_has_a_slot_and_waits_while_all_are_taken(take, monkeypatch):
+    taken = [take() for _ in range(4)]
+    assert sorted(gpu for gpu, _ in taken) == ["7", "7", "GPU-b", "GPU-b"]
+    gpu, free = taken[2]
+    pauses = []
+    monkeypatch.setattr(gpus.time, "sleep", lambda _: pauses.append(1) or free())
+    assert take()[0] == gpu
+    assert len(pauses) == 1
+
+
+def test_jobs_are_spread_over_all_gpus_first(take):
+    assert [take()[0] for _ in range(2)] == ["7", "GPU-b"]
+
+
+def test_a_killed_job_frees_its_slot(tmp_path, monkeypatch):
+    command = [sys.executable, "-c", HOLDER, tmp_path]
+    pipes = dict.fromkeys(("stdin", "stdout"), subprocess.PIPE)
+    environment = os.environ | {VISIBLE: "0"}
+    process = subprocess.Popen(command, env=environment, **pipes)
+    assert process.stdout.readline() == b"held\n"
+
+    def kill(_):
         process.kill()
         process.communicate()
 
-
-def test_each_job_has_a_slot_and_a_killed_one_frees_it(hold):
-    holders = [hold() for _ in range(4)]
-    gpus = [process.stdout.readline().strip() for process in holders]
-    assert sorted(gpus) == ["7", "7", "GPU-b", "GPU-b"]
-    waiting = hold()
-    assert select.select([waiting.stdout], [], [], 1)[0] == []
-    holders[2].send_signal(signal.SIGKILL)
-    assert waiting.stdout.readline().strip() == gpus[2]
-
-
-def test_an_ended_job_frees_its_slot(hold):
-    holders = [hold() for _ in range(4)]
-    gpus = [process.stdout.readline().strip() for process in holders]
-    holders[1].communicate("\n")
-    assert holders[1].returncode == 0
-    assert hold().stdout.readline().strip() == gpus[1]
+    monkeypatch.setattr(gpus.time, "sleep", kill)
+    monkeypatch.setenv(VISIBLE, "0")
+    with gpu_slot({"gpus": [0], "jobs_per_gpu": 1, "results": tmp_path}):
+        assert process.returncode is not None
 
 
 def test_without_gpus_nothing_is_held(tmp_path, monkeypatch):
@@ -72,21 +81,21 @@ def test_without_gpus_nothing_is_held(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("visible", "names"), [(None, ["0", "2"]), ("5,6,GPU-x", ["5", "GPU-x"])]
 )
-def test_gpus_count_those_that_the_parent_shows(visible, names):
+def test_gpus_are_indices_among_the_visible_ones(visible, names):
     assert visible_gpus([0, 2], visible) == names
 
 
-def test_a_gpu_that_the_parent_hides_is_told():
+def test_a_gpu_that_is_not_visible_is_named():
     with pytest.raises(UserError, match="gpus: 2 asked for, CUDA_VISIBLE_DEVICES=4,5"):
         visible_gpus([0, 2], "4,5")
 
 
-def test_slots_need_a_file_system_with_locks(tmp_path, monkeypatch):
+def test_slots_need_a_file_system_with_locks(config, monkeypatch):
     def refuse(*_):
         raise OSError(errno.ENOSYS, "Function not implemented")
 
     monkeypatch.setattr(gpus.fcntl, "flock", refuse)
-    config = {"gpus": [0], "jobs_per_gpu": 1, "results": tmp_path}
+    monkeypatch.setenv(VISIBLE, "0,1")
     refused = pytest.raises(UserError, match=r"gpus: .*lock cannot be locked")
     with refused, gpu_slot(config):
         pass

@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from fsad.jobs.threads import POOL_VARIABLES
+from fsad.jobs import threads
+from fsad.jobs.threads import POOL_VARIABLES, keep_to_cores
 
 LIMITED = """
 import json
@@ -19,7 +20,6 @@ pools = [pool["num_threads"] for pool in threadpoolctl.threadpool_info()]
 print(json.dumps({{"opencv": cv2.getNumThreads(), "pools": pools, **report}}))
 """
 TORCH = """
-import numpy, torch
 report = {
     "within": torch.get_num_threads(), "between": torch.get_num_interop_threads()
 }
@@ -37,30 +37,26 @@ def report(**parts):
     return json.loads(run.stdout)
 
 
-@pytest.mark.parametrize("before", ["", "import numpy, torch"])
-def test_torch_and_all_pools_keep_to_one_thread(before):
-    found = report(before=before, call="limit_torch_threads(1)", after=TORCH)
+def test_torch_and_pools_that_are_loaded_keep_to_one_thread():
+    before, call = "import numpy, torch", "limit_torch_threads(1)"
+    found = report(before=before, call=call, after=TORCH)
     assert (found["within"], found["between"], found["opencv"]) == (1, 1, 1)
     assert set(found["pools"]) == {1}
 
 
-def test_without_torch_it_is_not_imported():
+def test_pools_that_are_loaded_later_keep_to_one_thread_without_torch():
     found = report(before="", call="limit_threads(1)", after=PLAIN)
     assert found == {"torch": False, "omp": "1", "opencv": 1, "pools": found["pools"]}
     assert set(found["pools"]) == {1}
 
 
-CONFINED = """
-import os
-from fsad.jobs.threads import keep_to_cores
-keep_to_cores(1)
-print(len(os.sched_getaffinity(0)))
-keep_to_cores(64)
-print(len(os.sched_getaffinity(0)))
-"""
-
-
-def test_a_process_keeps_to_its_cores():
-    command = [sys.executable, "-c", CONFINED]
-    run = subprocess.run(command, capture_output=True, check=True)
-    assert run.stdout.split() == [b"1", b"1"]
+@pytest.mark.parametrize(("cores", "kept"), [(1, 1), (3, 3), (64, 4)])
+def test_a_process_keeps_to_its_cores(monkeypatch, cores, kept):
+    allowed, chosen = {1, 2, 5, 6}, []
+    system = {"sched_getaffinity": lambda _: allowed}
+    system["sched_setaffinity"] = lambda _, cpus: chosen.extend(cpus)
+    for name, function in system.items():
+        monkeypatch.setattr(threads.os, name, function, raising=False)
+    keep_to_cores(cores)
+    assert len(chosen) == len(set(chosen)) == kept
+    assert set(chosen) <= allowed

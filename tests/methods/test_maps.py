@@ -6,38 +6,45 @@ from scipy.ndimage import gaussian_filter
 from fsad.methods import maps
 from helpers import relative_error
 
-SIZES = [(4, 16), (15, 256), (14, 100), (7, 33), (1, 8), (16, 16), (8, 5)]
+# The grid and the full size; the last grids are rectangular, (rows, columns).
+SIZES = [((15, 15), 256), ((1, 1), 8), ((8, 8), 5), ((4, 7), 33), ((9, 2), 20)]
 
 
-def grids(grid):
-    return np.random.default_rng(grid).random((3, grid, grid), np.float32)
+def random_maps(grid):
+    return np.random.default_rng(sum(grid)).random((3, *grid), np.float32)
 
 
-def bilinear(grids, resolution):
+def bilinear(small, resolution):
     """torch's bilinear interpolation, float64 [N, R, R]."""
-    tensor, size = torch.from_numpy(grids).double()[:, None], (resolution, resolution)
+    tensor, size = torch.from_numpy(small).double()[:, None], (resolution, resolution)
     resize = torch.nn.functional.interpolate
     return resize(tensor, size, mode="bilinear", align_corners=False)[:, 0].numpy()
 
 
+@pytest.mark.parametrize("sigma", [0, 4, 2.5])
 @pytest.mark.parametrize(("grid", "resolution"), SIZES)
-def test_full_maps_are_interpolated_and_smoothed(grid, resolution):
-    large = bilinear(grids(grid), resolution)
-    expected = np.stack([gaussian_filter(image, sigma=4) for image in large])
-    full = maps.full_maps(grids(grid), resolution)
+def test_full_maps_are_interpolated_and_smoothed(grid, resolution, sigma):
+    large = bilinear(random_maps(grid), resolution)
+    expected = [gaussian_filter(image, sigma) if sigma else image for image in large]
+    full = maps.full_maps(random_maps(grid), resolution, sigma)
     assert full.dtype == np.float32
-    assert relative_error(full, expected) < 1e-5
+    assert relative_error(full, np.stack(expected)) < 1e-5
 
 
 @pytest.mark.parametrize(("grid", "resolution"), SIZES)
-def test_the_bilinear_matrix_interpolates_along_both_axes(grid, resolution):
-    matrix = maps.bilinear_matrix(grid, resolution)
-    interpolated = matrix @ grids(grid) @ matrix.T
-    assert relative_error(interpolated, bilinear(grids(grid), resolution)) < 1e-12
+def test_the_bilinear_matrix_interpolates_along_each_axis(grid, resolution):
+    rows, columns = (maps.bilinear_matrix(n, resolution) for n in grid)
+    interpolated = rows @ random_maps(grid) @ columns.T
+    assert relative_error(interpolated, bilinear(random_maps(grid), resolution)) < 1e-12
 
 
-@pytest.mark.parametrize("sigma", [1.0, 4.0])
+@pytest.mark.parametrize("sigma", [1.0, 4.0, 30.0])
 def test_the_smoothing_matrix_filters_along_both_axes(sigma):
-    image, matrix = grids(20)[0].astype(float), maps.smoothing_matrix(20, sigma)
+    image, matrix = random_maps((20, 20))[0], maps.smoothing_matrix(20, sigma)
+    image = image.astype(float)
     expected = gaussian_filter(image, sigma)
     assert relative_error(matrix @ image @ matrix.T, expected) < 1e-12
+
+
+def test_without_sigma_nothing_is_smoothed():
+    assert np.array_equal(maps.smoothing_matrix(5, 0), np.eye(5))

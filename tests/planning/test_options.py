@@ -1,12 +1,17 @@
 """Checking, completing and resolving the configuration."""
 
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
+from fsad.artifacts.paths import Run
+from fsad.artifacts.schema import read_schema, read_yaml
+from fsad.data.words import prompts_file
 from fsad.errors import UserError
+from fsad.methods.registry import METHODS
 from fsad.planning import options as cfg
 from helpers import REPOSITORY, write_class
 
@@ -18,6 +23,7 @@ LAYERS = {
     },
     "overrides": {"own": {"bolt": {"training": {"lr": 0.5, "n_pro": {"seg": 9}}}}},
 }
+BOLT = Run("original", "own", "bolt", "cls", 1, 111)
 
 
 @pytest.fixture
@@ -30,8 +36,7 @@ def minimal(tmp_path):
 
 def test_defaults_are_those_of_the_method(minimal):
     complete = cfg.complete(minimal)
-    options = cfg.training_options(complete, "original", "own", "bolt", "cls")
-    assert options == {
+    assert cfg.run_options(complete, BOLT) == {
         "epochs": 100,
         "eval_every": 5,
         "lr": 0.002,
@@ -44,10 +49,11 @@ def test_defaults_are_those_of_the_method(minimal):
         "n_ctx_ab": 1,
         "n_pro": 3,
         "n_pro_ab": 4,
+        "resolution": 256,
+        "device": "cpu",
+        "precision": "float32",
     }
-    assert (
-        cfg.training_options(complete, "original", "own", "bolt", "seg")["n_pro"] == 1
-    )
+    assert cfg.run_options(complete, BOLT._replace(task="seg"))["n_pro"] == 1
     assert complete["backbone"]["model"] == "ViT-B-16-plus-240"
     assert (complete["resolution"], complete["threads"], complete["vis"]) == (
         256,
@@ -66,7 +72,8 @@ def test_defaults_are_those_of_the_method(minimal):
 )
 def test_experiment_then_class_win(minimal, experiment, class_name, expected):
     complete = cfg.complete(minimal | LAYERS)
-    options = cfg.training_options(complete, experiment, "own", class_name, "seg")
+    run = Run(experiment, "own", class_name, "seg", 1, 111)
+    options = cfg.run_options(complete, run)
     assert (options["epochs"], options["lr"], options["n_pro"]) == expected
 
 
@@ -136,14 +143,14 @@ def test_malformed_yaml_is_named(tmp_path):
     path = tmp_path / "bad.yaml"
     path.write_text("a: [1")
     with pytest.raises(UserError, match=r"bad\.yaml: no valid YAML"):
-        cfg.read_yaml(path)
+        read_yaml(path)
 
 
 def test_a_number_as_a_name_is_told(tmp_path):
     path = tmp_path / "prompts.yaml"
     path.write_text("overrides: {own: {01: {epochs: 3}}}")
     with pytest.raises(UserError, match=r"prompts\.yaml: 1 is no word to YAML"):
-        cfg.read_yaml(path)
+        read_yaml(path)
 
 
 @pytest.mark.parametrize("entry", [None, "screw"])
@@ -173,23 +180,28 @@ def test_words_come_from_the_name_the_file_and_the_override(minimal, tmp_path):
 
 @pytest.mark.parametrize("name", ["mvtec", "visa"])
 def test_shipped_prompts_cover_the_shipped_classes(name):
-    config = cfg.read_yaml(REPOSITORY / "config/config.yaml")
-    words = cfg.read_yaml(REPOSITORY / config["datasets"][name]["prompts"])
+    config = read_yaml(REPOSITORY / "config/config.yaml")
+    words = read_yaml(prompts_file(config["datasets"][name]["prompts"]))
     assert sorted(words) == sorted(config["datasets"][name]["classes"])
     for entry in words.values():
         assert all(state.count("{}") == 1 for state in entry["states"])
 
 
-def test_every_option_is_documented():
-    schema = cfg.read_yaml(cfg.SCHEMA)
-    Draft202012Validator.check_schema(schema)
+def described(schema):
+    """Name and description of each option that has one, nested ones too."""
+    for name, option in schema.get("properties", {}).items():
+        if "description" in option:
+            yield name, option["description"].strip()
+        yield from described(option)
+        yield from described(option.get("additionalProperties") or {})
+
+
+@pytest.mark.parametrize("schema", ["config", *(m.schema for m in METHODS.values())])
+def test_options_are_documented_as_the_schema_describes_them(schema):
+    """config/README.md has a row with each name and description of the schema."""
+    content = cfg.config_schema() if schema == "config" else read_schema(schema)
+    Draft202012Validator.check_schema(content)
     text = (REPOSITORY / "config/README.md").read_text()
-    parts = schema["properties"]
-    names = set(parts) | set(schema["$defs"]["training"]["properties"])
-    names |= set(parts["backbone"]["properties"])
-    for open_set in ("datasets", "experiments"):
-        names |= set(parts[open_set]["additionalProperties"]["properties"])
-    classes = parts["overrides"]["additionalProperties"]["additionalProperties"]
-    names |= set(classes["properties"])
-    undocumented = [n for n in names if f"`{n}`" not in text and f"`{n}." not in text]
-    assert undocumented == []
+    for name, description in described(content):
+        pattern = rf"^\| `{name}` \| (?:[^|]*\| )?{re.escape(description)} \|$"
+        assert re.search(pattern, text, re.M), (name, description)

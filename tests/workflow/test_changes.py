@@ -21,10 +21,27 @@ IMAGE = "data/bolt/test/hole/001.png"
 MASK = "data/bolt/ground_truth/hole/001_mask.png"
 WORDS = {"bolt": {"text": "bolt"}, "metal_nut": {"text": "nut"}}
 OWN = {"layout": "folder", "root": "data", "prompts": "words.yaml"}
-OPTIONS = {
-    "datasets": {"own": OWN},
-    "experiments": EXPERIMENTS,
-}
+OPTIONS = {"datasets": {"own": OWN}, "experiments": EXPERIMENTS}
+ONE = OPTIONS | {"runs_per_job": "one"}
+
+
+CONSTANT = """from fsad.methods.base import Prediction, Step
+
+
+def create(task, options, text):
+    return None
+"""
+CONSTANT_SCHEMA = "type: object\nadditionalProperties: false\nproperties: {}\n"
+CONSTANT_ENTRY = """
+METHODS["constant"] = Entry(
+    module="fsad.methods.constant",
+    schema="methods/constant",
+    readout=lambda options: parse_variant("original"),
+    flat=lambda options, task: dict(options),
+    reads_text=False,
+    trains=False,
+)
+"""
 
 
 class Changing(Project):
@@ -49,7 +66,9 @@ def finished(tmp_path_factory):
     shutil.copy(REPOSITORY / "Snakefile", project.repository)
     project.write().write_words()
     project.configure(**OPTIONS)
-    project.pretend()
+    project.snakemake()  # all runs of a class in one job, which is quicker
+    project.configure(**ONE)
+    project.snakemake("--touch", "--forceall")
     return project
 
 
@@ -121,7 +140,7 @@ def recoded(module):
     """Add code to a module of the library."""
 
     def change(project):
-        path = project.repository / "workflow/promptad" / module
+        path = project.repository / "workflow/fsad" / module
         path.write_text(path.read_text() + "ADDED = 1\n")
 
     return change
@@ -129,12 +148,12 @@ def recoded(module):
 
 def reworded(project):
     """Change the docstrings of a module of the library, and add a comment."""
-    path = project.repository / "workflow/promptad/storage.py"
+    path = project.repository / "workflow/fsad/artifacts/files.py"
     path.write_text(path.read_text().replace('"""Write', '"""Put') + "# a comment\n")
 
 
 def configured(**changes):
-    return lambda project: project.configure(**OPTIONS | changes)
+    return lambda project: project.configure(**ONE | changes)
 
 
 def experiment(**changes):
@@ -146,21 +165,50 @@ def override(**changes):
     return configured(overrides={"own": {"bolt": changes}})
 
 
+def edit_and_override(project):
+    """Edit a support image, and change an option of all runs of its class."""
+    override(epochs=5)(project)
+    edited(TRAIN.format("bolt", "000"))(project)
+
+
+def edit_named_support(project):
+    """Name the support images of a class, those drawn, and edit one of them."""
+    override(support=["001.png", "000.png"])(project)
+    edited(TRAIN.format("bolt", "000"))(project)
+
+
+def add_method(project):
+    """Register a method that no experiment uses."""
+    fsad = project.repository / "workflow/fsad"
+    (fsad / "methods/constant.py").write_text(CONSTANT)
+    (fsad / "schemas/methods/constant.schema.yaml").write_text(CONSTANT_SCHEMA)
+    registry = fsad / "methods/registry.py"
+    registry.write_text(registry.read_text() + CONSTANT_ENTRY)
+
+
+def use_method(project):
+    """Add an experiment of another method; its features are there already."""
+    add_method(project)
+    added = {"constant": {"method": "constant"}}
+    changed = {"runs_per_job": "auto", "experiments": EXPERIMENTS | added}
+    project.configure(**ONE | changed)
+
+
 def jobs(*classes, **counts):
     """So many jobs of each rule for each of these classes, and the tables."""
     found = {(rule, name): n for name in classes for rule, n in counts.items()}
     return found | {("tables", None): 1, ("all", None): 1}
 
 
-# For each class: 2 experiments x 2 numbers of shots.
-TRAINED = {"train_cls": 4, "train_seg": 4}
-EMBEDDED = {"embed_test": 2, "embed_support": 4}
-NEW_TEST_SET = {"preprocess_test": 1, "preprocess_masks": 1} | EMBEDDED | TRAINED
-ONE_EXPERIMENT = {"train_cls": 2, "train_seg": 2}
-NEW_2_SHOT = {"preprocess_support": 1, "embed_support": 2} | ONE_EXPERIMENT
-NEW_SUPPORT = {rule: 2 * count for rule, count in NEW_2_SHOT.items()}
-NEW_WORDS = {"tokenize_prompts": 1} | TRAINED
-NEW_VARIANT = {"embed_test": 1, "embed_support": 2} | ONE_EXPERIMENT
+# For each class: 2 experiments x 2 numbers of shots x 2 tasks, 1 readout each.
+TRAINED = {"train": 8}
+HALF = {"train": 4}  # of one experiment, task or number of shots
+EMBEDDED = {"embed": 2}
+NEW_TEST_SET = {"prepare": 1, "prepare_masks": 1} | EMBEDDED | TRAINED
+NEW_2_SHOT = {"prepare": 1} | EMBEDDED | HALF
+NEW_SUPPORT = {"prepare": 1} | EMBEDDED | TRAINED
+NEW_VARIANT = {"embed": 1} | HALF
+TOKENIZED = {("tokenize_prompts", None): 1}
 ONE_RUN = "results/runs/single/own/bolt/k2/s111/cls/metrics.json"
 
 CHANGES = {
@@ -180,10 +228,7 @@ CHANGES = {
         removed("data/bolt/test/good/000.png"),
         jobs("bolt", **NEW_TEST_SET),
     ),
-    "mask replaced": (
-        edited(MASK),
-        jobs("bolt", preprocess_masks=1, train_seg=4),
-    ),
+    "mask replaced": (edited(MASK), jobs("bolt", prepare_masks=1, **HALF)),
     "support image of 1 and 2 shots replaced": (
         edited(TRAIN.format("bolt", "001")),
         jobs("bolt", **NEW_SUPPORT),
@@ -191,6 +236,10 @@ CHANGES = {
     "support image of 2 shots replaced": (
         edited(TRAIN.format("bolt", "000")),
         jobs("bolt", **NEW_2_SHOT),
+    ),
+    "... and an option of its class changed": (
+        edit_and_override,
+        jobs("bolt", **NEW_SUPPORT),
     ),
     "training image replaced that no run draws": (
         edited(TRAIN.format("bolt", "003")),
@@ -211,11 +260,11 @@ CHANGES = {
     "data moved": (move_data, {}),
     "words of a class": (
         lambda project: project.write_words(bolt={"text": "screw bolt"}),
-        jobs("bolt", **NEW_WORDS),
+        jobs("bolt", **TRAINED) | TOKENIZED,
     ),
     "states of all classes": (
         configured(states=["broken {}"]),
-        jobs("bolt", "metal_nut", **NEW_WORDS),
+        jobs("bolt", "metal_nut", **TRAINED) | TOKENIZED,
     ),
     "option of a class": (
         override(training={"lr": 0.1}),
@@ -226,9 +275,13 @@ CHANGES = {
         jobs("bolt", **NEW_SUPPORT),
     ),
     "support of a class, as drawn": (override(support=["001.png", "000.png"]), {}),
+    "image replaced that the support of a class names": (
+        edit_named_support,
+        jobs("bolt", **NEW_2_SHOT),
+    ),
     "option of an experiment": (
         experiment(epochs=5),
-        jobs("bolt", "metal_nut", **ONE_EXPERIMENT),
+        jobs("bolt", "metal_nut", **HALF),
     ),
     "variant of an experiment": (
         experiment(variant="kk_residual"),
@@ -236,30 +289,36 @@ CHANGES = {
     ),
     "resolution": (
         configured(resolution=64),
-        jobs("bolt", "metal_nut", preprocess_masks=1, **TRAINED),
+        jobs("bolt", "metal_nut", prepare_masks=1, **TRAINED),
     ),
     "seed added": (
         configured(seeds=[111, 7]),
         jobs("bolt", "metal_nut", **NEW_SUPPORT),
+    ),
+    "number of shots added": (
+        configured(shots=[1, 2, 4]),
+        jobs("bolt", "metal_nut", prepare=1, **EMBEDDED, **HALF),
     ),
     "class left out": (
         configured(datasets={"own": OWN | {"classes": ["bolt"]}}),
         jobs(),
     ),
     "decimals of the tables": (configured(tables={"decimals": 1}), jobs()),
-    "run deleted": (removed(ONE_RUN), jobs("bolt", train_cls=1)),
+    "run deleted": (removed(ONE_RUN), jobs("bolt", train=1)),
     "cache deleted": (emptied, {}),
-    "code of the tables": (recoded("pages.py"), jobs()),
-    "code of the training": (
-        recoded("losses.py"),
+    "code of the tables": (recoded("reports/pages.py"), jobs()),
+    "code of the method": (
+        recoded("methods/promptad/losses.py"),
         jobs("bolt", "metal_nut", **TRAINED),
     ),
     "code of the features": (
-        recoded("features.py"),
+        recoded("backbones/embed.py"),
         jobs("bolt", "metal_nut", **EMBEDDED | TRAINED),
     ),
+    "code of another method": (add_method, {}),
+    "runs of another method": (use_method, jobs("bolt", "metal_nut", train_class=1)),
     # A page of the report shows some; the pages themselves are not counted here.
-    "code of the panels": (recoded("panels.py"), {("all", None): 1}),
+    "code of the panels": (recoded("reports/panels.py"), {("all", None): 1}),
     "comments and docstrings": (reworded, {}),
 }
 
@@ -277,15 +336,17 @@ def test_the_status_is_that_of_a_dry_run(changing):
     runs = changing.folder / "results/runs/single/own/bolt/k2/s111"
     for task, text in (("cls", "error: out of memory\n"), ("seg", "train: 10%")):
         (runs / task / "metrics.json").unlink()
-        log = f"results/logs/train_{task}/single/own/bolt/k2_s111.log"
+        log = f"results/logs/train/single/own/bolt/k2_s111_{task}.log"
         path = changing.folder / log
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     (changing.folder / ONE_RUN.replace("k2", "k1")).unlink()
     override = {"own": {"metal_nut": {"training": {"lr": 0.1}}}}
-    changing.configure(**OPTIONS, overrides=override)
+    changing.configure(**ONE, overrides=override)
     planned = changing.planned_by_class()
-    lines = changing.snakemake("status").stdout.splitlines()
+    place = "--snakefile", changing.repository / "Snakefile"
+    told = changing.fsad("status", "--configfile", changing.config, *place)
+    lines = told.stdout.splitlines()
     rows = {line.split()[1]: line.split() for line in lines if line.startswith("own ")}
     # runs, done, stale, missing, unfinished, failed
     assert rows["original"][2:8] == [*"844000"]
@@ -293,6 +354,6 @@ def test_the_status_is_that_of_a_dry_run(changing):
     train = sum(n for (rule, _), n in planned.items() if rule.startswith("train"))
     assert train == 4 + 4 + 3
     assert [line for line in lines if line.startswith("failed: ")] == [
-        "failed: train_cls, results/logs/train_cls/single/own/bolt/k2_s111.log: "
+        "failed: train, results/logs/train/single/own/bolt/k2_s111_cls.log: "
         "error: out of memory"
     ]

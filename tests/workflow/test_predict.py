@@ -9,8 +9,9 @@ from PIL import Image
 
 from fsad.artifacts.files import read_record, write_record
 from fsad.data.layouts import list_class
-from fsad.evaluation.detector import load_detector, score, see
+from fsad.evaluation.detector import detect, load_detector
 from fsad.evaluation.restore import run_detector
+from fsad.methods.maps import full_maps
 from project import Project
 
 RUN = "results/runs/original/own/bolt/k{shots}/s111/{task}"
@@ -41,12 +42,12 @@ def test_a_run_scores_its_test_images_as_it_did(finished, task, shots):
     folder = finished.folder / RUN.format(task=task, shots=shots)
     detector = run_detector(folder)
     images = np.load(finished.folder / TEST_IMAGES)["images"]
-    values, grids = score(detector, see(detector, images))
+    scores, maps = detect(detector, images)
     run = np.load(folder / "scores.npz")
     # Equal but for rounding: threads may share a sum in another way.
-    np.testing.assert_allclose(grids if task == "seg" else values, run["last"], 1e-6)
-    if task == "cls":
-        np.testing.assert_allclose(grids, run["visual"], 1e-6, 1e-7)
+    np.testing.assert_allclose(scores, run["last_scores"], 1e-6)
+    expected = full_maps(run["last_maps"], 32, float(run["sigma"]))
+    np.testing.assert_allclose(maps, expected, 1e-5, 1e-7)
 
 
 def test_predict_writes_scores_maps_and_overlays(finished, tmp_path):
@@ -54,7 +55,7 @@ def test_predict_writes_scores_maps_and_overlays(finished, tmp_path):
     finished.fsad("predict", "--run", run, "data/bolt/test", "--out", tmp_path)
     rows, scores = table(tmp_path), np.load(finished.folder / run / "scores.npz")
     assert list(rows) == sorted(scores["names"])
-    for name, value in zip(scores["names"], scores["last"], strict=True):
+    for name, value in zip(scores["names"], scores["last_scores"], strict=True):
         row = rows[name]
         assert float(row["score"]) == pytest.approx(value, rel=1e-5)
         assert row["error"] == ""
@@ -73,10 +74,10 @@ def test_an_exported_file_needs_nothing_else(finished, tmp_path):
     finished.fsad(*predict, run, "--out", tmp_path / "in_place")
     Project(away).fsad(*predict, file.name, "--out", "out")
     assert file_bytes(away / "out") == file_bytes(tmp_path / "in_place")
-    options = load_detector(file).options
+    described = load_detector(file).described
     (features,) = finished.folder.glob("results/features/*_random0")
-    assert options["backbone"] == features.name
-    assert options["run"]["class"] == "bolt"
+    assert described["backbone"] == features.name
+    assert described["run"]["class"] == "bolt"
 
 
 def test_an_unreadable_image_is_told_and_the_others_go_on(finished, tmp_path):
@@ -123,7 +124,7 @@ def test_tables_refuse_a_run_trained_otherwise_than_planned(copied):
     write_record(path, record)
     run = copied.snakemake(check=False)
     assert run.returncode == 1
-    assert f"error: {path.relative_to(copied.folder)}: is of epochs 99" in run.stderr
+    assert f"error: {path.relative_to(copied.folder)}: is of options.epochs 99" in run.stderr
     assert "Traceback" not in run.stderr
 
 
@@ -135,20 +136,20 @@ def test_the_rule_names_a_run_that_is_not_planned(finished):
     assert "original/own/bolt/k2/s111/seg" in run.stdout
 
 
-def test_stale_features_are_not_taken(copied):
+def test_features_of_another_support_are_not_taken(copied):
     folder = copied.folder / RUN.format(task="cls", shots=1)
-    support = copied.folder.glob("results/features/*/original/own/bolt/support_k*.npz")
-    first, second = sorted(support)
+    features = copied.folder.glob("results/features/*/original/own/*/support_s111.npz")
+    first, second = sorted(features)
     shutil.copy(second, first)
     done = copied.fsad("predict", "--run", folder, "data", "--out", "out", check=False)
     assert done.returncode == 1
-    assert "not the one that" in done.stderr
+    assert "another file in its place" in done.stderr
     assert not (copied.folder / "out").exists()
 
 
 WRONG = {
     "no such run": (["--run", "nowhere"], "nowhere: no such run, nor a file of"),
-    "no run": (["--run", "data"], "data: no finished run of the pipeline"),
+    "no run": (["--run", "data"], "data: not the folder of a run"),
     "no exported file": (["--run", "tiny.json"], "tiny.json: damaged"),
     "no image": (["--run", RUN, "results"], "results: holds no image"),
     "unknown device": (["--run", RUN, "--device", "tpu"], "device: 'tpu' is neither"),

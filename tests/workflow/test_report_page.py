@@ -84,7 +84,7 @@ def test_every_page_opens_and_its_pictures_are_visible(page):
     paths = page.evaluate("Object.keys(results)")
     stems = [path.rpartition("/")[2].removesuffix(".html") for path in paths]
     assert sorted(stems) == sorted(
-        [*PICTURES, "settings", "own_cls", "own_seg", "parts"]
+        [*PICTURES, "settings", "own_cls", "own_seg", "components"]
     )
     for path, stem in zip(paths, stems, strict=True):
         page.evaluate(VIEW, path)

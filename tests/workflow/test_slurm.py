@@ -84,7 +84,7 @@ def squeue(login, *arguments) -> str:
 def training_job(login) -> list[str]:
     """Number and node of a cluster job that is training."""
     logs = login.folder / "results/logs"
-    wait_for(lambda: [*logs.glob("train_*/**/*.log")])
+    wait_for(lambda: [*logs.glob("train*/**/*.log")])
     jobs = squeue(login, "--states=RUNNING", "--format=%i %N %k").splitlines()
     return next(job.split()[:2] for job in jobs if "train" in job)
 

@@ -68,12 +68,14 @@ def run_of(wildcards):
     return run
 
 
-def ordered(files, is_made):
-    """Inputs of a job, which have it run again only where its output is not as planned.
+def needed(files, is_made):
+    """Input files of a job; none where its output is there as planned.
 
-    The record of an artefact decides, not the time of a file it was made from.
+    The record in an artefact decides, not the time of a file it was made from, and a
+    job that is in no need of files has nothing made for it.
     """
-    return ancient(files) if is_made else files
+    or_stop(internals.check_triggers, workflow)
+    return [] if is_made else files
 
 
 wildcard_constraints:

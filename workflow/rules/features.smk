@@ -28,7 +28,7 @@ def embedded_files(wildcards):
     """Cached images, and the tower that they pass."""
     images = [work.images.path for work in embeddings(wildcards)]
     is_made = PLAN.has_features(PLAN.reader(wildcards.readout), place(wildcards))
-    return ordered([PLAN.tower("vision").path, *images], is_made)
+    return needed([PLAN.tower("vision").path, *images], is_made)
 
 
 rule embed:

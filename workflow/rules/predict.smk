@@ -3,7 +3,7 @@
 
 def detector_files(wildcards):
     name = wildcards.prediction
-    return ordered(PLAN.detector_files(name), PLAN.has_prediction(name))
+    return needed(PLAN.detector_files(name), PLAN.has_prediction(name))
 
 
 rule predict:

@@ -22,8 +22,8 @@ def menu_labels(page):
 
 rule report_pages:
     input:
-        METRICS,
-        cached=ancient(PLAN.shown_of_all()),
+        runs=METRICS,
+        cached=lambda w: needed(PLAN.shown_of_all(), PLAN.has_report()),
     output:
         [
             report(
@@ -43,9 +43,10 @@ rule report_pages:
         **needs("report_pages"),
     params:
         folder=TREE.report,
+        record=PLAN.report(),
+        cached=PLAN.shown_of_all(),
         order=PLAN.order(),
         jobs={"benchmarks": TREE.benchmarks, "threads": config["threads"]},
-        code=code_digest("fsad.reports.report"),
         script=script_code("report_pages"),
     script:
         "../scripts/report_pages.py"

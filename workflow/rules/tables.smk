@@ -33,6 +33,7 @@ rule tables:
     params:
         order=PLAN.order(),
         options=config["tables"],
+        runs=PLAN.report()["runs"],
         code=code_digest("fsad.reports.tables"),
         script=script_code("tables"),
     script:

@@ -34,7 +34,7 @@ def run_job(wildcards):
 
 def run_inputs(wildcards):
     runs = runs_of(wildcards)
-    return ordered(PLAN.run_job(runs).inputs(), all(map(PLAN.has_run, runs)))
+    return needed(PLAN.run_job(runs).inputs(), all(map(PLAN.has_run, runs)))
 
 
 def class_outputs(pattern, tasks):
@@ -96,7 +96,7 @@ def drawn_files(wildcards):
     """Cached images and masks that panels show."""
     runs = PLAN.class_runs(wildcards.experiment, place(wildcards))
     files = PLAN.shown_files(place(wildcards))
-    return ordered(files, all(map(PLAN.has_panels, runs)))
+    return needed(files, all(map(PLAN.has_panels, runs)))
 
 
 rule draw_panels:

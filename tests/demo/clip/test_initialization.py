@@ -5,16 +5,16 @@ import torch
 import torch.nn.functional as F
 
 from fsad.backbones.clip import split_towers
-from fsad.backbones.clip_vision import normalise_pixels
+from fsad.backbones.embed import normalise_pixels
 from fsad.demo.clip.initialization import POSITION, QUERY, VALUE, initialise
 from helpers import TINY
 
-SHAPED = {"image_size": 32, "patch_size": 8, "width": 192, "layers": 2}
+VISION = {"image_size": 32, "patch_size": 8, "width": 192, "layers": 1}
 
 
 @pytest.fixture(scope="module")
 def images():
-    """Smooth noise, whose neighbouring pixels are much alike."""
+    """Smooth noise, whose neighbouring pixels are similar."""
     rng = np.random.default_rng(0)
     coarse = torch.from_numpy(rng.random((300, 3, 8, 8), np.float32))
     smooth = F.interpolate(coarse, size=(32, 32), mode="bicubic").clamp(0, 1)
@@ -25,13 +25,13 @@ def images():
 @pytest.fixture(scope="module")
 def tower(images):
     torch.manual_seed(0)
-    clip = open_clip.CLIP(**TINY | {"vision_cfg": SHAPED})
+    clip = open_clip.CLIP(**TINY | {"vision_cfg": VISION})
     tower, _ = split_towers(clip, "tiny")
     initialise(tower, images)
     return tower
 
 
-def test_patches_start_nearly_uncorrelated(tower, images):
+def test_patches_are_nearly_uncorrelated(tower, images):
     pixels = normalise_pixels(images, tower)
     patches = F.conv2d(pixels, tower.weights["conv1.weight"], stride=8)
     patches = patches.flatten(2).transpose(1, 2).flatten(0, 1)
@@ -51,7 +51,7 @@ def test_positions_are_nearest_to_their_neighbours(tower):
     assert float(positions.abs().max()) == pytest.approx(POSITION, rel=1e-3)
 
 
-def test_attention_starts_with_likeness_of_tokens(tower):
+def test_attention_follows_the_similarity_of_tokens(tower):
     q, k, v = tower.weights["transformer.resblocks.0.attn.in_proj_weight"].chunk(3)
     out = tower.weights["transformer.resblocks.0.attn.out_proj.weight"]
     for start in range(0, 192, 64):

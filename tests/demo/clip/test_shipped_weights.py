@@ -1,4 +1,4 @@
-"""The weights in config/backbones: whole, loadable, and of use."""
+"""The weights in config/backbones: whole, loadable, and able to find defects."""
 
 import json
 import sys
@@ -8,17 +8,18 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from numpy.random import default_rng
 
 from fsad import cli
 from fsad.backbones.clip import load_backbone
-from fsad.backbones.clip_vision import embed_images
+from fsad.backbones.embed import embed_images
 from fsad.backbones.readout import VARIANTS
 from fsad.backbones.spec import check_backbone
-from fsad.data import images
-from fsad.data.layouts import list_class
-from fsad.demo import dataset
-from fsad.evaluation import metrics
-from fsad.methods.promptad import scores
+from fsad.data.images import square
+from fsad.demo.dataset import DEFECTS, render
+from fsad.evaluation.metrics import auroc
+from fsad.methods.patches import nearest_cosine
+from fsad.methods.promptad.method import MEMORY
 from helpers import REPOSITORY
 
 BACKBONES = REPOSITORY / "config/backbones"
@@ -38,7 +39,7 @@ def test_the_weights_are_small_and_checked_by_their_digest():
 
 
 @torch.no_grad()
-def test_expanded_they_are_an_ordinary_checkpoint(towers, monkeypatch, tmp_path):
+def test_the_expanded_weights_are_an_ordinary_checkpoint(towers, monkeypatch, tmp_path):
     whole = tmp_path / "whole.safetensors"
     monkeypatch.setattr(sys, "argv", ["fsad", "expand", str(WEIGHTS), str(whole)])
     cli.main()
@@ -52,15 +53,24 @@ def test_expanded_they_are_an_ordinary_checkpoint(towers, monkeypatch, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["woven_fabric", "brushed_metal"])
-def test_defects_lie_far_from_the_memory_of_four_images(towers, tmp_path, name):
-    dataset.generate(tmp_path, train=4, good=8, defect=3)
-    files = list_class("folder", tmp_path, name)
-    test, support = (images.load_images(s, SIZE, 1) for s in (files.test, files.train))
-    features = [embedded(towers[0], part["images"]) for part in (test, support)]
-    maps = scores.visual_maps(*features).numpy()
-    assert metrics.auroc(test["labels"], maps.max((1, 2))) > 90
+def test_defects_lie_far_from_the_memory_of_four_images(towers, name):
+    normal = [photograph(name, "good", seed) for seed in range(10)]
+    kinds = [kind for kind in DEFECTS[name] for _ in range(2)]
+    defective = [photograph(name, kind, 99 + i) for i, kind in enumerate(kinds)]
+    features = embed_images(
+        towers[0], np.stack(normal + defective), VARIANTS["original"]
+    )
+    distances = sum(memory_distances(features[name]) for name in MEMORY)
+    labels = np.repeat([0, 1], [6, 6])
+    assert auroc(labels, distances.numpy().max(1)) > 90
 
 
-def embedded(tower, pixels: np.ndarray) -> dict[str, torch.Tensor]:
-    features = embed_images(tower, pixels, VARIANTS["original"])
-    return {name: torch.from_numpy(array) for name, array in features.items()}
+def photograph(name: str, kind: str, seed: int) -> np.ndarray:
+    image, _ = render(name, kind, default_rng(seed))
+    return square(image, SIZE)
+
+
+def memory_distances(patches: np.ndarray) -> torch.Tensor:
+    """Distances of the patches of all but the first four images to those of these."""
+    support, test = torch.from_numpy(patches).split([4, len(patches) - 4])
+    return nearest_cosine(test, support.flatten(0, 1))

@@ -1,273 +1,229 @@
 import json
-from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import open_clip
 import pytest
 import torch
-import torch.nn.functional as F
 import yaml
-from sklearn.metrics import log_loss
 
+from fsad.backbones.clip import split_towers
 from fsad.backbones.compact import TABLE, expand, save_compact
 from fsad.demo.clip import training
 from fsad.demo.clip.corpus import Corpus
-from fsad.demo.clip.training import Phrases, Wording, encode_phrases
+from fsad.demo.clip.phrases import encode_phrases, make_phrases
 from fsad.errors import UserError
-from fsad.methods.promptad.training import CONTEXT_STD
 from helpers import REPOSITORY, TINY, relative_error
 
-STATES = ["damaged {}", "{} with flaw"]
-WEIGHTS = dict.fromkeys(
-    ["teacher", "likeness", "distance", "memory", "state", "place", "noun"], 1.0
-)
-GRID, SIDE = 4, 32
+STATES = "damaged {}", "{} with flaw"
+GRID, PATCH = 4, 4
+MEMORY_TERMS = {"teacher", "similarity", "distance", "memory"}
+TEXT_TERMS = {"image_state", "patch_state", "noun"}
+WEIGHTS = dict.fromkeys([*MEMORY_TERMS, *TEXT_TERMS], 1.0)
+STEPS = 24
+VISION = {
+    "image_size": GRID * PATCH,
+    "patch_size": PATCH,
+    "width": 3 * PATCH**2,
+    "head_width": 16,
+    "layers": 3,
+}
+MODEL = TINY | {"vision_cfg": VISION}
+
+
+@pytest.fixture(scope="module")
+def options(tmp_path_factory):
+    """Options of one step of both stages, with a tiny model."""
+    model = tmp_path_factory.mktemp("model") / "tiny.json"
+    model.write_text(json.dumps(MODEL))
+    stage = {"steps": 1, "batch": 4, "image_context_share": 0.8, "noun_logit_scale": 10}
+    options = stage | {"model": str(model), "seed": 1, "episodes": 6, "text_every": 1}
+    options |= {"learning_rate": 0.001, "muon_learning_rate": 0.002, "warmup_steps": 4}
+    options["text_stage"] = stage | {"episodes": 6, "noun_weight": 1.0}
+    return options | {"weights": WEIGHTS, "logit_scale": 0.5}
 
 
 @pytest.fixture(scope="module")
 def phrases():
-    return Phrases(STATES)
+    return make_phrases(STATES)
 
 
 @pytest.fixture(scope="module")
 def episodes():
-    """Noise, dark or bright as the noun says, whose marred patches are white.
+    """Six episodes of noise, dark or bright by the noun, with white defective patches.
 
-    The teacher sees a few linear mixtures of the pixels of a patch.
+    The features of the teacher are a few linear mixtures of the pixels of a patch.
     """
     rng = np.random.default_rng(0)
+    side = GRID * PATCH
     bright = np.arange(6)[:, None, None, None, None] % 2
-    images = 120 * bright + rng.integers(0, 80, (6, 3, SIDE, SIDE, 3))
-    marred = (rng.random((6, GRID, GRID)) < 0.2).astype(np.float32)
-    white = marred.repeat(8, 1).repeat(8, 2)[..., None] > 0
+    images = 120 * bright + rng.integers(0, 80, (6, 3, side, side, 3))
+    share = (rng.random((6, GRID, GRID)) < 0.2).astype(np.float32)
+    white = share.repeat(PATCH, 1).repeat(PATCH, 2)[..., None] > 0
     images[:, 2] = np.where(white, 255, images[:, 2])
-    patches = images.reshape(6, 3, GRID, 8, GRID, 8, 3).swapaxes(3, 4)
+    patches = images.reshape(6, 3, GRID, PATCH, GRID, PATCH, 3).swapaxes(3, 4)
     patches = patches.reshape(6, 3, GRID, GRID, -1) / 128 - 1
-    taught = [patches @ rng.standard_normal((192, 5)) for _ in range(2)]
+    teacher = [patches @ rng.standard_normal((3 * PATCH**2, 5)) for _ in range(2)]
     words = [("nut", "hole"), ("disc", "crack")] * 3
-    return Corpus(images.astype(np.uint8), marred, words, taught)
+    return Corpus(images.astype(np.uint8), share, words, teacher)
 
 
-@pytest.fixture
-def configured(tmp_path):
-    """Options of a short training of a tiny model."""
-    model = tmp_path / "tiny.json"
-    model.write_text(json.dumps(TINY | {"vision_cfg": vision()}))
-    options = {"model": str(model), "seed": 1, "episodes": 6, "steps": 40, "batch": 4}
-    telling = {"told": 0.8, "contrast": 10}
-    words = {"every": 1, "episodes": 6, "steps": 10, "batch": 4, "noun": 1.0}
-    options |= telling | {"words": words | telling}
-    options |= {"learning_rate": 0.001, "muon": 2, "warmup": 4, "logit_scale": 0.5}
-    return options | {"weights": WEIGHTS}
+@pytest.fixture(scope="module")
+def train(options, episodes, phrases):
+    """A function that trains with some options changed.
 
+    It returns weights, numbers of their tokens, and the memory and text terms of every
+    step, as lists of numbers by name.
+    """
 
-def vision():
-    """Of the tiny model: 32 pixels as 4 x 4 patches, each of 3 * 8 * 8 numbers."""
-    return {"image_size": SIDE, "patch_size": SIDE // GRID, "width": 192, "layers": 4}
+    def run(**changed):
+        terms = {"memory": [], "text": []}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(training, "make_corpus", lambda *_: episodes)
+            patch.setattr(training, "make_phrases", {STATES: phrases}.get)
+            patch.setattr(training, "SIDE", GRID * PATCH)
+            for kind, kept in terms.items():
+                record_terms(patch, f"{kind}_terms", kept)
+            weights, numbers = training.pretrain(options | changed, STATES, 1)
+        return SimpleNamespace(weights=weights, numbers=numbers, **terms)
 
-
-@pytest.fixture
-def trained(configured, episodes, monkeypatch):
-    monkeypatch.setattr(training, "make_corpus", lambda *_: episodes)
-    monkeypatch.setattr(training, "SIDE", SIDE)
     torch.use_deterministic_algorithms(True)
-    yield lambda **changed: training.pretrain(configured | changed, STATES, 1)
+    yield run
     torch.use_deterministic_algorithms(False)
 
 
-def recorded(monkeypatch, name):
-    """A list that gets the terms of the loss from each call of this function."""
-    steps, compute = [], getattr(pretraining, name)
+def record_terms(patch, name, kept):
+    """Let a function of the training add the terms of each call to a list."""
+    compute = getattr(training, name)
 
-    def kept(*arguments):
+    def recording(*arguments):
         terms = compute(*arguments)
-        steps.append({name: term.item() for name, term in terms.items()})
+        kept.append({name: term.item() for name, term in terms.items()})
         return terms
 
-    monkeypatch.setattr(training, name, kept)
-    return steps
+    patch.setattr(training, name, recording)
 
 
-def steps_of(trained, monkeypatch, **changed):
-    """The terms of the loss of each step of both towers."""
-    steps = recorded(monkeypatch, "_terms")
-    trained(**changed)
-    return steps
+@pytest.fixture(scope="module")
+def long(train, options):
+    """A training that is long enough to learn something."""
+    stage = options["text_stage"] | {"steps": STEPS}
+    return train(steps=STEPS, text_stage=stage)
 
 
-def losses_of(trained, monkeypatch, **changed):
-    """Each term of the loss, a list over the steps."""
-    steps = steps_of(trained, monkeypatch, **changed)
-    return {name: [step[name] for step in steps] for name in steps[0]}
+@pytest.fixture(scope="module")
+def short(train):
+    """One step of each stage."""
+    return train()
 
 
-def test_every_term_of_the_loss_falls(trained, monkeypatch):
-    losses = losses_of(trained, monkeypatch)
-    assert losses.keys() == WEIGHTS.keys()
-    for name, values in losses.items():
+def assert_falls(steps, names):
+    """The terms of these names are lower at the end of some steps than at first."""
+    assert {name for step in steps for name in step} == names
+    for name in names:
+        values = [step[name] for step in steps]
         assert np.mean(values[-5:]) < np.mean(values[:5]), name
 
 
-def test_a_term_without_weight_teaches_nothing(trained, monkeypatch):
-    alone = dict.fromkeys(WEIGHTS, 0.0) | {"teacher": 1.0}
-    losses = losses_of(trained, monkeypatch, weights=alone)
-    fell = {name: np.mean(v[-5:]) / np.mean(v[:5]) for name, v in losses.items()}
-    assert fell["teacher"] < 0.9
-    assert fell["state"] > 0.7
+def test_every_term_of_the_loss_falls(long):
+    assert len(long.memory) == STEPS
+    assert_falls(long.memory, MEMORY_TERMS)
+    assert_falls(long.text[:STEPS], TEXT_TERMS)
 
 
-def test_muon_learns_the_matrices_of_the_blocks(trained):
-    still = {"learning_rate": 1e-12, "steps": 1}
-    (before, _), (after, _) = trained(**still), trained(**still | {"muon": 1e10})
+def test_every_weight_but_the_logit_scale_is_trained(long, train):
+    start = train(learning_rate=1e-9, muon_learning_rate=1e-9).weights
+    assert start[TABLE].shape == (len(long.numbers), 16)
+    same = [n for n, w in start.items() if torch.allclose(w, long.weights[n])]
+    assert same == ["logit_scale"]
+
+
+def test_texts_are_trained_in_some_steps_only(train):
+    trained = train(steps=4, text_every=3)
+    assert len(trained.memory) == 4
+    assert len(trained.text) == 2 + 1  # steps 0 and 3, and the text tower's own
+
+
+def test_the_text_tower_is_trained_alone_at_last(short, train, options, long):
+    other = train(text_stage=options["text_stage"] | {"steps": 2}).weights
+    same = {n for n, w in short.weights.items() if torch.equal(w, other[n])}
+    vision = {name for name in other if name.startswith("visual.")}
+    assert same == {"logit_scale", *vision}
+    alone = [{"sum": sum(step.values())} for step in long.text[STEPS:]]
+    assert len(alone) == STEPS
+    assert_falls(alone, {"sum"})
+
+
+def test_the_text_tower_is_trained_for_the_vision_tower_as_stored(short):
+    for name, weight in short.weights.items():
+        if name.startswith("visual.") and weight.ndim > 1:
+            assert torch.equal(weight, weight.half().float()), name
+
+
+def test_muon_trains_the_matrices_of_the_blocks(train):
+    still = {"learning_rate": 1e-12, "muon_learning_rate": 1e-12}
+    before = train(**still).weights
+    after = train(**still | {"muon_learning_rate": 0.02}).weights
     moved = {n for n, w in before.items() if not torch.allclose(w, after[n])}
     matrices = {n for n, w in before.items() if "resblocks" in n and w.ndim == 2}
     assert moved == matrices
 
 
-def test_words_are_learned_in_some_steps_alone(configured, trained, monkeypatch):
-    words = configured["words"] | {"every": 3}
-    steps = steps_of(trained, monkeypatch, steps=5, words=words)
-    memory = {"teacher", "likeness", "distance", "memory"}
-    kinds = [WEIGHTS.keys(), memory, memory, WEIGHTS.keys(), memory]
-    assert [step.keys() for step in steps] == kinds
+def test_a_seed_gives_the_same_weights(short, train):
+    again, other = train().weights, train(seed=2).weights
+    assert all(torch.equal(w, again[n]) for n, w in short.weights.items())
+    assert not torch.equal(short.weights["visual.proj"], other["visual.proj"])
 
 
-def test_at_last_the_text_tower_learns_alone(configured, trained, monkeypatch):
-    steps_of_words, weights = recorded(monkeypatch, "_word_terms"), {}
-    for steps in (1, 40):
-        words = configured["words"] | {"steps": steps}
-        weights[steps], _ = trained(steps=2, words=words)
-    same = {n for n, w in weights[1].items() if torch.equal(w, weights[40][n])}
-    assert same == {"logit_scale", *(n for n in weights[1] if n.startswith("visual."))}
-    losses = [sum(terms.values()) for terms in steps_of_words]
-    alone = losses[-40:]
-    assert len(losses) == 2 + 1 + 2 + 40
-    assert np.mean(alone[-5:]) < np.mean(alone[:5])
+def test_a_term_without_weight_has_no_effect():
+    tensors = torch.ones(()), torch.ones(())
+    optimizer = torch.optim.SGD(tensors, 0.1)
+    training.minimise(
+        lambda step: {"a": tensors[0] ** 2, "b": tensors[1] ** 2},
+        tensors,
+        [optimizer],
+        steps=3,
+        weights={"a": 1.0, "b": 0.0},
+    )
+    with_weight, without = (tensor.item() for tensor in tensors)
+    assert 0 < with_weight < 0.8
+    assert without == 1
 
 
-def test_the_vision_tower_that_words_are_learned_for_is_the_one_kept(trained):
-    weights, _ = trained(steps=2)
-    for name, weight in weights.items():
-        if name.startswith("visual.") and weight.ndim > 1:
-            assert torch.equal(weight, weight.half().float()), name
+def test_the_learning_rate_warms_up_and_falls():
+    shares = [training.rate_share(step, steps=100, warmup=10) for step in range(100)]
+    assert shares[0] == pytest.approx(0.1)
+    assert shares[9] == max(shares) > 0.95
+    assert shares[9:] == sorted(shares[9:], reverse=True)
+    assert shares[-1] == pytest.approx(0.01, abs=0.001)
 
 
-@pytest.mark.parametrize(
-    ("changed", "name"),
-    [({"batch": 7}, "batch"), ({"words": {"batch": 7}}, r"words\.batch")],
-)
-def test_a_batch_of_more_episodes_than_there_are_is_told(
-    configured, tmp_path, changed, name
-):
-    words = configured["words"] | changed.get("words", {})
-    path = tmp_path / "training.yaml"
-    path.write_text(yaml.safe_dump(configured | changed | {"words": words}))
-    with pytest.raises(UserError, match=rf"training\.yaml: {name}: must not be more"):
-        training.read_options(path)
-
-
-def test_a_seed_gives_the_same_weights(trained):
-    first, second, other = trained(steps=3), trained(steps=3), trained(steps=3, seed=2)
-    same = {n: torch.equal(w, second[0][n]) for n, w in first[0].items()}
-    assert all(same.values())
-    assert not torch.equal(first[0]["visual.proj"], other[0]["visual.proj"])
-
-
-def test_every_weight_but_the_logit_scale_is_trained(trained):
-    (before, numbers), (after, _) = trained(steps=1, learning_rate=1e-9), trained()
-    assert before[TABLE].shape == (len(numbers), 16)
-    still = [name for name, w in before.items() if torch.allclose(w, after[name])]
-    assert still == ["logit_scale"]
-
-
-def test_what_was_trained_is_what_open_clip_loads(trained, phrases, tmp_path):
-    weights, numbers = trained()
-    save_compact(tmp_path / "tiny.safetensors", weights, numbers)
-    clip = open_clip.CLIP(**TINY | {"vision_cfg": vision()}).eval()
+def test_open_clip_loads_the_stored_weights(long, phrases, tmp_path):
+    save_compact(tmp_path / "tiny.safetensors", long.weights, long.numbers)
+    clip = open_clip.CLIP(**MODEL).eval()
     clip.load_state_dict(expand(tmp_path / "tiny.safetensors"))
-    _, text = training.split_towers(clip, "tiny")
+    _, text = split_towers(clip, "tiny")
     texts = ["nut", "damaged nut", "object with a hole"]
     tokens = open_clip.tokenize([f"{text}." for text in texts])
     expected = clip.encode_text(tokens, normalize=True).detach()
-    text.weights[TABLE] = text.weights[TABLE][numbers]
+    text.weights[TABLE] = text.weights[TABLE][long.numbers]
     ours = encode_phrases(text, phrases, texts, torch.zeros(3, 0, 16))
-    assert relative_error(ours, expected) < 1e-5
-
-
-def test_contexts_are_what_stands_before_the_words(phrases):
-    clip = open_clip.CLIP(**TINY).eval()
-    _, text = training.split_towers(clip, "tiny")
-    table = text.weights[TABLE][torch.tensor(phrases.numbers)]
-    text.weights[TABLE] = table
-    before = table[phrases.rows["damaged nut"][:1]]
-    ours = encode_phrases(text, phrases, ["nut", "disc"], torch.stack([before] * 2))
-    written = ["damaged nut", "damaged disc"]
-    expected = encode_phrases(text, phrases, written, torch.zeros(2, 0, 16))
-    assert relative_error(ours.detach(), expected.detach()) < 1e-5
-
-
-def test_most_contexts_tell_what_is_shown():
-    generator = torch.Generator().manual_seed(0)
-    shown = torch.randn(1, 6, generator=generator).repeat(2000, 1)
-    head = torch.randn(6, 4 * 8, generator=generator)
-    torch.manual_seed(0)
-    contexts = training._contexts(shown, Wording(None, None, head, 0.8, 1))
-    contexts = contexts.flatten(1) / CONTEXT_STD
-    told = F.layer_norm(shown[0] @ head, (32,))
-    shares = contexts @ told / 32  # about 0 or 1, with a deviation of 32 ** -0.5
-    assert contexts.shape == (2000, 32)
-    assert float((shares > 0.5).float().mean()) == pytest.approx(0.8, abs=0.03)
-    silent = contexts[shares < 0.5]
-    assert float(silent.std()) == pytest.approx(1, abs=0.05)
+    assert relative_error(ours.detach(), expected) < 1e-5
 
 
 @pytest.mark.parametrize(
     "misfit", [{"width": 96}, {"layers": 1}, {"patch_size": 12, "width": 432}]
 )
-def test_a_model_that_does_not_fit_is_told(configured, misfit):
-    model = TINY | {"vision_cfg": vision() | misfit}
-    Path(configured["model"]).write_text(json.dumps(model))
+def test_a_model_that_does_not_fit_is_an_error(tmp_path, misfit):
+    path = tmp_path / "tiny.json"
+    path.write_text(json.dumps(TINY | {"vision_cfg": VISION | misfit}))
     with pytest.raises(UserError, match=r"tiny\.json: must have a width of 3 times"):
-        training.pretrain(configured, STATES, 1)
-
-
-def test_unknown_words_share_a_row(phrases):
-    unknown = len(phrases.numbers)
-    assert phrases.rows["object"][0] == unknown
-    assert unknown not in phrases.rows["nut"]
-
-
-def test_distances_are_to_the_nearest_patch_of_the_images_before():
-    features = torch.nn.functional.normalize(torch.randn(6, 5, 7), dim=-1)
-    sound, marred = training._distances(features)
-    for episode in range(2):
-        first, second, third = features[3 * episode : 3 * episode + 3]
-        for patch in range(5):
-            expected = naive_distance(second[patch], first)
-            assert float(sound[episode, patch]) == pytest.approx(expected, abs=1e-6)
-            expected = naive_distance(third[patch], [*first, *second])
-            assert float(marred[episode, patch]) == pytest.approx(expected, abs=1e-6)
-
-
-def naive_distance(patch, memory):
-    return (1 - max(float(patch @ other) for other in memory)) / 2
-
-
-def test_marred_and_sound_patches_weigh_the_same():
-    logits = torch.randn(40, generator=torch.Generator().manual_seed(0))
-    share = torch.tensor([0.5] * 3 + [0.1] * 7 + [0.0] * 30)  # 0.1 is neither
-    kinds = slice(0, 3), slice(10, None)
-    expected = [
-        log_loss([k] * len(logits[part]), logits[part].sigmoid(), labels=[0, 1])
-        for k, part in zip((1, 0), kinds, strict=True)
-    ]
-    ours = training._balanced(logits, share)
-    assert float(ours) == pytest.approx(np.mean(expected), abs=1e-5)
+        training.patch_size(str(path))
 
 
 def test_the_shipped_options_are_valid():
     options = training.read_options(REPOSITORY / "config/demo_backbone.yaml")
-    assert training._fitting_patch(str(REPOSITORY / options["model"])) == 8
+    assert training.patch_size(str(REPOSITORY / options["model"])) == 8
 
 
 @pytest.mark.parametrize(
@@ -275,12 +231,16 @@ def test_the_shipped_options_are_valid():
     [
         ({"step": 3}, "step: unknown option; did you mean 'steps'"),
         ({"steps": 0}, "steps: 0 is less than"),
-        ({"weights": WEIGHTS | {"noun": -1}}, "weights.noun: -1 is less than"),
-        ({"weights": {}}, "weights.teacher: must be given"),
+        ({"weights": WEIGHTS | {"noun": -1}}, r"weights\.noun: -1 is less than"),
+        ({"weights": {}}, r"weights\.teacher: must be given"),
+        ({"batch": 7}, "batch: must not be more than episodes, 6"),
+        ({"text_stage": {"batch": 7}}, r"text_stage\.batch: must not be more"),
     ],
 )
-def test_wrong_options_are_told(configured, tmp_path, change, message):
+def test_wrong_options_are_named(options, tmp_path, change, message):
+    if "text_stage" in change:
+        change = {"text_stage": options["text_stage"] | change["text_stage"]}
     path = tmp_path / "options.yaml"
-    path.write_text(yaml.safe_dump(configured | change))
+    path.write_text(yaml.safe_dump(options | change))
     with pytest.raises(UserError, match=f"{path}: {message}"):
         training.read_options(path)

@@ -7,7 +7,7 @@ import torch
 from fsad.backbones.clip_text import TextFeatures
 from fsad.methods.promptad.losses import objective
 
-TEMPERATURE, WEIGHT = 4.6, 0.25
+LOGIT_SCALE, WEIGHT = 4.6, 0.25
 
 
 def unit(x):
@@ -22,14 +22,14 @@ PROMPTS = TextFeatures(2 + drawn(3, 6), drawn(4, 6), 1 + drawn(5, 6))
 FEATURES = {"cls": unit(drawn(2, 6)), "seg": unit(drawn(2, 7, 6))}
 
 
-def naive_objective(x, prompts, temperature, weight):
+def naive_objective(x, prompts, logit_scale, weight):
     normal = unit(prompts.normal.mean(0))
     every = np.concatenate([prompts.manual, prompts.learned])
     abnormal = unit(every.mean(0))
     entropies = []
     for feature in x.reshape(-1, x.shape[-1]):
-        logits = [temperature * feature @ normal]
-        logits += [temperature * feature @ unit(prompt) for prompt in every]
+        logits = [logit_scale * feature @ normal]
+        logits += [logit_scale * feature @ unit(prompt) for prompt in every]
         entropies.append(np.log(np.exp(logits).sum()) - logits[0])
     distances = [np.square(x - anchor).sum(axis=1) for anchor in (normal, abnormal)]
     triplet = np.maximum(distances[0] - distances[1], 0).mean()
@@ -45,14 +45,14 @@ def naive_objective(x, prompts, temperature, weight):
 
 def ours(x, prompts):
     tensors = TextFeatures(*(torch.from_numpy(array) for array in prompts))
-    return objective(torch.from_numpy(x), tensors, TEMPERATURE, WEIGHT)
+    return objective(torch.from_numpy(x), tensors, LOGIT_SCALE, WEIGHT)
 
 
 @pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize("task", FEATURES)
 def test_every_term_is_that_of_the_naive_version(task, sign):
     x = sign * FEATURES[task]
-    expected = naive_objective(x, PROMPTS, TEMPERATURE, WEIGHT)
+    expected = naive_objective(x, PROMPTS, LOGIT_SCALE, WEIGHT)
     assert np.allclose(ours(x, PROMPTS), expected, rtol=1e-10)
 
 

@@ -1,4 +1,4 @@
-"""Digests of code: which code of this package makes an artefact."""
+"""Digests of the code that makes an artefact."""
 
 import ast
 import hashlib
@@ -12,28 +12,29 @@ DOCUMENTED = ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef
 
 
 def code_digest(*roots: str | Path) -> str:
-    """Digest of scripts and modules and of all package code they import, at any depth.
+    """Digest of scripts or modules and of all code of this package they import.
 
-    roots: paths of files, or names of modules of this package. The digest changes with
-    the code, not with comments, docstrings, file times or the checkout's place. A module
-    that is imported by a name in a string is not found; name it as a root. Raises
-    LookupError for an import of this package that leads to no file.
+    roots: paths of files, or names of modules of this package. Imports are followed to
+    any depth. The digest changes with the code, not with comments, docstrings, file
+    times or the location of the checkout. A module imported by a name in a string is
+    not found; name it as a root. Raises LookupError for an import of this package that
+    leads to no file.
     """
     digest = hashlib.sha256()
     paths = [root if isinstance(root, Path) else _module_file(root) for root in roots]
-    for path in sorted(_reached(paths), key=_place):
+    for path in sorted(_reached(paths), key=_sort_key):
         digest.update(_parsed(path.read_text(encoding="utf-8"))[0].encode())
     return digest.hexdigest()[:16]
 
 
 def file_code(path: str | Path) -> str:
-    """Digest of the code of one file, without that which it imports."""
+    """Digest of the code of one file, without the modules that it imports."""
     source = Path(path).read_text(encoding="utf-8")
     return hashlib.sha256(_parsed(source)[0].encode()).hexdigest()[:16]
 
 
-def _place(path: Path) -> tuple[str, ...]:
-    """Where a file lies in the package; scripts, which lie outside, come by name."""
+def _sort_key(path: Path) -> tuple[str, ...]:
+    """Path of a module within the package; scripts come first, by name."""
     inside = path.is_relative_to(PACKAGE)
     return path.relative_to(PACKAGE).parts if inside else ("", path.name)
 
@@ -49,47 +50,47 @@ def _reached(paths: list[Path]) -> set[Path]:
 
 
 def _imported(path: Path) -> list[Path]:
-    _, imports = _parsed(path.read_text(encoding="utf-8"))
-    files = []
-    for module, name in imports:
-        try:
-            files += [_module_file(module), *_submodule(module, name)]
-        except LookupError as error:
-            raise LookupError(f"{path}: {error}") from None
-    return files
+    try:
+        _, imports = _parsed(path.read_text(encoding="utf-8"))
+        return [file for name in imports for file in _files(*name)]
+    except LookupError as error:
+        raise LookupError(f"{path}: {error}") from None
+
+
+def _files(module: str, name: str | None) -> list[Path]:
+    """File of an imported module; of a sub-package also that of its module `name`.
+
+    The `__init__.py` of a sub-package defines no names of its own.
+    """
+    file = _module_file(module)
+    is_package = file.name == "__init__.py"
+    return [file, _module_file(f"{module}.{name}")] if is_package and name else [file]
 
 
 def _module_file(module: str) -> Path:
-    """The file of a module or sub-package by its dotted name."""
-    place = PACKAGE.joinpath(*module.split(".")[1:])
-    for path in (place.with_suffix(".py"), place / "__init__.py"):
+    """File of a module or sub-package with this dotted name."""
+    stem = PACKAGE.joinpath(*module.split(".")[1:])
+    for path in (stem.with_suffix(".py"), stem / "__init__.py"):
         if path.is_file():
             return path
     raise LookupError(f"there is no module {module}")
 
 
-def _submodule(module: str, name: str | None) -> list[Path]:
-    """The file of `name` where it is imported from a sub-package, whose own names are
-    modules alone."""
-    is_package = _module_file(module).name == "__init__.py"
-    return [_module_file(f"{module}.{name}")] if is_package and name else []
-
-
 @cache
 def _parsed(source: str) -> tuple[str, list[tuple[str, str | None]]]:
-    """The syntax tree of a module as text, without docstrings, and its imports.
+    """Syntax tree of a module as text, without docstrings, and its imports.
 
-    Kept, since most stages share most modules and planning digests every stage.
+    Cached, since planning digests every stage and most stages share most modules.
     """
     tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, DOCUMENTED) and ast.get_docstring(node) is not None:
             node.body = node.body[1:]
-    return ast.dump(tree), [found for node in ast.walk(tree) for found in _own(node)]
+    return ast.dump(tree), [name for node in ast.walk(tree) for name in _imports(node)]
 
 
-def _own(node: ast.AST) -> Iterator[tuple[str, str | None]]:
-    """(module, name) of each import of this package by a statement."""
+def _imports(node: ast.AST) -> Iterator[tuple[str, str | None]]:
+    """(module, name) of each import of this package in a statement."""
     if isinstance(node, ast.Import):
         names = [alias.name for alias in node.names]
         yield from ((name, None) for name in names if name.split(".")[0] == NAME)

@@ -1,4 +1,4 @@
-"""Digests of contents: of a file, and of values that JSON can hold."""
+"""Digests of files and of JSON values."""
 
 import hashlib
 import json
@@ -17,5 +17,5 @@ def content_digest(value: object) -> str:
 
 
 def digest_of(*values: object) -> str:
-    """A short digest of values."""
+    """Short digest of JSON values."""
     return content_digest(values)[:16]

@@ -1,4 +1,4 @@
-"""Digests of files, remembered until a file changes."""
+"""Digests of files, cached until a file changes."""
 
 import json
 import time
@@ -10,14 +10,14 @@ from fsad.artifacts.content import file_digest
 from fsad.artifacts.files import damaged, write_json
 from fsad.errors import UserError
 
-# A file this young may change again within the resolution of its times, unseen.
+# A file this recent may change again within the resolution of its times.
 SETTLED_SECONDS = 2
 
-Memory = dict[str, dict]  # by path: size, times and digest of a file that was read
+Memory = dict[str, dict]  # by path: `size`, `times` and `sha256` of a file
 
 
 def read_memory(path: str | Path) -> Memory:
-    """The notes of `write_memory`, none if there is no such file."""
+    """Read the file of `write_memory`; empty if there is none."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError:
@@ -27,9 +27,11 @@ def read_memory(path: str | Path) -> Memory:
 
 
 def write_memory(path: str | Path, memory: Memory) -> None:
-    """Write the notes on files that have not changed for a while, where there can be
-    any, and only if they are others than those there."""
-    settled = {name: note for name, note in memory.items() if _is_settled(note)}
+    """Write the entries of files that have not changed for a while.
+
+    Nothing is written if the file holds these entries already, or cannot be written.
+    """
+    settled = {name: entry for name, entry in memory.items() if _is_settled(entry)}
     if settled != read_memory(path):
         with suppress(OSError):
             write_json(path, settled)
@@ -40,14 +42,14 @@ def file_digests(
 ) -> dict[Path, str]:
     """SHA-256 of each file, by path.
 
-    memory: notes that are read and extended; a file is read again only if its size or
-    one of its times differs, be it newer or older. Raises UserError for a file that
-    cannot be read.
+    memory: known digests, updated in place; a file is read again only if its size or
+    one of its times differs, newer or older. Raises UserError for a file that cannot
+    be read.
     """
     memory, found = {} if memory is None else memory, {}
     for path in paths:
-        note = memory[str(path)] = _note(path, memory.get(str(path)))
-        found[Path(path)] = note["sha256"]
+        entry = memory[str(path)] = _entry(path, memory.get(str(path)))
+        found[Path(path)] = entry["sha256"]
     return found
 
 
@@ -61,10 +63,10 @@ def check_files(paths: Iterable[str | Path]) -> None:
             raise UserError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def _note(path: str | Path, known: dict | None) -> dict:
+def _entry(path: str | Path, known: dict | None) -> dict:
     try:
         stat = Path(path).stat()
-        # The change time tells an edit whose modification time was set back.
+        # The change time reveals an edit whose modification time was set back.
         times = [stat.st_mtime_ns, stat.st_ctime_ns]
         now = {"size": stat.st_size, "times": times}
         if known is not None and known == now | {"sha256": known.get("sha256")}:
@@ -74,5 +76,5 @@ def _note(path: str | Path, known: dict | None) -> dict:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def _is_settled(note: dict) -> bool:
-    return time.time() - max(note["times"]) / 1e9 > SETTLED_SECONDS
+def _is_settled(entry: dict) -> bool:
+    return time.time() - max(entry["times"]) / 1e9 > SETTLED_SECONDS

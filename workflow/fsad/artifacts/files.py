@@ -1,4 +1,4 @@
-"""Artefacts on disk: written whole or not at all, and carrying their settings."""
+"""Artefacts on disk, written atomically and stored with their settings."""
 
 import glob
 import json
@@ -17,7 +17,7 @@ from fsad.errors import UserError
 
 SETTINGS = "settings"
 DIGEST = "sha256"
-# What zipfile and numpy raise on damaged archives.
+# Exceptions of zipfile and NumPy for damaged archives.
 DAMAGE = (
     OSError,
     ValueError,
@@ -33,10 +33,10 @@ DAMAGE = (
 
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path that takes the place of `path` once the block succeeds.
+    """Yield a temporary path that replaces `path` if the block succeeds.
 
-    A killed or failing writer leaves nothing under the final name. What a killed one
-    left under a temporary name is removed; if it still writes, it loses.
+    A writer that fails or is killed leaves `path` as it was. Temporary files of other
+    writers are removed, so that of two at once the one that started later wins.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,19 +64,19 @@ def write_json(path: str | Path, value: object) -> None:
 def write_npz(
     path: str | Path, arrays: Mapping[str, np.ndarray], settings: Mapping
 ) -> None:
-    """Write arrays and the settings that made them, uncompressed, never pickled."""
-    described = {**arrays, SETTINGS: np.array(json.dumps(settings, sort_keys=True))}
+    """Write arrays and their settings, uncompressed and without pickle."""
+    entries = {**arrays, SETTINGS: np.array(json.dumps(settings, sort_keys=True))}
     with atomic(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, allow_pickle=False, **described)
+        np.savez(file, allow_pickle=False, **entries)
 
 
 def read_npz(
     path: str | Path, *names: str, record: Mapping | None = None
 ) -> dict[str, np.ndarray]:
-    """Read the named arrays (all arrays without names) of an artefact.
+    """Read arrays of an artefact by name, all of them if no name is given.
 
-    record: what its settings must hold, see `stages.check_record`. Raises UserError if
-    the file is missing, damaged, of another record, or without one of the arrays.
+    record: expected among its settings, see `stages.check_record`. Raises UserError if
+    the file is missing or damaged, has another record, or lacks one of the arrays.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -91,12 +91,12 @@ def read_npz(
 
 
 def read_settings(path: str | Path) -> dict:
-    """The settings that made an artefact of `write_npz`."""
+    """Read the settings of an artefact of `write_npz`."""
     return json.loads(str(read_npz(path, SETTINGS)[SETTINGS]))
 
 
 def has_record(path: str | Path, record: Mapping) -> bool:
-    """Whether an artefact of `write_npz` is there and of this record."""
+    """Whether an artefact of `write_npz` exists and has this record."""
     try:
         return is_same(read_settings(path), record)
     except UserError:
@@ -104,7 +104,7 @@ def has_record(path: str | Path, record: Mapping) -> bool:
 
 
 def is_whole(path: str | Path, record: Mapping) -> bool:
-    """Whether an artefact of `write_npz` is of this record, and no byte is damaged."""
+    """Whether an artefact of `write_npz` has this record and no damaged byte."""
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.testzip() is None and has_record(path, record)
@@ -118,7 +118,7 @@ def write_record(path: str | Path, record: Mapping) -> None:
 
 
 def read_record(path: str | Path) -> dict:
-    """Read what `write_record` wrote; UserError if it is missing or damaged."""
+    """Read a file of `write_record`; UserError if it is missing or damaged."""
     try:
         record = json.loads(Path(path).read_text(encoding="utf-8"))
         if record.pop(DIGEST) != content_digest(record):
@@ -129,5 +129,5 @@ def read_record(path: str | Path) -> dict:
 
 
 def damaged(path: str | Path, error: Exception) -> UserError:
-    """The error for an artefact that cannot be read as what it should be."""
+    """UserError for an artefact that cannot be read."""
     return UserError(f"{path}: damaged ({error}); delete it and run again")

@@ -1,4 +1,4 @@
-"""The results tree: from a key to a path, and back."""
+"""Paths of the results tree: from a key to a path and back."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ from fsad.errors import UserError
 
 
 class Run(NamedTuple):
-    """The key of a run: one training, or one fit, of a class for one task."""
+    """Key of a run: one fit of a method to a class for one task."""
 
     experiment: str
     dataset: str
@@ -19,7 +19,7 @@ class Run(NamedTuple):
 
 
 class Tree(NamedTuple):
-    """Patterns of all paths below a folder of results; keys stand in braces."""
+    """Patterns of all paths below a results folder, with keys in braces."""
 
     vision: str
     text: str
@@ -40,6 +40,7 @@ class Tree(NamedTuple):
     prediction_record: str
     tables: str
     report: str
+    report_record: str
     logs: str
     benchmarks: str
     monitor: str
@@ -69,6 +70,7 @@ TREE = Tree(
     prediction_record="predict/{prediction}/record.json",
     tables="tables",
     report="report",
+    report_record="report/record.json",
     logs="logs",
     benchmarks="benchmarks",
     monitor="monitor",
@@ -81,24 +83,24 @@ RUN_KEY = re.compile(
 
 
 def results_tree(results: str | Path) -> Tree:
-    """The patterns below a folder of results."""
+    """Patterns of the paths below a results folder."""
     return Tree(*(f"{results}/{pattern}" for pattern in TREE))
 
 
 def fill(pattern: str, **keys: object) -> str:
-    """A pattern with some of its keys; the other braces stay."""
+    """Replace some keys of a pattern; the others stay in braces."""
     for name, value in keys.items():
         pattern = pattern.replace(f"{{{name}}}", str(value))
     return pattern
 
 
 def run_path(pattern: str, run: Run) -> str:
-    """A path of a run by the pattern of a `Tree`."""
+    """Path of a run for a pattern of a `Tree`."""
     return pattern.format(**run._asdict())
 
 
 def parse_run(folder: str | Path) -> tuple[Path, Run]:
-    """Folder of results and key of a run's folder; UserError if it is none."""
+    """Results folder and key of a run's folder; UserError for another folder."""
     found = RUN_KEY.fullmatch(str(Path(folder).absolute()))
     if found is None:
         raise UserError(f"{folder}: no folder of a run ({TREE.run})")

@@ -1,4 +1,4 @@
-"""What made an artefact: versions of packages and the git commit."""
+"""Provenance of artefacts: versions of packages and the git commit."""
 
 import platform
 import subprocess
@@ -19,7 +19,7 @@ PACKAGES = (
 
 
 def provenance() -> dict:
-    """Versions of Python and of the packages that shape results, and the commit."""
+    """Versions of Python and of packages that affect results, and the commit."""
     return {
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in PACKAGES},
@@ -28,12 +28,12 @@ def provenance() -> dict:
 
 
 def with_provenance(record: Mapping) -> dict:
-    """The settings to store in an artefact: its record, and what made it."""
+    """Settings to store in an artefact: its record and its provenance."""
     return {**record, "provenance": provenance()}
 
 
 def git_commit() -> str | None:
-    """Commit of the checkout this package lies in, None outside a repository."""
+    """Commit of the checkout of this package, None outside a repository."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         run = subprocess.run(

@@ -1,4 +1,4 @@
-"""YAML files and options, checked by JSON schemas that name each wrong option."""
+"""YAML files, and options checked against JSON schemas."""
 
 import copy
 import difflib
@@ -16,7 +16,7 @@ from jsonschema.exceptions import best_match
 from fsad.errors import UserError
 
 SCHEMAS = Path(__file__).parents[1] / "schemas"
-# YAML's 2.0 and .nan are numbers to JSON Schema, 2.0 even an integer.
+# JSON Schema takes YAML's 2.0 for an integer, and .nan for a number.
 Validator = validators.extend(
     Draft202012Validator,
     type_checker=Draft202012Validator.TYPE_CHECKER.redefine_many(
@@ -32,7 +32,7 @@ Validator = validators.extend(
 
 @cache
 def read_schema(name: str) -> dict:
-    """A schema of the folder `schemas`; do not change it."""
+    """Read a schema of the folder `schemas`, cached: do not modify it."""
     return read_yaml(SCHEMAS / f"{name}.schema.yaml")
 
 
@@ -54,7 +54,7 @@ def read_yaml(path: str | Path) -> dict:
 
 
 def _names(content: object) -> Iterator[object]:
-    """The names of all options, nested ones too."""
+    """Names of all options, including nested ones."""
     if isinstance(content, dict):
         yield from content
     for value in content.values() if isinstance(content, dict) else ():
@@ -62,7 +62,7 @@ def _names(content: object) -> Iterator[object]:
 
 
 def check_options(options: Mapping, schema: Mapping, name: str) -> dict:
-    """Options that fit a JSON schema; UserError names the first of `name` that does not."""
+    """Validate options against a JSON schema; UserError names `name` and the option."""
     validator = Validator(schema)
     typed = _with_numbers(validator, options)
     error = best_match(validator.iter_errors(typed))
@@ -72,7 +72,7 @@ def check_options(options: Mapping, schema: Mapping, name: str) -> dict:
 
 
 def with_defaults(schema: Mapping | bool | None, value: Mapping) -> dict:
-    """`value` with the schema's defaults for options that are not given."""
+    """Fill in the defaults of a schema for options that are not given."""
     if not isinstance(schema, Mapping):
         return dict(value)
     parts = schema.get("properties", {})
@@ -86,7 +86,7 @@ def with_defaults(schema: Mapping | bool | None, value: Mapping) -> dict:
 
 
 def merged(base: Mapping, update: Mapping) -> dict:
-    """`base` with the values of `update`, nested mappings merged."""
+    """Merge `update` into `base`, nested mappings too; neither is modified."""
     result = dict(base)
     for key, value in update.items():
         both = isinstance(value, Mapping) and isinstance(base.get(key), Mapping)
@@ -95,10 +95,10 @@ def merged(base: Mapping, update: Mapping) -> dict:
 
 
 def _with_numbers(validator: Draft202012Validator, config: Mapping) -> dict:
-    """`config` with strings made numbers and booleans where the schema wants these.
+    """Convert strings to numbers and booleans where the schema requires these.
 
-    Snakemake passes all that is nested in --config as strings, and YAML reads `5e-4`
-    as one.
+    Snakemake passes all nested values of --config as strings, and YAML reads `5e-4`
+    as a string.
     """
     typed = copy.deepcopy(dict(config))
     for error in [*_with_contexts(validator.iter_errors(typed))]:
@@ -110,7 +110,7 @@ def _with_numbers(validator: Draft202012Validator, config: Mapping) -> dict:
 
 
 def _with_contexts(errors: Iterable[ValidationError]) -> Iterator[ValidationError]:
-    """Errors, and those within the alternatives that a value fits none of."""
+    """Errors, and those of each alternative where a value matches none."""
     for error in errors:
         yield error
         if not isinstance(error.instance, str):

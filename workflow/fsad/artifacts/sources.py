@@ -1,29 +1,29 @@
-"""Cached files with the records that they must hold, as jobs get them from the plan."""
+"""Inputs and outputs of jobs: cached files with their expected records."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 
 class Source(NamedTuple):
-    """A cached file and its record."""
+    """A cached file and its expected record."""
 
     path: str
     record: Mapping
 
 
 class Embedding(NamedTuple):
-    """Cached images, and the features to make of them."""
+    """Cached images, and the features to compute from them."""
 
     images: Source
     features: Source
 
 
 class RunJob(NamedTuple):
-    """The runs of a job, all of one experiment and class, and the files they read.
+    """Runs of one experiment and class in one job, and the files that they read.
 
-    folders, records: of each run. test, support (by seed): features. text, prompts: text
-    tower and tokens, None for a method that reads no text. masks: None where no run
-    needs any.
+    folders, records: one for each run. test, support (by seed): features. text,
+    prompts: text tower and tokens, None for a method that reads no text. masks: None
+    if no run needs them.
     """
 
     folders: Sequence[str]
@@ -35,7 +35,7 @@ class RunJob(NamedTuple):
     masks: Source | None
 
     def inputs(self) -> list[str]:
-        """The paths of all files that the job reads."""
+        """Paths of all files that the job reads."""
         shared = self.test, self.text, self.prompts, self.masks
         sources = [*self.support.values(), *filter(None, shared)]
         return [source.path for source in sources]

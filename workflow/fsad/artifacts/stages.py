@@ -1,7 +1,7 @@
-"""Records: what identifies an artefact of each stage, stored in it and checked on reading.
+"""Records that identify artefacts, stored in them and checked when they are read.
 
-An artefact is as planned if the record in it is the planned one. A record names the
-stage, its keys, and a digest of the code that makes it.
+An artefact is up to date if its record is the planned one. A record holds the stage,
+its keys, and a digest of the code that makes the artefact.
 """
 
 import json
@@ -18,7 +18,7 @@ PLACE = ("dataset", "class")
 
 
 class Stage(NamedTuple):
-    """Keys of a stage's records, and the modules whose code makes its artefacts."""
+    """Keys of the records of a stage, and the modules that make its artefacts."""
 
     keys: tuple[str, ...]
     modules: tuple[str, ...]
@@ -42,14 +42,15 @@ STAGES = {
         ("fsad.evaluation.runs",),
     ),
     "panels": Stage(("images", "masks", "run"), ("fsad.reports.panels",)),
+    "report": Stage(("runs", "images", "order"), ("fsad.reports.report",)),
     "predictions": Stage(("images", "run"), ("fsad.evaluation.predict",)),
 }
 
 
 def record(stage: str, code: str | None = None, **keys: object) -> dict:
-    """The record of an artefact; ValueError unless the keys are those of its stage.
+    """Record of an artefact; ValueError for an unknown or missing key.
 
-    code: digest of the code, instead of that of the stage's own modules.
+    code: digest of the code, by default that of the modules of the stage.
     """
     expected = STAGES[stage].keys
     if keys.keys() != set(expected):
@@ -65,32 +66,41 @@ def stage_code(stage: str) -> str:
 
 
 def check_record(path: str | Path, found: Mapping, expected: Mapping) -> None:
-    """Raise UserError, naming the first difference, unless a record is as expected.
+    """Raise UserError for the first key whose value differs from the expected one.
 
-    found: a record, and whatever else is stored with it. expected: some of its keys.
+    found: a record, or settings that contain one. expected: any of its keys.
     """
     for name, value in expected.items():
         if _plain(found.get(name)) != _plain(value):
+            key, one, other = _difference(name, found.get(name), value)
             raise UserError(
-                f"{path}: is of {name} {_short(found.get(name))}, not {_short(value)}: "
-                "another file in its place, or from another version; delete it and run "
-                "again"
+                f"{path}: is of {key} {_short(one)}, not {_short(other)}: another file "
+                "in its place, or from another version; delete it and run again"
             )
 
 
+def _difference(name: str, found: object, expected: object) -> tuple:
+    """Dotted name and both values of the first difference, in nested mappings too."""
+    while isinstance(found, Mapping) and isinstance(expected, Mapping):
+        names = [*expected, *found]
+        key = next(k for k in names if found.get(k) != expected.get(k))
+        name, found, expected = f"{name}.{key}", found.get(key), expected.get(key)
+    return name, found, expected
+
+
 def is_same(found: Mapping, expected: Mapping) -> bool:
-    """Whether a record has all keys of another with the same values."""
+    """Whether a record has the expected value for every expected key."""
     return all(_plain(found.get(n)) == _plain(value) for n, value in expected.items())
 
 
 def identity(found: Mapping, without: tuple[str, ...] = ()) -> str:
-    """Digest of a record, or of the record among stored settings, but for some keys."""
+    """Digest of a record, or of the record in settings, without some keys."""
     keys = {"stage", "code", *STAGES[found["stage"]].keys} - set(without)
     return digest_of({name: found[name] for name in keys})
 
 
 def _plain(value: object) -> str:
-    """A value as JSON, which makes tuples lists and sorts mappings."""
+    """A value as JSON: tuples become lists, the order of keys does not matter."""
     return json.dumps(value, sort_keys=True)
 
 

@@ -1,4 +1,4 @@
-"""CLIP from open_clip: found, checked, and taken apart into two plain towers."""
+"""CLIP models of open_clip: loaded, checked, and split into two towers."""
 
 import logging
 import re
@@ -26,16 +26,16 @@ TEXT_WEIGHTS = (
 def load_backbone(backbone: Mapping) -> tuple[Tower, Tower]:
     """Load a backbone through open_clip; returns its vision and text tower.
 
-    Raises UserError if the weights cannot be had or the architecture is not CLIP's.
+    Raises UserError if the weights cannot be loaded or the model is not a CLIP ViT.
     """
     clip = load_clip(backbone)
     return split_towers(clip, backbone["model"])
 
 
 def load_clip(backbone: Mapping, image_size: int | None = None):
-    """The open_clip model with the weights of the configuration, in float32.
+    """Load the open_clip model of a configuration, in float32.
 
-    image_size: of random weights, in pixels, instead of the model's own.
+    image_size: in pixels, instead of that of the model; for random weights only.
     """
     import open_clip
     import torch
@@ -48,13 +48,13 @@ def load_clip(backbone: Mapping, image_size: int | None = None):
     if pretrained == RANDOM:
         logging.warning("backbone: %s runs on RANDOM weights", model)
         torch.manual_seed(backbone["random_seed"])
-        with _unwarned():  # once is enough
+        with _no_warnings():  # of random weights, again
             return open_clip.create_model(model, force_image_size=image_size).eval()
     try:
         return _finite(_trained(model, pretrained)).eval()
     except UserError:
         raise
-    except Exception as error:  # open_clip raises what its loaders raise
+    except Exception as error:  # open_clip passes on whatever its loaders raise
         raise _no_weights(backbone, error) from error
 
 
@@ -63,10 +63,10 @@ def _trained(model: str, pretrained: str):
     from open_clip.model import resize_pos_embed
 
     if is_compact(pretrained):
-        with _unwarned():  # that no weights were loaded
+        with _no_warnings():  # of a model without weights
             clip = open_clip.create_model(model)
         weights = expand(pretrained)
-        resize_pos_embed(weights, clip)  # as open_clip does with other files
+        resize_pos_embed(weights, clip)  # as open_clip does for other files
         clip.load_state_dict(weights)
         return clip
     if not Path(pretrained).is_file():
@@ -76,8 +76,8 @@ def _trained(model: str, pretrained: str):
 
 
 @contextmanager
-def _unwarned() -> Iterator[None]:
-    """Without the warnings that open_clip logs."""
+def _no_warnings() -> Iterator[None]:
+    """Suppress the warnings that open_clip logs."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -89,12 +89,12 @@ def _unwarned() -> Iterator[None]:
 def _finite(clip):
     for name, weight in clip.named_parameters():
         if not weight.isfinite().all():
-            raise ValueError(f"{name} holds values that are no finite numbers")
+            raise ValueError(f"{name} contains values that are not finite")
     return clip
 
 
 def split_towers(clip, name: str) -> tuple[Tower, Tower]:
-    """Take an open_clip model apart; UserError if it is not a standard CLIP ViT."""
+    """Split an open_clip model; UserError if it is not a standard CLIP ViT."""
     text = getattr(clip, "text", clip)
     _require_standard(clip.visual, text, name)
     visual = {n: w.detach().float() for n, w in clip.visual.state_dict().items()}
@@ -150,10 +150,11 @@ def _require_standard(visual, text, name: str) -> None:
         "a plain text projection": lambda: text.text_projection.ndim == 2,
         "the CLIP vocabulary": lambda: text.token_embedding.num_embeddings == 49408,
     }
-    for what, holds in checks.items():
-        if not _holds(holds):
+    for requirement, check in checks.items():
+        if not _holds(check):
             raise UserError(
-                f"backbone.model: {name} is not a standard CLIP ViT (needs {what}); "
+                f"backbone.model: {name} is not a standard CLIP ViT (needs "
+                f"{requirement}); "
                 "take one like ViT-B-16-plus-240, ViT-B-16 or ViT-L-14"
             )
 
@@ -196,15 +197,15 @@ def _check_tag(model: str, tag: str) -> None:
     trained = open_clip.get_pretrained_cfg(model, tag).get("quick_gelu", False)
     if trained and not open_clip.get_model_config(model).get("quick_gelu", False):
         raise UserError(
-            f"backbone.model: {tag!r} was trained with QuickGELU, which {model} has "
-            f"not; take {model}-quickgelu"
+            f"backbone.model: {tag!r} was trained with QuickGELU, which {model} does "
+            f"not use; take {model}-quickgelu"
         )
 
 
 def _check_download(model: str, tag: str) -> None:
-    """Fetch the weights of a tag unless they are here; UserError if damaged.
+    """Download the weights of a tag unless they are cached; UserError if damaged.
 
-    In its cache the hub names a file of weights by their SHA-256.
+    The cache of the hub names a file of weights by its SHA-256.
     """
     import open_clip
 
@@ -212,8 +213,8 @@ def _check_download(model: str, tag: str) -> None:
     path = Path(open_clip.download_pretrained(weights)).resolve()
     if HUB_DIGEST.fullmatch(path.name) and file_digest(path) != path.name:
         raise UserError(
-            f"backbone.pretrained: {path}, the weights {tag!r} of {model}, has not "
-            "the SHA-256 of its name; delete it and run again"
+            f"backbone.pretrained: {path}, the weights {tag!r} of {model}, does "
+            "not have the SHA-256 in its name; delete it and run again"
         )
 
 

@@ -1,4 +1,4 @@
-"""CLIP's text tower on embedded sequences, with learned contexts among the words."""
+"""CLIP's text tower on embedded sequences with learned contexts."""
 
 from itertools import accumulate, groupby
 from typing import NamedTuple
@@ -18,7 +18,7 @@ from fsad.backbones.transformer import (
 )
 from fsad.errors import UserError
 
-ROW = 256  # tokens that attend together, about
+ROW = 256  # approximate number of tokens that are encoded together
 
 
 class Contexts(NamedTuple):
@@ -29,7 +29,7 @@ class Contexts(NamedTuple):
 
 
 class TextFeatures(NamedTuple):
-    """Text features, not normalised, each [n, D]."""
+    """Text features of the three groups of prompts, each [n, D], not normalised."""
 
     normal: Tensor
     manual: Tensor
@@ -37,9 +37,9 @@ class TextFeatures(NamedTuple):
 
 
 class Words(NamedTuple):
-    """Embedded words that follow the contexts, each sequence ended by [EOS].
+    """Embedded tokens around the contexts; `name` and `states` end with [EOS].
 
-    start: [Dt], the [SOS] token. name: [Lc, Dt], the class's words. states: one
+    start: [Dt], the [SOS] token. name: [Lc, Dt], the words for the class. states: one
     [Ls, Dt] for each manual state.
     """
 
@@ -49,7 +49,7 @@ class Words(NamedTuple):
 
 
 def embed_words(tower: Tower, tokens: dict[str, np.ndarray]) -> Words:
-    """Look up the token embeddings of `prompts.tokenize`'s arrays."""
+    """Look up the token embeddings for the arrays of `words.tokenize`."""
     table = tower.weights["token_embedding.weight"]
     start = table[int(tokens["start"])]
     name = table[torch.from_numpy(tokens["name"]).to(table.device)]
@@ -81,7 +81,7 @@ def _prefixes(words: Words, contexts: Contexts) -> Tensor:
 
 
 def _paired(contexts: Contexts) -> Tensor:
-    """The abnormal context of m = 0 ... in rows of n_pro."""
+    """Abnormal contexts for m = 0, 1, ..., in rows of n_pro."""
     n_pro = len(contexts.normal)
     repeated = contexts.abnormal.repeat(n_pro, 1, 1)
     return repeated.unflatten(0, (-1, n_pro))  # (n_pro_ab, n_pro, n_ctx_ab, Dt)
@@ -90,12 +90,12 @@ def _paired(contexts: Contexts) -> Tensor:
 def encode_units(tower: Tower, prefixes: Tensor, units: list[Tensor]) -> Tensor:
     """Text features [n, n_pro, D] of sequences, read at their last token.
 
-    prefixes: [n_pro, P, Dt] embedded tokens. units: n tensors [n_pro, L, Dt] that
-    continue the prefixes, each of a length of its own.
+    prefixes: [n_pro, P, Dt] embedded tokens. units: n tensors [n_pro, L, Dt], of
+    different lengths L, each of which continues the prefixes to n_pro sequences.
 
-    The tower is causal. So the tokens after the last are left away, and a prefix with
-    many units that continue it is one row of tokens, in which none sees another unit;
-    the result is that of each sequence padded to the context length.
+    The result is that of every sequence padded to the context length. Since the tower
+    is causal, padding is omitted, and many units share one row of tokens after their
+    prefix, with an attention mask that hides each unit from the others.
     """
     _check_lengths(tower, prefixes, units)
     rows = [_encode_row(tower, prefixes, row) for row in _rows(units)]
@@ -112,14 +112,14 @@ def _check_lengths(tower: Tower, prefixes: Tensor, units: list[Tensor]) -> None:
 
 
 def _rows(units: list[Tensor]) -> list[list[Tensor]]:
-    """Units in rows of about ROW tokens, the square of which attention costs."""
+    """Group units into rows of about ROW tokens, as attention is quadratic in them."""
     ends = accumulate(unit.shape[1] for unit in units)
     rows = groupby(zip(ends, units, strict=True), key=lambda pair: pair[0] // ROW)
     return [[unit for _, unit in row] for _, row in rows]
 
 
 def _encode_row(tower: Tower, prefixes: Tensor, units: list[Tensor]) -> Tensor:
-    """`encode_units` of one row, [n_pro, n, D]."""
+    """Features [n_pro, n, D] of the n units of one row, see `encode_units`."""
     lengths = [part.shape[1] for part in (prefixes, *units)]
     x = torch.cat([prefixes, *units], 1) + _positions(tower, lengths)
     attn_mask = _attention_mask(lengths, x.device)
@@ -138,7 +138,7 @@ def _positions(tower: Tower, lengths: list[int]) -> Tensor:
 
 
 def _attention_mask(lengths: list[int], device: torch.device) -> Tensor:
-    """Added to the logits of attention, [T, T]: 0 for what a token sees, else -inf."""
+    """Additive attention mask [T, T]: 0 where a token sees another, else -inf."""
     squares = [torch.ones(length, length, device=device).tril() for length in lengths]
     seen = torch.block_diag(*squares)
     seen[lengths[0] :, : lengths[0]] = 1
@@ -148,8 +148,11 @@ def _attention_mask(lengths: list[int], device: torch.device) -> Tensor:
 def _block(
     tower: Tower, index: int, x: Tensor, attn_mask: Tensor, lengths: list[int] | None
 ) -> Tensor:
-    """One block on tokens [n_pro, T, Dt]; the last of each unit alone leave it, if the
-    lengths of prefix and units are given."""
+    """One block on tokens [n_pro, T, Dt].
+
+    lengths: of prefix and units; with these only the last token of each unit is
+    returned, [n_pro, n, Dt].
+    """
     weights, config = block_weights(tower, index), tower.config
     h = layer_norm(x, weights, "ln_1", config["eps"])
     q, k, v = split_heads(h, weights, config["heads"])
@@ -161,12 +164,12 @@ def _block(
 
 
 def _last_tokens(x: Tensor, lengths: list[int]) -> Tensor:
-    """Of [..., T, D] those at which the units (not the prefix) end, [..., n, D]."""
+    """Last token of each unit (not of the prefix) in [..., T, D], [..., n, D]."""
     units = x.split(lengths, -2)[1:]
     return torch.stack([unit[..., -1, :] for unit in units], -2)
 
 
 def anomaly_prompts(features: TextFeatures) -> Tensor:
-    """The two directions images are compared with, normal and abnormal, [2, D]."""
+    """Normal and abnormal directions that images are compared with, [2, D]."""
     abnormal = torch.cat([features.manual, features.learned])
     return F.normalize(torch.stack([features.normal.mean(0), abnormal.mean(0)]), dim=-1)

@@ -1,4 +1,4 @@
-"""Frozen image features of CLIP: one pass through its vision tower, by variant."""
+"""Image features of CLIP: one pass through the vision tower, by variant."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -24,9 +24,8 @@ def embed(tower: Tower, pixels: Tensor, variant: Variant) -> dict[str, Tensor]:
     Returns `global` [B, D], `patch` [B, G*G, D], `mid1` and `mid2` [B, G*G, Dv].
 
     Source: PromptAD (Li et al., CVPR 2024) and its public code; in the dual path
-    the memory features hold the attention residual of the block after the one they
-    are named after, because the published code keeps a view that the next block
-    changes in place.
+    the memory features include the attention residual of the next block, because the
+    published code keeps a view that this block changes in place.
     """
     tokens = _tokens(tower, pixels)
     run = _dual_path if variant.path == "dual" else _single_path
@@ -41,7 +40,7 @@ def embed(tower: Tower, pixels: Tensor, variant: Variant) -> dict[str, Tensor]:
 
 
 def embed_memory(tower: Tower, pixels: Tensor) -> dict[str, Tensor]:
-    """`mid1` and `mid2` of `embed` in the dual path, without the blocks above them."""
+    """`mid1` and `mid2` of `embed` in the dual path, without running later blocks."""
     first, second = (block + 1 for block in memory_blocks(tower.config["layers"]))
     blocks = _blocks(tower, _tokens(tower, pixels))
     attended = [x[:, 1:] for _, _, x in islice(blocks, second + 1)]
@@ -50,14 +49,14 @@ def embed_memory(tower: Tower, pixels: Tensor) -> dict[str, Tensor]:
 
 
 def memory_blocks(layers: int) -> tuple[int, int]:
-    """The two blocks (0-based) whose patches go to the memory."""
+    """Indices of the two blocks whose patch features are kept in the memory."""
     first, second = (max(0, round(layers * part / 12) - 1) for part in (3, 8))
     return first, second
 
 
 def _tokens(tower: Tower, pixels: Tensor) -> Tensor:
     weights, size = tower.weights, tower.config["patch_size"]
-    # A product, since cuDNN's convolutions round float32 to TF32.
+    # A matrix product, since cuDNN's convolutions round float32 to TF32.
     patches = F.unfold(pixels, size, stride=size).mT  # (B, G*G, 3 * size * size)
     patches = F.linear(patches, weights["conv1.weight"].flatten(1))
     summary = weights["class_embedding"].expand(len(patches), 1, -1)
@@ -71,8 +70,10 @@ def _project(tower: Tower, tokens: Tensor) -> Tensor:
 
 
 def _blocks(tower: Tower, x: Tensor) -> Iterator[tuple]:
-    """Of each block its weights, its queries, keys and values, and the residual
-    stream after its attention; its feed-forward runs when the next block is due."""
+    """Yield weights, (q, k, v) and the residual stream after attention of each block.
+
+    The feed-forward of a block runs when the next block is requested.
+    """
     config = tower.config
     for index in range(config["layers"]):
         weights = block_weights(tower, index)
@@ -113,7 +114,7 @@ def _single_path(
 def _attention_inputs(
     x: Tensor, weights: dict[str, Tensor], config: dict
 ) -> tuple[Tensor, ...]:
-    """Queries, keys and values of a block, of the residual stream before it."""
+    """Queries, keys and values of a block from its input x."""
     h = layer_norm(x, weights, "ln_1", config["eps"])
     return split_heads(h, weights, config["heads"])
 

@@ -1,9 +1,9 @@
-"""Small weight files: only what was trained of a CLIP, expanded to all of it.
+"""Compact weight files: only the trained weights of a small CLIP.
 
-A vocabulary of 49,408 words is most of a small CLIP, and training touches few of
-them. A compact file holds tensors named as in open_clip, matrices in float16, but of
-the token embedding only the trained rows (`ROWS`) and their numbers (`NUMBERS`). Every
-other row is the mean of those, a word without a meaning of its own.
+The vocabulary of 49,408 words makes up most of a small CLIP, and training changes few
+of its rows. A compact file holds tensors named as in open_clip, matrices in float16,
+but of the token embedding only the trained rows (`ROWS`) and their token numbers
+(`NUMBERS`). Every other row is expanded to the mean of the trained ones.
 """
 
 from pathlib import Path
@@ -21,7 +21,7 @@ VOCABULARY = 49408
 
 
 def is_compact(path: str | Path) -> bool:
-    """Whether a file is a compact one; what cannot be read is not."""
+    """Whether a file is a compact weight file; False if it cannot be read."""
     if Path(path).suffix != ".safetensors":
         return False
     try:
@@ -32,10 +32,10 @@ def is_compact(path: str | Path) -> bool:
 
 
 def save_compact(path: str | Path, weights: dict[str, Tensor], numbers: Tensor) -> None:
-    """Write a compact file.
+    """Write a compact weight file.
 
-    weights: those of an open_clip model, but of `TABLE` the trained rows alone,
-    [n, Dt]. numbers: int64 [n], their token numbers.
+    weights: those of an open_clip model, with only the trained rows of `TABLE`,
+    [n, Dt]. numbers: int64 [n], the token numbers of these rows.
     """
     kept = {n: rounded(w) for n, w in weights.items()}
     kept |= {ROWS: kept.pop(TABLE), NUMBERS: numbers}
@@ -44,12 +44,12 @@ def save_compact(path: str | Path, weights: dict[str, Tensor], numbers: Tensor) 
 
 
 def rounded(weight: Tensor) -> Tensor:
-    """What a compact file keeps of a float32 weight, matrices in float16."""
+    """Round a float32 weight as a compact file stores it: matrices to float16."""
     return weight.half() if weight.ndim > 1 else weight
 
 
 def expand(path: str | Path) -> dict[str, Tensor]:
-    """The weights of a compact file as open_clip takes them, float32."""
+    """Weights of a compact file for open_clip, float32."""
     try:
         weights = load_file(path)
         rows, numbers = weights.pop(ROWS).float(), weights.pop(NUMBERS)
@@ -61,8 +61,8 @@ def expand(path: str | Path) -> dict[str, Tensor]:
 
 
 def write_checkpoint(compact: str | Path, checkpoint: str | Path) -> None:
-    """Write what a compact file holds as an ordinary checkpoint of open_clip."""
+    """Convert a compact file to an ordinary checkpoint of open_clip."""
     if not is_compact(compact):
-        raise UserError(f"{compact}: no compact weight file")
+        raise UserError(f"{compact}: not a compact weight file")
     with atomic(checkpoint) as temporary:
         save_file(expand(compact), temporary)

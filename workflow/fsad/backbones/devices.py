@@ -1,4 +1,4 @@
-"""The device that a job computes on."""
+"""Devices: checks, and CUDA graphs."""
 
 import re
 from collections.abc import Callable
@@ -12,32 +12,32 @@ T = TypeVar("T")
 
 
 def check_device(device: str) -> None:
-    """Raise UserError if `device` is none, or a GPU that torch does not see."""
+    """Raise UserError for an invalid device or a GPU that torch does not see."""
     if not re.fullmatch("cpu|cuda(:[0-9]+)?", device):
         raise UserError(f"device: {device!r} is neither cpu nor cuda or cuda:N")
     name, _, index = device.partition(":")
     if name == "cuda" and int(index or 0) >= torch.cuda.device_count():
         raise UserError(
             f"device: {device} asked for, torch sees {torch.cuda.device_count()} GPUs "
-            "here; mend `device`, or see README on GPU builds of torch"
+            "here; correct `device`, or see README on GPU builds of torch"
         )
 
 
 def captured(work: Callable[[], T], device: torch.device) -> Callable[[], T]:
-    """`work` as one CUDA graph on a GPU, `work` itself on a CPU.
+    """Capture `work` as one CUDA graph on a GPU; on a CPU return `work` itself.
 
-    A replay costs one launch instead of thousands. It reads its inputs anew and writes
-    into the same outputs each time. `work` must neither wait for the GPU nor change its
+    A replay costs one launch instead of thousands. Each replay reads its inputs again
+    and overwrites the same outputs. `work` must not wait for the GPU or change its
     inputs.
     """
     if device.type != "cuda":
         return work
-    # Without this a stream is one of the first device.
+    # By default a stream belongs to the first device.
     with torch.cuda.device(device):
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
-            work()  # in this run libraries choose their kernels
+            work()  # warm-up, in which libraries choose their kernels
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):

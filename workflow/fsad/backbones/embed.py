@@ -1,4 +1,4 @@
-"""Features of images, in batches through a frozen backbone, and their files."""
+"""Features of images: computed in batches by a frozen backbone, and cached."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,24 +15,24 @@ from fsad.backbones.devices import check_device
 from fsad.backbones.readout import Variant, parse_variant
 from fsad.backbones.tower import Tower, load_tower
 
-LABELS = "labels", "names"  # of images, which features carry too
+LABELS = "labels", "names"  # copied from images to their features
 
 
 def write_features(tower: Source, work: Sequence[Embedding]) -> None:
-    """Embed cached images and write their features, unless these are there as planned.
+    """Embed cached images and write their features, unless these exist as planned.
 
-    Readout, device and precision are those of the records. Raises UserError if a file
-    is damaged or of another record.
+    Readout, device and precision are taken from the records. Raises UserError if a
+    file is damaged or has another record.
     """
-    missing = [one for one in work if not is_whole(*one.features)]
+    missing = [item for item in work if not is_whole(*item.features)]
     if not missing:
         return
     _, first = missing[0].features
     check_device(first["device"])
-    opened = load_tower(*tower).to(first["device"], first["precision"])
+    network = load_tower(*tower).to(first["device"], first["precision"])
     variant = parse_variant(first["readout"]["fields"])
-    for (images, made), (features, record) in missing:
-        arrays = embed_set(opened, read_npz(images, record=made), variant)
+    for (images, expected), (features, record) in missing:
+        arrays = embed_set(network, read_npz(images, record=expected), variant)
         write_npz(features, arrays, with_provenance(record))
 
 
@@ -51,14 +51,14 @@ def embed_set(
 def embed_images(
     tower: Tower, images: np.ndarray, variant: Variant, batch: int = 8
 ) -> dict[str, np.ndarray]:
-    """Features of uint8 images [N, S, S, 3]; names and shapes: `clip_vision.embed`."""
+    """Features of uint8 images [N, S, S, 3], see `clip_vision.embed` for shapes."""
     features = {}
     for start in tqdm(range(0, len(images), batch), "embed", mininterval=1):
-        part_of_all = embed_batch(tower, images[start : start + batch], variant)
-        for name, part in part_of_all.items():
+        embedded = embed_batch(tower, images[start : start + batch], variant)
+        for name, part in embedded.items():
             if name not in features:
-                # Filled in place: joined at the end, all would be there twice. In
-                # pinned memory, into which a GPU copies without being waited for.
+                # Filled in place, since joining batches would need the memory twice.
+                # Pinned, so that copies from a GPU do not block.
                 shape = len(images), *part.shape[1:]
                 features[name] = torch.empty(shape, pin_memory=part.is_cuda)
             features[name][start : start + batch].copy_(part, non_blocking=True)
@@ -71,13 +71,15 @@ def embed_images(
 def embed_batch(
     tower: Tower, images: np.ndarray, variant: Variant
 ) -> dict[str, Tensor]:
-    """`embed_images` of as many images as the device takes at once, left on it."""
+    """Features of one batch of images, left on the device of the tower."""
     return embed(tower, normalise_pixels(images, tower), variant)
 
 
 def normalise_pixels(images: np.ndarray, tower: Tower) -> Tensor:
-    """uint8 [B, S, S, 3] to float32 [B, 3, S, S] with the backbone's mean and std, on
-    the tower's device."""
+    """Convert uint8 [B, S, S, 3] to normalised float32 [B, 3, S, S].
+
+    Mean and std are those of the tower; the result is on its device.
+    """
     mean = torch.tensor(tower.config["mean"], device=tower.device)
     std = torch.tensor(tower.config["std"], device=tower.device)
     pixels = torch.from_numpy(images).to(tower.device).float() / 255

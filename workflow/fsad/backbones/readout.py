@@ -1,4 +1,4 @@
-"""The attention variants of the vision tower."""
+"""Attention variants of the vision tower."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -7,11 +7,11 @@ from fsad.errors import UserError
 
 
 class Variant(NamedTuple):
-    """How the vision tower attends.
+    """Attention of the vision tower.
 
-    path: `dual` keeps CLIP's own path and adds a dense one beside it, `single` has
-    the dense one alone. attention: which projection is compared with itself, `vv`,
-    `qq` or `kk`. ffn, residual: whether the dense path has feed-forwards and skips.
+    path: `dual` runs a dense path beside CLIP's own one, `single` the dense path only.
+    attention: projection that is compared with itself, `vv`, `qq` or `kk`. ffn,
+    residual: whether the dense path has feed-forwards and skip connections.
     """
 
     path: str
@@ -34,7 +34,7 @@ VARIANTS = {
 
 
 def parse_variant(spec: str | Mapping) -> Variant:
-    """A variant from its name or from a mapping of its four fields."""
+    """Variant from its name or from a mapping of its four fields."""
     if not isinstance(spec, str):
         return Variant(**spec)
     if spec not in VARIANTS:
@@ -43,7 +43,7 @@ def parse_variant(spec: str | Mapping) -> Variant:
 
 
 def variant_name(variant: Variant) -> str:
-    """The name of a variant, made from its fields if it has none of its own."""
+    """Name of a variant; composed of its fields if it is not in VARIANTS."""
     for name, known in VARIANTS.items():
         if known == variant:
             return name

@@ -1,6 +1,6 @@
-"""Which backbone is meant: its name, its configuration, its checkpoint file.
+"""Specification of a backbone: name, model configuration, checkpoint file.
 
-Imported while the pipeline is planned, so neither torch nor open_clip is.
+Imported while the pipeline is planned, so it imports neither torch nor open_clip.
 """
 
 import difflib
@@ -18,7 +18,7 @@ DIGEST_LENGTH = 12
 
 
 def backbone_name(backbone: Mapping, memory: Memory | None = None) -> str:
-    """Folder name of a backbone: model, and pretrained tag or digest of its file.
+    """Folder name of a backbone: its model, and tag or file digest of its weights.
 
     memory: see `digests.file_digests`.
     """
@@ -34,15 +34,15 @@ def backbone_name(backbone: Mapping, memory: Memory | None = None) -> str:
 
 
 def is_random(name: str) -> bool:
-    """Whether the weights of a backbone of this name are random."""
+    """Whether a backbone with this name has random weights."""
     return re.fullmatch(f".*_{RANDOM}[0-9]+", name) is not None
 
 
 def check_backbone(backbone: Mapping, memory: Memory | None = None) -> None:
-    """Raise UserError if the model or its checkpoint file is not as it should be.
+    """Raise UserError for an invalid model or checkpoint file.
 
-    A file beside the checkpoint, named like it with `.sha256` added and written by
-    sha256sum, tells its digest. memory: see `backbone_name`.
+    The checkpoint must match the digest in a file of sha256sum beside it, if there is
+    one, named like the checkpoint with `.sha256` added. memory: see `backbone_name`.
     """
     model_config(backbone["model"])
     pretrained = backbone["pretrained"]
@@ -52,7 +52,7 @@ def check_backbone(backbone: Mapping, memory: Memory | None = None) -> None:
     if expected.is_file() and not _has_digest(pretrained, expected, memory):
         raise UserError(
             f"backbone.pretrained: {pretrained} is not the file whose SHA-256 "
-            f"{expected} holds; get it again, or write that file anew with sha256sum"
+            f"{expected} holds; download it again, or recreate that file with sha256sum"
         )
 
 
@@ -65,7 +65,7 @@ def _digest(path: str, memory: Memory | None) -> str:
 
 
 def check_unchanged(backbone: Mapping, name: str) -> None:
-    """Raise UserError if the files no longer are those that `backbone_name` named."""
+    """Raise UserError if files have changed since `backbone_name` returned `name`."""
     if backbone_name(backbone) != name:
         raise UserError(
             f"backbone: its files changed after the run of {name} was planned; "
@@ -74,13 +74,16 @@ def check_unchanged(backbone: Mapping, name: str) -> None:
 
 
 def image_size(backbone: Mapping) -> int:
-    """Side in pixels of the square images the backbone takes."""
+    """Side in pixels of the square images that a backbone takes."""
     return model_config(backbone["model"])["vision_cfg"]["image_size"]
 
 
 def feature_numbers(backbone: Mapping) -> int:
-    """Numbers that are kept of an image: the global feature, and of each patch one of
-    the joint space and two of the width of the vision tower."""
+    """Count of numbers in the features of an image.
+
+    These are the global feature and, for each patch, one feature in the joint space
+    and two of the width of the vision tower.
+    """
     config = model_config(backbone["model"])
     vision, joint = config["vision_cfg"], config["embed_dim"]
     patches = (vision["image_size"] // vision["patch_size"]) ** 2
@@ -88,9 +91,9 @@ def feature_numbers(backbone: Mapping) -> int:
 
 
 def model_config(model: str) -> dict:
-    """The open_clip model configuration by name or from a .json file.
+    """Read the open_clip configuration of a model name or a .json file.
 
-    Read without importing open_clip, which takes seconds.
+    open_clip is not imported, which would take seconds.
     """
     path = (
         Path(model) if model.endswith(".json") else _builtin_configs() / f"{model}.json"
@@ -104,7 +107,7 @@ def model_config(model: str) -> dict:
             raise ValueError("sizes must be whole numbers")
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"backbone.model: {path} is no open_clip ViT configuration ({error})"
+            f"backbone.model: {path} is not an open_clip ViT configuration ({error})"
         ) from error
     return config
 

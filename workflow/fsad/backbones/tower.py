@@ -1,4 +1,4 @@
-"""Networks as plain tensors with a configuration, and their files.
+"""Towers: networks as plain tensors with a configuration, and their files.
 
 Tensor names are those of open_clip (`transformer.resblocks.0.attn.in_proj_weight`).
 """
@@ -26,7 +26,7 @@ BLOCK = 2**20  # bytes read at once
 
 
 class Tower(NamedTuple):
-    """Weights by name, and the configuration that does not follow from them.
+    """Weights by name, and the configuration that the weights do not imply.
 
     `config` holds `heads`, `layers`, `activation` (gelu | quick_gelu), `eps`, and
     for vision `image_size`, `patch_size`, `mean`, `std`, for text `context_length`,
@@ -38,17 +38,17 @@ class Tower(NamedTuple):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights lie."""
+        """Device of the weights."""
         return self.weights["positional_embedding"].device
 
     def to(self, device: str, precision: str) -> "Tower":
-        """The tower on a device, products of its blocks in `float32` or `bfloat16`.
+        """Move to a device, with matrix products of blocks in `float32` or `bfloat16`.
 
-        All else, layer norms and skips included, is float32 in either.
+        Everything else, including layer norms and skip connections, stays in float32.
         """
-        kind = getattr(torch, precision)
+        dtype = getattr(torch, precision)
         weights = {
-            name: weight.to(device, kind if _is_multiplied(name) else weight.dtype)
+            name: weight.to(device, dtype if _is_multiplied(name) else weight.dtype)
             for name, weight in self.weights.items()
         }
         return Tower(weights, self.config)
@@ -59,7 +59,7 @@ def _is_multiplied(name: str) -> bool:
 
 
 def save_tower(path: str | Path, tower: Tower, settings: Mapping) -> None:
-    """Write a tower, the settings that made it and a checksum to one file."""
+    """Write a tower, its settings and a checksum to one file."""
     described = {"config": tower.config, SETTINGS: settings}
     with atomic(path) as temporary:
         _write(temporary, tower.weights, described)
@@ -68,9 +68,10 @@ def save_tower(path: str | Path, tower: Tower, settings: Mapping) -> None:
 
 
 def _checksum(path: Path, weights: Mapping[str, Tensor], described: Mapping) -> int:
-    """CRC-32 of everything in a tower's file.
+    """CRC-32 of everything in the file of a tower.
 
-    The file is read, not the mapped weights, which then stay out of memory if unused.
+    The file is read instead of the mapped weights, so that unused weights stay out of
+    memory.
     """
     shapes = {name: [str(w.dtype), list(w.shape)] for name, w in weights.items()}
     header = json.dumps([shapes, dict(described)], sort_keys=True)
@@ -85,8 +86,8 @@ def _checksum(path: Path, weights: Mapping[str, Tensor], described: Mapping) -> 
 def load_tower(path: str | Path, record: Mapping | None = None) -> Tower:
     """Memory-map a tower.
 
-    record: what its settings must hold, see `stages.check_record`. Raises UserError if
-    the file is missing, damaged or of another record.
+    record: expected among its settings, see `stages.check_record`. Raises UserError if
+    the file is missing or damaged, or has another record.
     """
     weights, described = load_tensors(path, CHECKSUM)
     if described.pop(CHECKSUM) != _checksum(path, weights, described):
@@ -97,7 +98,7 @@ def load_tower(path: str | Path, record: Mapping | None = None) -> Tower:
 
 
 def has_tower(path: str | Path, record: Mapping) -> bool:
-    """Whether a tower's file is there and of this record; its weights are not read."""
+    """Whether a tower exists and has this record; its weights are not read."""
     try:
         _, described = load_tensors(path, SETTINGS)
     except UserError:
@@ -120,9 +121,9 @@ def _write(path: Path, tensors: Mapping[str, Tensor], described: Mapping) -> Non
 
 
 def load_tensors(path: str | Path, entry: str) -> tuple[dict[str, Tensor], dict]:
-    """Tensors, memory-mapped, and description of a file of `save_tensors`.
+    """Memory-map the tensors of a file of `save_tensors`, and read its description.
 
-    Raises UserError if the file is missing, damaged, or its description has no `entry`.
+    Raises UserError if the file is missing or damaged, or without this `entry`.
     """
     try:
         with safe_open(path, "pt") as file:

@@ -1,4 +1,4 @@
-"""The parts of a pre-norm transformer block, on plain tensors."""
+"""Parts of a pre-norm transformer block, on plain tensors."""
 
 import torch
 import torch.nn.functional as F
@@ -8,7 +8,7 @@ from fsad.backbones.tower import Tower
 
 
 def block_weights(tower: Tower, index: int) -> dict[str, Tensor]:
-    """The weights of block `index` under their short names (`ln_1.weight`, ...)."""
+    """Weights of block `index` by their short names (`ln_1.weight`, ...)."""
     prefix = f"transformer.resblocks.{index}."
     weights = tower.weights.items()
     return {n.removeprefix(prefix): w for n, w in weights if n.startswith(prefix)}
@@ -21,7 +21,7 @@ def layer_norm(x: Tensor, weights: dict[str, Tensor], name: str, eps: float) -> 
 
 
 def linear(x: Tensor, weights: dict[str, Tensor], name: str) -> Tensor:
-    """The product with the weights of this name, in their precision."""
+    """Linear layer, in the precision of its weights."""
     weight, bias = weights[f"{name}weight"], weights[f"{name}bias"]
     return F.linear(x.to(weight.dtype), weight, bias)
 
@@ -43,7 +43,7 @@ def attend(
 ) -> Tensor:
     """Attention of [B, heads, T, d] with the output projection, [B, T, D].
 
-    attn_mask: added to the logits, 0 for what is seen and -inf for what is not.
+    attn_mask: added to the logits, 0 where a token sees another and -inf elsewhere.
     """
     attention = _attention if q.requires_grad else F.scaled_dot_product_attention
     mixed = attention(q, k, v, attn_mask)
@@ -51,8 +51,10 @@ def attend(
 
 
 def _attention(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None) -> Tensor:
-    """Attention by plain products, whose gradient takes a third of the time that the
-    fused kernel's takes on CPUs."""
+    """Attention by plain matrix products.
+
+    On CPUs its gradient takes a third of the time of that of the fused kernel.
+    """
     logits = q * q.shape[-1] ** -0.5 @ k.mT
     if attn_mask is not None:
         logits = logits + attn_mask
@@ -60,7 +62,7 @@ def _attention(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None) -> Ten
 
 
 def feed_forward(x: Tensor, weights: dict[str, Tensor], config: dict) -> Tensor:
-    """The block's second half without its skip, `mlp(ln_2(x))`."""
+    """Second half of a block without its skip connection, `mlp(ln_2(x))`."""
     h = layer_norm(x, weights, "ln_2", config["eps"])
     h = linear(h, weights, "mlp.c_fc.")
     h = h * torch.sigmoid(1.702 * h) if _is_quick(config) else F.gelu(h)

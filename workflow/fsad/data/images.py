@@ -1,4 +1,4 @@
-"""From image and mask files to square uint8 arrays."""
+"""Image and mask files as square uint8 arrays."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +16,7 @@ from fsad.errors import UserError
 
 SIXTEEN_BIT = ("I;16", "I;16B", "I;16L")
 THIRTY_TWO_BIT = ("I", "F")
-# Modes of masks whose numbers are not all colour: transparency, places in a palette.
+# Modes of masks with values that are not colours: alpha, indices of a palette.
 NOT_COLOUR = ("LA", "La", "PA", "RGBA", "RGBa", "P")
 
 
@@ -41,9 +41,9 @@ def load_masks(
 ) -> dict[str, np.ndarray]:
     """Decode and resize the masks of test images.
 
-    Returns `masks` uint8 [N, resolution, resolution], 1 is defect. Raises UserError
-    if a defect image has no mask, or one of another size than the image, or if no
-    mask marks a pixel any more at this resolution.
+    Returns `masks` uint8 [N, resolution, resolution], 1 is defect, and `names` str [N].
+    Raises UserError if a defect image has no mask, or one of another size than the
+    image, or if no mask marks a pixel at this resolution.
     """
     masks = np.empty((len(samples), resolution, resolution), np.uint8)
     _fill(masks, lambda s: _load_mask(s, resolution), samples, threads)
@@ -55,14 +55,14 @@ def load_masks(
 
 
 def _fill(array: np.ndarray, load: Callable, samples: Sequence, threads: int) -> None:
-    """Load each sample into its place; a list of all would take twice the memory."""
+    """Load samples into rows of an array; a list of all would double the memory."""
     with ThreadPoolExecutor(threads) as pool:
         for index, loaded in enumerate(pool.map(load, samples)):
             array[index] = loaded
 
 
 def _check_kept(masks: np.ndarray, samples: Sequence[Sample]) -> None:
-    """Tell of defects too small for the resolution; UserError if all of them are."""
+    """Warn of defects too small for the resolution; UserError if all of them are."""
     marked = [m.any() for m, s in zip(masks, samples, strict=True) if s.label]
     resolution, lost = masks.shape[-1], marked.count(False)
     if marked and lost == len(marked):
@@ -85,7 +85,7 @@ def _load_mask(sample: Sample, resolution: int) -> np.ndarray:
 
 
 def defect_mask(sample: Sample) -> np.ndarray:
-    """The mask of a defect image, bool [H, W]; UserError if it has none that fits."""
+    """Mask of a defect image, bool [H, W]; UserError if it is missing or unfit."""
     if sample.mask is None:
         raise UserError(
             f"{sample.path}: defect image without a mask; add its mask under "
@@ -130,7 +130,7 @@ def image_shape(path: Path) -> tuple[int, int]:
 
 
 def square(image: np.ndarray, size: int) -> np.ndarray:
-    """Squash uint8 [H, W, 3] to [size, size, 3], so that image and mask stay aligned.
+    """Resize uint8 [H, W, 3] to [size, size, 3] without cropping, as masks are.
 
     An axis that shrinks is averaged over areas, one that grows is interpolated
     cubically.
@@ -160,14 +160,14 @@ def write_image(path: Path, array: np.ndarray) -> None:
 
 
 def _decoded(path: Path) -> Image.Image:
-    with _told(path), Image.open(path) as image:
+    with _named_errors(path), Image.open(path) as image:
         image.load()
         return ImageOps.exif_transpose(image)
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Turn what Pillow raises on unreadable files into a UserError naming `path`."""
+def _named_errors(path: Path) -> Iterator[None]:
+    """Turn Pillow's errors for unreadable files into a UserError with the path."""
     try:
         yield
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

@@ -1,4 +1,4 @@
-"""What lies in a folder of images, and what is wrong with it."""
+"""Inspection of a data folder: its contents, problems and configuration."""
 
 import hashlib
 import re
@@ -22,27 +22,27 @@ FAMILIES = ("mvtec", "visa")
 PLACES = "CLASS/train/good, CLASS/test/KIND and, for masks, CLASS/ground_truth/KIND"
 
 
-class Checked(NamedTuple):
-    """A line for each class, a line for each problem, options that fit the folder."""
+class DataReport(NamedTuple):
+    """Lines that describe the classes, lines for problems, and matching options."""
 
     classes: list[str]
     problems: list[str]
     options: dict
 
 
-class Inspected(NamedTuple):
-    """One image: height and width if it can be read, digest of its file, problems."""
+class ImageReport(NamedTuple):
+    """Height and width of an image if it is readable, digest of its file, problems."""
 
     shape: tuple[int, int] | None
     digest: str
     problems: list[str]
 
 
-def check_data(root: str | Path, threads: int) -> Checked:
+def check_data(root: str | Path, threads: int) -> DataReport:
     """Read every image and mask of a data folder, `threads` at once.
 
     Every problem names a file or folder and the remedy. Raises UserError if `root`
-    is no folder.
+    is not a folder.
     """
     layout, names = find_layout(root)
     folder = layouts.data_root(layout, root)
@@ -51,20 +51,20 @@ def check_data(root: str | Path, threads: int) -> Checked:
     for name, files in listed.items():
         found = _inspect(files, name, threads)
         lines.append(_summary(name, files, found))
-        lacking = [*layouts.lacks(files, folder / name), *_bad_name(folder / name)]
-        problems += [*lacking, *_class_problems(files, found)]
-        if not lacking:
+        blocking = [*layouts.problems(files, folder / name), *_bad_name(folder / name)]
+        problems += [*blocking, *_class_problems(files, found)]
+        if not blocking:
             counts[name] = len(files.train)
     if names and not (folder / layouts.VISA_SPLIT).is_file():
         problems += _strays(folder, listed.values())
-    return Checked(lines, problems, _options(layout, root, names, counts))
+    return DataReport(lines, problems, _options(layout, root, names, counts))
 
 
 def find_layout(root: str | Path) -> tuple[str, list[str]]:
-    """The layout of a data folder, and the names of its classes, if any.
+    """Layout of a data folder and the names of its classes, if any.
 
-    It is VisA's where its split file or its folder `1cls` is, that of MVTec AD or
-    VisA where all classes are theirs, else `folder`.
+    The layout is `visa` if VisA's split file or its folder `1cls` exists, `mvtec` or
+    `visa` if all classes belong to that data set, else `folder`.
     """
     root = Path(root)
     if (root / layouts.VISA_SPLIT).is_file() or (root / "1cls").is_dir():
@@ -91,18 +91,18 @@ def _bad_name(folder: Path) -> list[str]:
     pattern = read_schema("config")["$defs"]["class_name"]["pattern"]
     if re.search(pattern, folder.name):
         return []
-    return [f"{folder}: no name for a class; rename it without dot in front, {{ or }}"]
+    return [f"{folder}: not a class name; rename it without leading dot, {{ or }}"]
 
 
-def _inspect(files: ClassFiles, name: str, threads: int) -> dict[Sample, Inspected]:
+def _inspect(files: ClassFiles, name: str, threads: int) -> dict[Sample, ImageReport]:
     samples = [*files.train, *files.test]
     with ThreadPoolExecutor(threads) as pool:
-        found = pool.map(lambda s: _inspected(s, files.has_masks), samples)
+        found = pool.map(lambda s: _inspect_image(s, files.has_masks), samples)
         bar = tqdm(found, name, total=len(samples), mininterval=1, leave=False)
         return dict(zip(samples, bar, strict=True))
 
 
-def _inspected(sample: Sample, masked: bool) -> Inspected:
+def _inspect_image(sample: Sample, masked: bool) -> ImageReport:
     shape, digest, problems = None, "", []
     try:
         shape = read_image(sample.path).shape[:2]
@@ -111,22 +111,22 @@ def _inspected(sample: Sample, masked: bool) -> Inspected:
             defect_mask(sample)
     except UserError as error:
         problems.append(str(error))
-    return Inspected(shape, digest, problems)
+    return ImageReport(shape, digest, problems)
 
 
-def _class_problems(files: ClassFiles, found: dict[Sample, Inspected]) -> list[str]:
+def _class_problems(files: ClassFiles, found: dict[Sample, ImageReport]) -> list[str]:
     problems = [problem for image in found.values() for problem in image.problems]
     train = {found[sample].digest: sample.path for sample in files.train}
     train.pop("", None)
     return problems + [
-        f"{sample.path}: the same image as {train[found[sample].digest]}; the test "
-        "must not hold what is learned from, remove one of them"
+        f"{sample.path}: the same image as {train[found[sample].digest]}; test "
+        "images must not be training images, remove one of them"
         for sample in files.test
         if found[sample].digest in train
     ]
 
 
-def _summary(name: str, files: ClassFiles, found: dict[Sample, Inspected]) -> str:
+def _summary(name: str, files: ClassFiles, found: dict[Sample, ImageReport]) -> str:
     kinds = Counter(sample.path.parent.name for sample in files.test)
     test = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
     masks = len(files.mask_files) or "no"
@@ -145,7 +145,7 @@ def _sizes(shapes: Iterable[tuple[int, int]]) -> str:
 
 
 def _strays(folder: Path, listed: Iterable[ClassFiles]) -> list[str]:
-    """Images that nothing reads, one problem for those of a folder."""
+    """Problems of images that are not part of a class, one for each folder."""
     read = {s.path for files in listed for s in (*files.train, *files.test)}
     read |= {mask for files in listed for mask in files.mask_files}
     strays = {}
@@ -162,10 +162,10 @@ def _looks_like_image(path: Path) -> bool:
 
 def _why_stray(path: Path) -> str:
     if not layouts.is_image(path):
-        return "is in a format that is not read; save it as .png"
+        return "is in an unsupported format; save it as .png"
     if path.parent.parent.name == "ground_truth":
         return "is the mask of no image; name it like its image, with _mask added"
-    return f"is read by nothing; images lie in {PLACES}"
+    return f"belongs to no class; images belong in {PLACES}"
 
 
 def _stray_problem(paths: Sequence[Path], why: str) -> str:
@@ -176,7 +176,7 @@ def _stray_problem(paths: Sequence[Path], why: str) -> str:
 def _options(
     layout: str, root: str | Path, names: Sequence[str], counts: dict[str, int]
 ) -> dict:
-    """A configuration of the classes that can be trained."""
+    """Configuration of the classes that can be trained."""
     if not counts:
         return {}
     source = {"layout": layout, "root": str(root)}

@@ -1,4 +1,4 @@
-"""Where the images of a class lie, for each supported data set layout."""
+"""Files of a class in each supported data set layout."""
 
 import csv
 import os
@@ -14,7 +14,7 @@ VISA_SPLIT = Path("split_csv", "1cls.csv")
 
 
 class Sample(NamedTuple):
-    """One image: name within its class, file, 0 good or 1 defect, its mask's file."""
+    """An image: name within its class, file, label (1: defect), file of its mask."""
 
     name: str
     path: Path
@@ -35,7 +35,7 @@ class ClassFiles(NamedTuple):
 
     @property
     def mask_files(self) -> list[Path]:
-        """The mask files of the test images."""
+        """Mask files of the test images."""
         return [sample.mask for sample in self.test if sample.mask]
 
 
@@ -43,19 +43,19 @@ def list_class(layout: str, root: str | Path, name: str) -> ClassFiles:
     """List the images of class `name`.
 
     Layouts: `mvtec` and `folder` are CLASS/train/good, CLASS/test/*,
-    CLASS/ground_truth/*; `visa` is that (as prepared for the 1-class protocol, also
+    CLASS/ground_truth/*; `visa` is the same (as prepared for the 1-class protocol, also
     below a folder `1cls`) or the original download with its split_csv/1cls.csv.
 
-    Raises UserError if there is no such class, or `lacks` finds something.
+    Raises UserError if there is no such class, or with the first of its `problems`.
     """
     files = find_class(layout, root, name)
-    for lack in lacks(files, data_root(layout, root) / name):
-        raise UserError(lack)
+    for problem in problems(files, data_root(layout, root) / name):
+        raise UserError(problem)
     return files
 
 
 def find_class(layout: str, root: str | Path, name: str) -> ClassFiles:
-    """The images of a class, however few; UserError if there is no such class."""
+    """List the images of a class, however few; UserError if there is no such class."""
     root = data_root(layout, root)
     listed = _visa_download if _is_visa_download(layout, root) else _folders
     try:
@@ -68,8 +68,8 @@ def _unreadable(error: OSError) -> UserError:
     return UserError(f"{error.filename}: cannot be read ({error.strerror})")
 
 
-def lacks(files: ClassFiles, folder: Path) -> list[str]:
-    """What a class in `folder` lacks to be trained and evaluated, and the remedy."""
+def problems(files: ClassFiles, folder: Path) -> list[str]:
+    """Reasons why a class cannot be trained and evaluated, with their remedies."""
     found, kinds = [], {sample.label for sample in files.test}
     if not files.train:
         found.append(
@@ -99,10 +99,10 @@ def list_classes(layout: str, root: str | Path) -> list[str]:
 
 
 def data_root(layout: str, root: str | Path) -> Path:
-    """The folder that holds the class folders; UserError if it is not there."""
+    """Folder that holds the class folders; UserError if it does not exist."""
     root = Path(root)
     if not root.is_dir():
-        raise UserError(f"{root}: no such data folder; mend `root` of its data set")
+        raise UserError(f"{root}: no such data folder; correct `root` of its data set")
     prepared = root / "1cls"
     return prepared if layout == "visa" and prepared.is_dir() else root
 
@@ -144,11 +144,10 @@ def image_files(folder: Path) -> list[Path]:
 
 
 def find_images(paths: Sequence[str | Path]) -> dict[str, Path]:
-    """Image files given by path, and those in given folders at any depth, sorted.
+    """Given image files and those in given folders at any depth, sorted, by name.
 
-    Their names are relative to the deepest folder that holds all that was given. A
-    file that is not there is listed too. Raises UserError for a folder without
-    images.
+    Names are relative to the deepest folder that contains all given paths. A file that
+    does not exist is listed too. Raises UserError for a folder without images.
     """
     given = [Path(path).absolute() for path in paths]
     base = os.path.commonpath([p if p.is_dir() else p.parent for p in given])
@@ -166,7 +165,7 @@ def _images_below(path: Path) -> list[Path]:
 
 
 def is_image(path: Path) -> bool:
-    """Whether a file is taken for an image, by its name."""
+    """Whether a file is an image, judged by its name."""
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
@@ -207,12 +206,12 @@ def _no_class(root: Path, name: str) -> UserError:
     found = ", ".join(path.name for path in subfolders(root)) or "nothing"
     return UserError(
         f"{root / name}: no such class folder; {root} holds {found}: "
-        "mend `root` or `classes` of the data set"
+        "correct `root` or `classes` of the data set"
     )
 
 
 def _bad_name(path: Path) -> str | None:
-    """What is wrong with the names of a file and its folder, if anything is.
+    """Problem with the name of a file or of its folder, None if there is none.
 
     Curly brackets are wildcards to the pipeline.
     """

@@ -1,4 +1,4 @@
-"""Anomaly maps as colours over their images."""
+"""Overlay of anomaly maps on their images."""
 
 import cv2
 import numpy as np
@@ -7,12 +7,12 @@ OPACITY = 0.5
 
 
 def overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """Heat [H, W] in 0..1 as colours, blue to red, over an image uint8 [H, W, 3]."""
+    """Blend heat [H, W] in 0..1, from blue to red, with an image uint8 [H, W, 3]."""
     colours = cv2.applyColorMap((heat * 255).astype(np.uint8), cv2.COLORMAP_JET)
     colours = cv2.cvtColor(colours, cv2.COLOR_BGR2RGB)
     return cv2.addWeighted(image, 1 - OPACITY, colours, OPACITY, 0)
 
 
 def png_name(name: str) -> str:
-    """Name of the picture drawn of image `name`."""
+    """File name of the picture drawn for image `name`."""
     return name if name.endswith(".png") else f"{name}.png"

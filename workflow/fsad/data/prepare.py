@@ -1,4 +1,4 @@
-"""Images and masks of a class, decoded and resized once: the cached files."""
+"""Cached images and masks of a class, decoded and resized once."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from fsad.data.layouts import Sample
 
 
 def write_images(target: Source, samples: Sequence[Sample], threads: int) -> None:
-    """Write images at the size of the record, unless they are there as planned."""
+    """Write images at the size of the record, unless they exist as planned."""
     path, record = target
     if not is_whole(path, record):
         arrays = load_images(samples, record["size"], threads)

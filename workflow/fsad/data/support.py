@@ -1,4 +1,4 @@
-"""Support sets: the few good images that a method is fitted to."""
+"""Support sets: the few good training images that a method is fitted to."""
 
 import zlib
 from collections.abc import Iterable, Sequence
@@ -18,9 +18,9 @@ def draw_support(
 ) -> list[Sample]:
     """Choose `shots` of the good training images.
 
-    The draw depends on (seed, class) and the sorted listing alone, and is nested:
-    a smaller set is the start of a larger one. `names` (file names, in order)
-    replaces the draw. Raises UserError if there are too few or a name is unknown.
+    The draw depends only on seed, class and the sorted listing, and is nested: a
+    smaller set is the start of a larger one. `names` (file names, in order) replace
+    the draw. Raises UserError if there are too few images or a name is unknown.
     """
     pool = list(train) if names is None else named_support(train, names)
     if shots > len(pool):
@@ -36,9 +36,9 @@ def draw_support(
 
 
 def named_support(train: Sequence[Sample], names: Iterable[str]) -> list[Sample]:
-    """The training images of these names, of a file or `good/FILE`, in order.
+    """Training images with these names (FILE or good/FILE), in order.
 
-    Raises UserError for a name that is not there.
+    Raises UserError for an unknown name.
     """
     known = {sample.path.name: sample for sample in train}
     known |= {sample.name: sample for sample in train}
@@ -46,6 +46,6 @@ def named_support(train: Sequence[Sample], names: Iterable[str]) -> list[Sample]
     if missing:
         raise UserError(
             f"support: {missing[0]!r} is not among the good training images of "
-            f"{train[0].path.parent}; mend `support` of the class"
+            f"{train[0].path.parent}; correct `support` of the class"
         )
     return [known[name] for name in names]

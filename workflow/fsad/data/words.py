@@ -1,4 +1,4 @@
-"""Words of a class and its abnormal states, and their token numbers."""
+"""Words for a class and its abnormal states, and their token numbers."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,14 +15,14 @@ SHIPPED = Path(__file__).parents[1] / "prompts"
 
 
 def class_words(class_name: str) -> str:
-    """The words for a class whose configuration names none."""
+    """Default words for a class."""
     return class_name.replace("_", " ")
 
 
 def prompts_file(source: str) -> Path:
-    """The file of prompts: one by path, or one that is shipped, by its name (`mvtec`).
+    """Path of a file of prompts, given by path or by the name of a shipped one.
 
-    Raises UserError if there is neither.
+    Raises UserError if there is no such file or name.
     """
     shipped = SHIPPED / f"{source}.yaml"
     path = shipped if shipped.is_file() and "/" not in source else Path(source)
@@ -33,9 +33,9 @@ def prompts_file(source: str) -> Path:
 
 
 def read_prompts(source: str, class_name: str) -> dict:
-    """`text` and `states` of a class in a file of prompts, as far as it has them.
+    """Read `text` and `states` of a class, where given, from a file of prompts.
 
-    source: see `prompts_file`. Raises UserError if the file is not as it should be.
+    source: see `prompts_file`. Raises UserError if the file is malformed.
     """
     path = prompts_file(source)
     known = read_yaml(path).get(class_name, {})
@@ -45,14 +45,16 @@ def read_prompts(source: str, class_name: str) -> dict:
 
 
 def check_state(state: str) -> str:
-    """Return `state` if it names the class exactly once, else raise UserError."""
+    """Return `state` if it contains {} exactly once, else raise UserError."""
     if state.count("{}") != 1 or state.count("{") != 1 or state.count("}") != 1:
-        raise UserError(f"states: {state!r} must hold {{}}, the class's place, once")
+        raise UserError(
+            f"states: {state!r} must hold {{}}, for the class, exactly once"
+        )
     return state
 
 
 def write_tokens(target: Source) -> None:
-    """Write the tokens of the `text` and `states` of a record, unless they are there."""
+    """Write the tokens of the `text` and `states` of a record, unless they exist."""
     path, record = target
     if not is_whole(path, record):
         tokens = tokenize(record["text"], record["states"])
@@ -60,7 +62,7 @@ def write_tokens(target: Source) -> None:
 
 
 def tokenize(words: str, states: Sequence[str]) -> dict[str, np.ndarray]:
-    """Token numbers of what follows the learned contexts.
+    """Token numbers of [SOS] and of the words that follow the learned contexts.
 
     Returns `start` int64 [], the [SOS] token; `name` int64 [Lc], the tokens of
     `words.` and [EOS]; `states` int64 [n, Ls] zero-padded and `state_lengths`
@@ -79,7 +81,7 @@ def tokenize(words: str, states: Sequence[str]) -> dict[str, np.ndarray]:
 
 
 def token_numbers(phrases: Sequence[str]) -> tuple[int, list[list[int]]]:
-    """The number of [SOS], and those of each `phrase.` with [EOS]."""
+    """Token number of [SOS], and token numbers of each `phrase.` with [EOS]."""
     from open_clip.tokenizer import SimpleTokenizer
 
     tokenizer = SimpleTokenizer()

@@ -1,35 +1,37 @@
-"""What generated images are painted with: planes, covers, light on relief.
+"""Drawing operations on planes, coverages and scenes.
 
-Planes are float [2, H, W], every pixel's x and y in the coordinates of a part;
-covers are float [H, W], 1 inside a shape, 0 outside, in between on its edge;
+Planes are float [2, H, W], the x and y of every pixel in the coordinates of a part;
+coverages are float [H, W], 1 inside a shape, 0 outside, in between on its edge;
 scenes are float [H, W, 3] RGB reflectances, 0 to 1.
 """
 
 import cv2
 import numpy as np
 
-VISIBLE = 8  # of 255: smaller changes are undone, so that masks end where eyes see it
+VISIBLE = 8  # smallest visible change of a pixel, of 255
 
 Array = np.ndarray
 Colour = tuple[float, float, float] | Array
 
 
-def turned(plane: Array, angle: float) -> Array:
+def rotate(plane: Array, angle: float) -> Array:
+    """Coordinates rotated by an angle in radians."""
     (x, y), cos, sin = plane, np.cos(angle), np.sin(angle)
     return np.float32([cos * x + sin * y, cos * y - sin * x])
 
 
-def moved(plane: Array, x: float | Array, y: float | Array) -> Array:
+def shift(plane: Array, x: float | Array, y: float | Array) -> Array:
+    """Coordinates relative to the point (x, y)."""
     return np.float32([plane[0] - x, plane[1] - y])
 
 
-def cover(distance: Array) -> Array:
-    """Cover of the shape whose signed distance, negative inside, is given."""
+def coverage(distance: Array) -> Array:
+    """Coverage of a shape by its signed distance in pixels, negative inside."""
     return (0.5 - distance).clip(0, 1)
 
 
 def blend(scene: Array, shape: Array, over: Colour) -> Array:
-    """Lay `over`, a colour or another scene, over a scene."""
+    """Composite a colour or another scene over a scene, within a coverage."""
     return scene + shape[..., None] * (np.float32(over) - scene)
 
 
@@ -39,7 +41,12 @@ def relief(height: Array) -> Array:
     return down + right
 
 
-def changed(before: Array, after: Array) -> tuple[Array, Array]:
+def visible_change(before: Array, after: Array) -> tuple[Array, Array]:
+    """Image with only the visible changes between two images, and their mask.
+
+    before, after: uint8 [H, W, 3]. Invisible changes are undone, so that the mask
+    uint8 [H, W], 0 or 255, holds exactly the pixels that differ from `before`.
+    """
     change = (cv2.absdiff(before, after).max(-1) >= VISIBLE).astype(np.uint8)
     # A speck would count as a region of its own in per-region overlap.
     change = cv2.morphologyEx(change, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))

@@ -1,4 +1,4 @@
-"""The score above which an image is called anomalous, from the support images alone.
+"""Threshold of the image score, calibrated on the support images alone.
 
 With k > 1 support images each is scored against the memory of the others, and the
 threshold is the highest of these scores. A new good image scores higher with a
@@ -31,12 +31,11 @@ LIGHT = 0.1
 def calibrate(
     detector: Detector, support: Mapping[str, np.ndarray], images: np.ndarray
 ) -> Detector:
-    """The detector with `threshold` and `map_range` in its description.
+    """Set `threshold` and `map_range` of a detector, from its support images.
 
     support: features of the k support images that it was fitted to. images: the images,
-    uint8 [k, S, S, 3]. map_range: the range of map values that overlays show, from the
-    median of the maps that the threshold comes from to twice as far above it as their
-    maximum.
+    uint8 [k, S, S, 3]. map_range: map values that overlays show. It starts at the
+    median of the maps that the threshold comes from; their maximum is its middle.
     """
     if len(images) > 1:
         values, maps = _left_out(detector, support, len(images))
@@ -50,7 +49,7 @@ def calibrate(
 def _left_out(
     detector: Detector, support: Mapping[str, np.ndarray], count: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Scores [k] and maps [k, R, R] of support images against the memory of the others."""
+    """Scores [k] and maps [k, R, R] of support images, each against all others."""
     task, options = (detector.described[name] for name in ("task", "options"))
     method, found = load(detector.described["method"]), []
     for index in range(count):
@@ -63,7 +62,7 @@ def _left_out(
 
 
 def views(image: np.ndarray) -> np.ndarray:
-    """An image uint8 [S, S, 3] as it might be photographed again, [8, S, S, 3]."""
+    """Slightly changed views of an image uint8 [S, S, 3], [8, S, S, 3]."""
     step = MOVE * len(image)
     moved = [_warped(image, move=move) for move in (step, -step)]
     turned = [_warped(image, turn=turn) for turn in (TURN, -TURN)]
@@ -75,7 +74,7 @@ def views(image: np.ndarray) -> np.ndarray:
 def _warped(
     image: np.ndarray, move: float = 0, turn: float = 0, zoom: float = 1
 ) -> np.ndarray:
-    """Moved right and down by pixels, turned by degrees, zoomed; edges mirrored."""
+    """Move an image right and down by pixels, turn it by degrees, and zoom."""
     middle = (len(image) - 1) / 2
     matrix = cv2.getRotationMatrix2D((middle, middle), turn, zoom)
     matrix[:, 2] += move

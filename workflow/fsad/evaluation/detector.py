@@ -26,18 +26,18 @@ from fsad.methods.maps import full_maps
 from fsad.methods.registry import load
 
 DETECTOR = "detector"
-PARTS = "vision", "support", "learned"  # prefixes of tensors in a file
-BATCH = 8  # images a pass; that of `embed_images`, so that the bits are the same
+PREFIXES = "vision", "support", "learned"  # of tensors in a file
+BATCH = 8  # images a pass, as in `embed_images`, so that the bits are the same
 
 
 class Detector(NamedTuple):
-    """All that scores an image: the vision tower, and a method fitted to a class.
+    """A vision tower, and a method that was fitted to its features of a class.
 
-    tower: its configuration also has the preprocessing, the side in pixels, mean and
-    std of images that `images.square` made. variant: of the features it reads. fitted:
-    see `methods.base`. described: `method`, `task`, `options` of the run, `variant`
-    (its fields), `threshold` and `map_range` of `calibration`, `backbone` (its name,
-    with the tag or digest of the weights), and `run`, the record of the run.
+    tower: its configuration includes the preprocessing: side in pixels, mean and std of
+    images that `images.square` has made. variant: of the features. fitted: see
+    `methods.base`. described: `method`, `task`, `options` of the run, `variant` (its
+    fields), `threshold` and `map_range` of `calibration`, `backbone` (its name, with
+    the tag or digest of the weights), and `run`, the settings stored in the run.
     """
 
     tower: Tower
@@ -47,16 +47,16 @@ class Detector(NamedTuple):
 
 
 def load_detector(path: str | Path, device: str = "cpu") -> Detector:
-    """A detector from a file of `save_detector`, which needs no other file.
+    """Load a detector from a file of `save_detector` alone.
 
-    Raises UserError if the file is none, or its vision tower is not what was saved.
+    Raises UserError if the file is not one, or its vision tower is another than saved.
     """
     check_device(device)
     tensors, header = load_tensors(path, DETECTOR)
-    vision, support, learned = (_part(tensors, name) for name in PARTS)
+    vision, support, learned = (_with_prefix(tensors, name) for name in PREFIXES)
     described = header[DETECTOR]
     if weights_digest(vision) != described["vision_sha256"]:
-        raise damaged(path, ValueError("its vision tower is not what was exported"))
+        raise damaged(path, ValueError("its vision tower is not the exported one"))
     options = described["options"] | {"device": device}
     method = load(described["method"])
     fitted = method.restore(described["task"], options, support, learned)
@@ -64,7 +64,7 @@ def load_detector(path: str | Path, device: str = "cpu") -> Detector:
     return Detector(tower, parse_variant(described["variant"]), fitted, described)
 
 
-def _part(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+def _with_prefix(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
     prefix = f"{name}."
     return {
         key.removeprefix(prefix): tensor
@@ -76,11 +76,11 @@ def _part(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
 def save_detector(path: str | Path, detector: Detector) -> None:
     """Write a detector, vision tower included, to one safetensors file, atomically."""
     weights = detector.tower.weights
-    parts = weights, detector.fitted.support, detector.fitted.learned
+    groups = weights, detector.fitted.support, detector.fitted.learned
     tensors = {
         f"{prefix}.{name}": tensor
-        for prefix, part in zip(PARTS, parts, strict=True)
-        for name, tensor in part.items()
+        for prefix, group in zip(PREFIXES, groups, strict=True)
+        for name, tensor in group.items()
     }
     described = detector.described | {"vision_sha256": weights_digest(weights)}
     header = {"config": detector.tower.config, DETECTOR: described}
@@ -90,15 +90,14 @@ def save_detector(path: str | Path, detector: Detector) -> None:
 def detect(detector: Detector, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Scores float32 [N] and anomaly maps float32 [N, R, R] of images.
 
-    images: uint8 [N, S, S, 3] RGB. PromptAD's detectors of images (cls) give the fused
-    scores and the maps of the memory alone, those of pixels (seg) the maxima of the
-    fused maps, and these maps.
+    images: uint8 [N, S, S, 3] RGB. With PromptAD a cls detector gives fused scores and
+    maps of the memory alone, a seg detector fused maps and their maxima.
     """
     return score(detector, embed_batch(detector.tower, images, detector.variant))
 
 
 def score(detector: Detector, features: base.Features) -> tuple[np.ndarray, np.ndarray]:
-    """Scores [N] and full maps [N, R, R] of images by their features."""
+    """Scores [N] and full maps [N, R, R] of images, from their features."""
     fitted, resolution = detector.fitted, detector.described["options"]["resolution"]
     prediction = fitted.predict(fitted.observe(features))
     scores, maps = image_scores(prediction, resolution, fitted.sigma)

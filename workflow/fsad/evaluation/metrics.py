@@ -19,19 +19,29 @@ SCORE_BITS = 31
 
 
 class Ranking(NamedTuple):
-    """Scores in falling order.
+    """Labels in the order of falling scores, and a threshold at each distinct score.
 
-    tags: int32 [N] of each; 0 is good. ends: int64 [T], the index that ends each run of
-    equal scores. hits: int64 [T], how many of other tags come up to there.
+    labels: int32 [N], 0 is good. last_ties: int64 [T], index of the last of the scores
+    that equal each threshold. true_positives: int64 [T], labels other than 0 up to it.
     """
 
-    tags: np.ndarray
-    ends: np.ndarray
-    hits: np.ndarray
+    labels: np.ndarray
+    last_ties: np.ndarray
+    true_positives: np.ndarray
+
+    @property
+    def positives(self) -> np.ndarray:
+        """Scores at or above each threshold, int64 [T]."""
+        return self.last_ties + 1
+
+    @property
+    def false_positives(self) -> np.ndarray:
+        """Labels 0 at or above each threshold, int64 [T]."""
+        return self.positives - self.true_positives
 
 
 def auroc(labels: np.ndarray, scores: np.ndarray) -> float:
-    """Area under the ROC curve: how often a defect outscores a good one.
+    """Area under the ROC curve: the share of pairs in which the defect scores higher.
 
     labels and scores have any one shape; equal scores count half.
     """
@@ -67,35 +77,34 @@ def aupro(masks: np.ndarray, maps: np.ndarray, limit: float = FPR_LIMIT) -> floa
 
 
 def _auroc(ranking: Ranking) -> float:
-    hits, wrong = ranking.hits, ranking.ends + 1 - ranking.hits
-    pairs = int(hits[-1]) * int(wrong[-1])
-    # Of the good ones of a run, those hit before have won, those in it half.
-    twice = np.sum(np.diff(wrong, prepend=0) * (hits + np.r_[0, hits[:-1]]))
+    true, false = ranking.true_positives, ranking.false_positives
+    pairs = int(true[-1]) * int(false[-1])
+    # Good scores at a threshold lose to the defects above it and tie with those at it.
+    twice = np.sum(np.diff(false, prepend=0) * (true + np.r_[0, true[:-1]]))
     return 50 * int(twice) / pairs if pairs else float("nan")
 
 
 def _precision_recall(ranking: Ranking) -> tuple[float, float]:
-    _, ends, hits = ranking
-    if not hits[-1]:
+    true, positives = ranking.true_positives, ranking.positives
+    if not true[-1]:
         return float("nan"), float("nan")
     # At the other thresholds recall stays, and both precision and F1 fall.
-    gained = np.flatnonzero(np.diff(hits, prepend=0))
-    hits, found = hits[gained], ends[gained] + 1
-    precision, recall = hits / found, hits / hits[-1]
+    gained = np.flatnonzero(np.diff(true, prepend=0))
+    true, positives = true[gained], positives[gained]
+    precision, recall = true / positives, true / true[-1]
     average = np.sum(precision * np.diff(recall, prepend=0))
-    f1 = 2 * hits / (found + hits[-1])
+    f1 = 2 * true / (positives + true[-1])
     return 100 * float(average), 100 * float(f1.max())
 
 
 def _aupro(ranking: Ranking, limit: float) -> float:
-    regions, ends, hits = ranking
-    areas, wrong = np.bincount(regions), ends + 1 - hits
+    areas, false = np.bincount(ranking.labels), ranking.false_positives
     if len(areas) == 1 or not areas[0]:
         return float("nan")
-    kept = np.searchsorted(wrong, limit * areas[0], "right") + 1  # one beyond the limit
-    ends, false_rate = ends[:kept], wrong[:kept] / areas[0]
+    kept = np.searchsorted(false, limit * areas[0], "right") + 1  # one beyond the limit
+    last, false_rate = ranking.last_ties[:kept], false[:kept] / areas[0]
     share = np.r_[0, 1 / areas[1:]] / (len(areas) - 1)
-    overlap = np.cumsum(share[regions[: ends[-1] + 1]])[ends]
+    overlap = np.cumsum(share[ranking.labels[: last[-1] + 1]])[last]
     return 100 * _area_up_to(np.r_[0, false_rate], np.r_[0, overlap], limit) / limit
 
 
@@ -109,28 +118,28 @@ def label_regions(masks: np.ndarray) -> np.ndarray:
     return numbered
 
 
-def _ranked(tags: np.ndarray, scores: np.ndarray) -> Ranking:
-    """Tags (bool, or int32 >= 0) by falling score."""
-    bits = int(tags.max(initial=0)).bit_length()
+def _ranked(labels: np.ndarray, scores: np.ndarray) -> Ranking:
+    """Ranking of labels (bool, or int32 >= 0), by one sort of scores and labels."""
+    bits = int(labels.max(initial=0)).bit_length()
     kind = np.uint32 if SCORE_BITS + bits <= 32 else np.uint64
-    keys = _ordered(scores).astype(kind) << kind(bits) | tags.ravel().astype(kind)
+    keys = _ordered(scores).astype(kind) << kind(bits) | labels.ravel().astype(kind)
     keys.sort()
     keys = keys[::-1]
-    tags = (keys & kind((1 << bits) - 1)).astype(np.int32)
+    labels = (keys & kind((1 << bits) - 1)).astype(np.int32)
     keys >>= kind(bits)
-    ends = np.flatnonzero(np.append(keys[1:] != keys[:-1], True))
-    hits = np.cumsum(tags != 0, dtype=np.int32)[ends]
-    return Ranking(tags, ends, hits.astype(np.int64))
+    last_ties = np.flatnonzero(np.append(keys[1:] != keys[:-1], True))
+    true_positives = np.cumsum(labels != 0, dtype=np.int32)[last_ties]
+    return Ranking(labels, last_ties, true_positives.astype(np.int64))
 
 
 def _ordered(scores: np.ndarray) -> np.ndarray:
-    """uint32 below 2**31 in the order of the scores, ties kept.
+    """Ranks of scores, uint32 below 2**31, equal for equal scores.
 
-    The bits of non-negative float32 are in order already; anything else is ranked.
+    The bits of float32 values from 0 on are in order already; all else is ranked.
     """
     scores = scores.ravel()
     if np.isnan(scores).any():
-        raise ValueError("scores hold nan")
+        raise ValueError("scores must not be nan")
     if scores.dtype == np.float32 and scores.min(initial=0) >= 0:
         return (scores + 0.0).view(np.uint32)  # -0.0 becomes 0.0
     return np.unique(scores, return_inverse=True)[1].astype(np.uint32)

@@ -1,4 +1,4 @@
-"""New images through a detector: a table of scores, anomaly maps, overlays."""
+"""Predictions of new images: a table of scores, anomaly maps and overlays."""
 
 import csv
 import io
@@ -26,14 +26,14 @@ LONGEST = 1024  # pixels of an overlay's longer side
 
 
 class Counts(NamedTuple):
-    """How many images are anomalous, and how many could not be read."""
+    """Numbers of images that are anomalous, and that could not be read."""
 
     anomalous: int
     failed: int
 
 
 def open_detector(path: str | Path, device: str) -> Detector:
-    """The detector of a run's folder, or of a file that `fsad export` wrote."""
+    """Load the detector of a run's folder, or of a file of `fsad export`."""
     if not Path(path).exists():
         raise UserError(f"{path}: no such run, nor a file of fsad export")
     load = load_detector if Path(path).is_file() else run_detector
@@ -43,7 +43,7 @@ def open_detector(path: str | Path, device: str) -> Detector:
 def predict_entry(
     run: Path, images: str | Path, out: Path, record: Mapping, threads: int
 ) -> None:
-    """Score a folder of images, or one, with a run; the record is stored with the result.
+    """Score a folder of images, or one image, with a run, and store the record.
 
     Raises UserError if no image can be read.
     """
@@ -58,13 +58,14 @@ def predict_entry(
 def predict(
     detector: Detector, images: Mapping[str, Path], out: Path, threads: int
 ) -> Counts:
-    """Score images, files by their names, and write scores, maps and overlays.
+    """Score images, and write a table of scores, anomaly maps and overlays.
 
-    scores.csv has a row per image, sorted by name: score, the detector's threshold,
-    whether the score is above it, and why an image could not be read, in which case
-    the others go on. maps/NAME.tiff: anomaly map, float32 [R, R]. overlays/NAME.png:
-    the map over the image, in the image's proportions and the colours of `map_range`,
-    see `calibration.calibrate`: green is its middle, red its end.
+    images: files by name. scores.csv has a row per image, sorted by name: score,
+    threshold of the detector, whether the score is above it, and the error where an
+    image could not be read, which does not stop the others. maps/NAME.tiff: anomaly
+    map, float32 [R, R]. overlays/NAME.png: the map over the image, in the proportions
+    of the image and the colours of `map_range`, see `calibration.calibrate`: its middle
+    is green, its end red.
     """
     rows, files = [], list(images.items())
     with tqdm(total=len(files), desc="predict", mininterval=1) as bar:
@@ -90,7 +91,7 @@ def _predict_batch(
 
 
 def _read(file: tuple[str, Path]) -> tuple[str, np.ndarray | None, str]:
-    """The name of an image file, its pixels, or why it cannot be read."""
+    """Name and pixels of an image file, and the error if it cannot be read."""
     name, path = file
     try:
         return name, read_image(path), ""

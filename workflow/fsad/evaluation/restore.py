@@ -1,4 +1,4 @@
-"""From a run of the pipeline, and the cached files that it read, to a detector."""
+"""Restore a detector from a run of the pipeline and the files that it read."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,29 +18,37 @@ from fsad.evaluation.detector import Detector
 from fsad.evaluation.runs import read_support
 from fsad.methods.registry import load
 
-SELECTION = "last"  # `best` was picked by the test images
+SELECTION = "last"  # the epoch of `best` was picked on the test images
 
 
 def run_detector(folder: str | Path, device: str = "cpu") -> Detector:
-    """The detector of a run's folder, calibrated on the run's support images.
+    """Restore the detector after the last epoch of a run, and calibrate it.
 
-    It is that of the last epoch. Raises UserError if `folder` is no finished run, or a
-    file that it was made from is not there or another by now.
+    It is calibrated on the support images of the run. Raises UserError if `folder` is
+    not that of a finished run, or if a cached file that the run was made from is
+    missing or has been replaced.
     """
     check_device(device)
     results, run = parse_run(Path(folder).resolve())
     tree = results_tree(results)
-    if not Path(run_path(tree.model, run)).is_file():
+    if not Path(run_path(tree.metrics, run)).is_file():
         raise UserError(f"{folder}: no finished run of the pipeline ({tree.run})")
-    record = read_settings(run_path(tree.model, run))
+    record = _read_record(run_path(tree.model, run), run)
     support = _support_features(tree, run, record)
-    detector = _uncalibrated(tree, run, record | {"device": device}, support)
+    detector = _uncalibrated(tree, run, record, support, device)
     images = _support_images(tree, run, record, detector.tower.config["image_size"])
     return calibrate(detector, support, images)
 
 
+def _read_record(model: str, run: Run) -> dict:
+    """Settings of a run, which must be those of its folder."""
+    record, keys = read_settings(model), run._asdict()
+    check_record(model, record, {"class": keys.pop("class_name"), **keys})
+    return record
+
+
 def _support_features(tree: Tree, run: Run, record: Mapping) -> dict[str, np.ndarray]:
-    """Features of the support images of a run; UserError if they are others by now."""
+    """Features of the support images of a run; UserError if they were replaced."""
     keys = run._asdict() | {"backbone": record["backbone"]}
     path = fill(tree.support_features, readout=record["readout"]["name"], **keys)
     found = {"support": identity(read_settings(path), without=("images",))}
@@ -54,23 +62,31 @@ def _support_images(tree: Tree, run: Run, record: Mapping, size: int) -> np.ndar
 
 
 def _uncalibrated(
-    tree: Tree, run: Run, record: Mapping, support: Mapping[str, np.ndarray]
+    tree: Tree,
+    run: Run,
+    record: Mapping,
+    support: Mapping[str, np.ndarray],
+    device: str,
 ) -> Detector:
-    options = record["options"] | {"device": record["device"]}
-    path = run_path(tree.model, run)
-    prefix = f"{SELECTION}_"
-    learned = {
-        name.removeprefix(prefix): array
-        for name, array in read_npz(path).items()
-        if name.startswith(prefix)
-    }
+    options = record["options"] | {"device": device}
+    learned = _learned(run_path(tree.model, run))
+    fitted = load(record["method"]).restore(run.task, options, support, learned)
     vision = load_tower(fill(tree.vision, backbone=record["backbone"]))
     described = {name: record[name] for name in ("method", "task", "backbone")}
     described |= {"variant": record["readout"]["fields"], "options": options}
-    restored = load(record["method"]).restore(run.task, options, support, learned)
     return Detector(
-        vision.to(options["device"], options["precision"]),
+        vision.to(device, options["precision"]),
         parse_variant(described["variant"]),
-        restored,
+        fitted,
         described | {"run": dict(record)},
     )
+
+
+def _learned(model: str) -> dict[str, np.ndarray]:
+    """Learned tensors of a run after the last epoch."""
+    prefix = f"{SELECTION}_"
+    return {
+        name.removeprefix(prefix): array
+        for name, array in read_npz(model).items()
+        if name.startswith(prefix)
+    }

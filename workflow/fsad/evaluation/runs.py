@@ -1,4 +1,4 @@
-"""Runs: fit a method, evaluate the detectors that it yields, keep `last` and `best`."""
+"""Runs: fit a method, evaluate its detectors, and keep `last` and `best`."""
 
 import csv
 import io
@@ -25,7 +25,7 @@ FILES = "model.npz", "scores.npz", "history.csv", "metrics.json"
 
 
 class Evaluation(NamedTuple):
-    """A detector, the epoch it is of, and how it predicts the test images."""
+    """A detector after an epoch, and its predictions of the test images."""
 
     epoch: int
     auroc: float
@@ -46,8 +46,8 @@ def fit(
 ) -> Outcome:
     """Fit a method and evaluate each detector that it yields.
 
-    features: of the `support` and the `test` images. `best` is the first evaluation
-    with the highest AUROC on the test images, as papers of this line report it.
+    features: those of the `support` and the `test` images. `best` is the first
+    evaluation with the highest AUROC on the test images, as most papers report it.
     """
     last = best = observed = None
     history = []
@@ -73,8 +73,8 @@ def _device(observed: Mapping[str, Tensor]):
 def run_job(job: RunJob) -> None:
     """Make runs of one experiment and class, one after the other, from cached files.
 
-    A run whose folder holds it as planned is left alone. Raises UserError if a file is
-    damaged or of another record.
+    A finished run, see `is_finished`, is left alone. Raises UserError if a cached file
+    is damaged or of another record.
     """
     pending = [
         (folder, record)
@@ -96,15 +96,15 @@ def _read(source: Source) -> dict[str, np.ndarray]:
 
 
 def _read_text(job: RunJob) -> Text | None:
-    """Text tower and tokens, for a method that reads text."""
+    """Text tower and tokens, if the method reads text."""
     return Text(load_tower(*job.text), _read(job.prompts)) if job.text else None
 
 
 def read_support(source: Source, images: Sequence) -> dict[str, np.ndarray]:
-    """The first rows of a file that holds those of the largest draw.
+    """First rows of a cached file, whose rows are those of the largest draw.
 
-    images: names and digests of the wanted ones, which must be the first of the file.
-    Raises UserError otherwise, or if the file is damaged or of another record.
+    images: names and digests of the wanted support images. Raises UserError unless they
+    are the first of the file, or if it is damaged or of another record.
     """
     path, record = source
     arrays = files.read_npz(path, record=record)
@@ -131,7 +131,7 @@ def make_run(
 
 
 def is_finished(folder: str | Path, record: Mapping) -> bool:
-    """Whether a folder holds a run as planned, no file of it damaged."""
+    """Whether a folder has all files of a run of this record, arrays undamaged."""
     folder = Path(folder)
     try:
         settings = files.read_record(folder / "metrics.json")["settings"]
@@ -151,8 +151,8 @@ def write_run(
 ) -> None:
     """Write model.npz, scores.npz, history.csv and metrics.json into `folder`.
 
-    The record is stored in each but history.csv. metrics.json comes last: with it the
-    run is complete.
+    The record is stored in each but history.csv. metrics.json is written last: with it
+    the run is complete.
     """
     folder, settings = Path(folder), with_provenance(record)
     task, resolution = record["task"], record["options"]["resolution"]
@@ -180,12 +180,10 @@ def _model(outcome: Outcome) -> dict[str, np.ndarray]:
 def _scores(outcome: Outcome, test: Features, resolution: int) -> dict[str, np.ndarray]:
     arrays = {name: test[name] for name in ("names", "labels")}
     for selection, evaluation in _selected(outcome):
-        sigma = evaluation.detector.sigma
-        scores, maps = image_scores(evaluation.prediction, resolution, sigma)
-        parts = {
-            n: c.cpu().numpy() for n, c in evaluation.prediction.components.items()
-        }
-        named = {"scores": scores, "maps": maps, **parts}
+        prediction, sigma = evaluation.prediction, evaluation.detector.sigma
+        scores, maps = image_scores(prediction, resolution, sigma)
+        components = {n: c.cpu().numpy() for n, c in prediction.components.items()}
+        named = {"scores": scores, "maps": maps, **components}
         arrays |= {f"{selection}_{name}": array for name, array in named.items()}
     return arrays | {"sigma": np.array(sigma)}
 
@@ -193,8 +191,10 @@ def _scores(outcome: Outcome, test: Features, resolution: int) -> dict[str, np.n
 def image_scores(
     prediction: Prediction, resolution: int, sigma: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Scores [N] of a prediction, the maxima of its full maps if it has no others, and
-    its maps [N, gh, gw]."""
+    """Scores [N] and maps [N, gh, gw] of a prediction.
+
+    The scores are the maxima of the full maps where the prediction has no scores.
+    """
     maps = prediction.maps.cpu().numpy()
     if prediction.scores is None:
         return full_maps(maps, resolution, sigma).max((1, 2)), maps
@@ -202,17 +202,17 @@ def image_scores(
 
 
 def _results(task: str, evaluation: Evaluation, truth: Truth) -> dict:
-    """All metrics of an evaluation, and the AUROC of each of its components."""
+    """All metrics of an evaluation, and the AUROC of each component."""
     prediction, sigma = evaluation.prediction, evaluation.detector.sigma
     values = TASKS[task].values(prediction).cpu().numpy()
     auroc = TASKS[task].auroc(truth, prediction.maps.device, sigma)
-    components = {name: auroc(part) for name, part in prediction.components.items()}
+    components = {name: auroc(x) for name, x in prediction.components.items()}
     found = TASKS[task].metrics(truth, values, sigma)
     return {"epoch": evaluation.epoch, **found, "components": components}
 
 
 def _history(task: str, history: Iterable[Mapping]) -> str:
-    """One row per epoch; the AUROC, under its metric's name, where it was evaluated."""
+    """A table with a row per epoch, and the AUROC where the epoch was evaluated."""
     rows = list(history)
     names = [name for name in rows[-1] if name != "auroc"]
     table = [[*names, METRICS[task][0]]]

@@ -1,4 +1,4 @@
-"""How predictions are evaluated: by image scores (cls) or by anomaly maps (seg)."""
+"""Tasks of evaluation: by image scores (cls) or by anomaly maps (seg)."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -14,8 +14,7 @@ from fsad.methods.patches import upsample
 
 
 class Truth(NamedTuple):
-    """Labels [N] of test images, 0 good or 1 defective, and for pixels their masks
-    [N, R, R], else None."""
+    """Labels [N] of test images, 0 good or 1 defective, and masks [N, R, R] for seg."""
 
     labels: np.ndarray
     masks: np.ndarray | None
@@ -24,9 +23,9 @@ class Truth(NamedTuple):
 class Task(NamedTuple):
     """A task of evaluation.
 
-    values: what of a prediction is ranked, scores [N] or maps [N, gh, gw]. auroc: from
-    truth, device and sigma to a function that gives the AUROC of values in percent.
-    metrics: all metrics by name, of truth, values and sigma.
+    values: the scores [N] or maps [N, gh, gw] of a prediction, which are ranked. auroc:
+    from truth, device and sigma to a function that gives the AUROC of values in
+    percent. metrics: all metrics by name, of truth, values and sigma.
     """
 
     values: Callable[[Prediction], Tensor]
@@ -58,9 +57,9 @@ def _pixel_metrics(truth: Truth, maps: np.ndarray, sigma: float) -> dict:
 
 
 def device_auroc(defective: Tensor, scores: Tensor) -> float:
-    """`metrics.auroc` on the device of its arguments, bool and float32 of one shape."""
+    """`metrics.auroc` on a device, of bool and float32 tensors of one shape."""
     if scores.isnan().any():
-        raise ValueError("scores hold nan")
+        raise ValueError("scores must not be nan")
     good, defects = scores[~defective].sort().values, scores[defective]
     sides = (torch.searchsorted(good, defects, right=right) for right in (False, True))
     won, won_or_tied = (int(side.sum()) for side in sides)

@@ -1,4 +1,4 @@
-"""One slot of a local GPU for each job, held until its process ends, in any way."""
+"""Slots of local GPUs, one for each job, freed when its process ends."""
 
 import fcntl
 import os
@@ -16,10 +16,10 @@ PAUSE = 0.2  # seconds until a taken slot is tried again
 
 @contextmanager
 def gpu_slot(config: Mapping) -> Iterator[None]:
-    """Hold a slot of one of the `gpus` of a configuration, and see that GPU alone.
+    """Hold a slot of one of the configured `gpus` and make only that GPU visible.
 
-    Waits while all slots are taken; must come before the first use of CUDA. With no
-    `gpus` nothing is held, and what the parent or the cluster lets see is used.
+    Waits while all slots are taken; must be entered before the first use of CUDA.
+    Without `gpus` no slot is held, and the visible GPUs stay those of the environment.
     """
     if not config["gpus"]:
         yield
@@ -31,7 +31,7 @@ def gpu_slot(config: Mapping) -> Iterator[None]:
 
 
 def visible_gpus(gpus: Sequence[int], visible: str | None) -> list[str]:
-    """Names for CUDA of the GPUs of these numbers, which count those visible."""
+    """CUDA names of GPUs, given by their indices among the visible ones."""
     if visible is None:
         return [str(gpu) for gpu in gpus]
     names = [name.strip() for name in visible.split(",") if name.strip()]
@@ -44,7 +44,7 @@ def visible_gpus(gpus: Sequence[int], visible: str | None) -> list[str]:
 
 
 def _slots(config: Mapping, gpus: Sequence[str]) -> list[tuple[Path, str]]:
-    """Lock file and GPU of each slot, first slots of all GPUs first."""
+    """Lock file and GPU of each slot, the first slots of all GPUs first."""
     folder = Path(config["results"]) / "locks"
     folder.mkdir(parents=True, exist_ok=True)
     numbers = range(config["jobs_per_gpu"])
@@ -53,7 +53,7 @@ def _slots(config: Mapping, gpus: Sequence[str]) -> list[tuple[Path, str]]:
 
 @contextmanager
 def _first_free(slots: Sequence[tuple[Path, str]]) -> Iterator[str]:
-    """The GPU of a free slot; the kernel frees it with this process at the latest."""
+    """GPU of a free slot; the kernel frees the slot when this process ends."""
     while True:
         for path, gpu in slots:
             with open(path, "w") as file:
@@ -70,7 +70,7 @@ def _locked(file: IO) -> bool:
         return False
     except OSError as error:
         raise UserError(
-            f"gpus: {file.name} cannot be locked ({error.strerror}); take `results` to "
+            f"gpus: {file.name} cannot be locked ({error.strerror}); put `results` on "
             "a file system with locks, or give no `gpus`"
         ) from None
     return True

@@ -1,4 +1,4 @@
-"""The frame of every pipeline job: log file, thread budget, one-line errors."""
+"""Set-up of every pipeline job: log file, thread budget, one-line errors."""
 
 import atexit
 import gc
@@ -12,20 +12,20 @@ from fsad.errors import UserError
 from fsad.jobs.parent_watch import end_with_snakemake
 from fsad.jobs.threads import keep_to_cores, limit_threads, limit_torch_threads
 
-DONE = "done"  # the last line of the log of a job that ended well
+DONE = "done"  # last line of the log of a job that succeeded
 
 
 @contextmanager
 def job(log: str, cores: int, torch: int | None = None) -> Iterator[None]:
-    """Run a block as the whole work of this process, on so many cores.
+    """Run a block as the only work of this process, on this number of cores.
 
-    torch: threads of torch, for a block that uses it. The last digits of a sum depend
-    on their number, so that it stays even where fewer cores are left to the job.
+    torch: number of threads of torch, for a block that uses it. The last digits of a
+    sum depend on it, so it is kept even if the job gets fewer cores.
 
-    All output, progress bars and those of C libraries included, goes to `log`.
-    A UserError becomes one line there and exit status 1. The process ends with the
-    Snakemake that started it: one left over from a killed call would take cores that
-    the next call counts on, and could write over its results.
+    All output goes to `log`, including that of C libraries. A UserError becomes one
+    line there and exit status 1. The process ends with the Snakemake process that
+    started it: a job left over from a killed call would use cores that the next call
+    counts on, and could overwrite its results.
     """
     _redirect_output(log)
     end_with_snakemake()
@@ -47,12 +47,11 @@ def _limit(cores: int, torch: int | None) -> None:
 
 @contextmanager
 def program() -> Iterator[None]:
-    """Run a block as the whole work of this process.
+    """Run a block as the only work of this process.
 
     A UserError becomes `error: ...` on standard error and exit status 1.
     """
-    # At its end Python would look for cycles among all objects, half a second with
-    # those of torch.
+    # At exit Python would search all objects for cycles: half a second with torch.
     atexit.register(gc.freeze)
     try:
         yield

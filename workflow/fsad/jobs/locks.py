@@ -1,4 +1,4 @@
-"""Lock a results folder; reset modification times that lie in the future."""
+"""Lock of a results folder, and reset of modification times in the future."""
 
 import fcntl
 import logging
@@ -10,15 +10,15 @@ from pathlib import Path
 from fsad.errors import UserError
 
 NAME = ".lock"
-STEP = 1e-5  # seconds between times that are reset
+STEP = 1e-5  # seconds between consecutive reset times
 
 
 def lock_results(folder: str | Path) -> None:
-    """Keep other runs out of a results folder until this process ends, in any way.
+    """Lock a results folder against other runs until this process ends.
 
-    The kernel releases the lock with the process, so none is left after a kill or a
-    power cut. Where the file system has no locks, a warning is logged. Raises UserError
-    if another run works there, or the folder cannot be written.
+    The kernel releases the lock with the process, so none remains after a kill or a
+    power cut. Logs a warning if the file system has no locks. Raises UserError if
+    another run holds the lock, or the folder cannot be written.
     """
     descriptor = _opened(Path(folder))
     try:
@@ -46,8 +46,11 @@ def _opened(folder: Path) -> int:
 
 
 def reset_future_mtimes(folder: str | Path) -> None:
-    """Set modification times that lie in the future, left by a clock since set back, to
-    now, in their order: to Snakemake all that is made from such a file is out of date."""
+    """Set modification times in the future to the present, in the same order.
+
+    A clock that was set back leaves such times. Snakemake would take everything made
+    from such a file for out of date.
+    """
     now, mtimes = time.time(), _mtimes(folder)
     ahead = sorted((mtime, path) for path, mtime in mtimes.items() if mtime > now)
     for rank, (_, path) in enumerate(ahead):
@@ -59,7 +62,7 @@ def reset_future_mtimes(folder: str | Path) -> None:
 def _mtimes(folder: str | Path) -> dict[str, float]:
     """Modification time of each file and folder below `folder`.
 
-    Other runs may work in folders below it; files that vanish meanwhile are left out.
+    Files that other runs delete meanwhile are left out.
     """
     mtimes = {}
     for place, folders, files in os.walk(folder):

@@ -1,4 +1,4 @@
-"""What a pipeline uses while it runs: cores and memory of each job, and of all."""
+"""Monitor of a running pipeline: cores and memory of each job and in total."""
 
 import atexit
 import csv
@@ -17,12 +17,12 @@ from typing import NamedTuple
 import psutil
 
 INTERVAL = 0.25  # seconds between samples
-ALL, OWN, STARTING = "all", "snakemake", "starting"
+ALL, OWN, STARTING = "all", "snakemake", "starting"  # names for rows without a job name
 COLUMNS = "seconds", "job", "cores", "memory_mb"
 
 
 class Usage(NamedTuple):
-    """CPU seconds since the start, and resident memory in bytes, shared pages too."""
+    """CPU seconds since the start, and resident bytes, including shared pages."""
 
     cpu: float
     memory: int
@@ -32,7 +32,7 @@ class Usage(NamedTuple):
 
 
 def start_monitor(pid: int, folder: str | Path, cores: int) -> None:
-    """Watch a process from another one, until this one ends."""
+    """Start a process that monitors process `pid` until this process ends."""
     command = [sys.executable, "-m", "fsad.cli", "monitor", str(pid)]
     command += ["--out", str(folder), "--cores", str(cores)]
     process = subprocess.Popen(command, start_new_session=True)
@@ -45,9 +45,9 @@ def _finish(process: subprocess.Popen) -> None:
 
 
 def watch(pid: int, folder: str | Path) -> None:
-    """Sample a process and all it starts into timeline.csv, until it or this one ends.
+    """Sample a process and its descendants into timeline.csv until it ends.
 
-    SIGTERM ends it after a last sample.
+    SIGTERM ends the sampling after one more sample.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -62,7 +62,7 @@ def watch(pid: int, folder: str | Path) -> None:
 
 
 def _samples(pid: int, stopped: threading.Event) -> Iterator[list[tuple]]:
-    """Rows of each sample, the first of which only tells where the others start."""
+    """Rows of each sample after the first, which is only their baseline."""
     root, names, before = psutil.Process(pid), {}, {}
     start = last = time.monotonic()
     while root.is_running():
@@ -84,8 +84,11 @@ def _rows(
     time: float,
     step: float,
 ) -> list[tuple]:
-    """What was used since the last sample. The kernel counts CPU seconds, those of
-    ended processes too, so nothing between two samples is lost."""
+    """Rows of the usage since the last sample.
+
+    The kernel also counts the CPU seconds of ended processes, so that nothing between
+    two samples is lost.
+    """
     rows = defaultdict(lambda: Usage(0, 0))
     for key, used in usage.items():
         spent = max(0, used.cpu - before.get(key, Usage(0, 0)).cpu)
@@ -98,8 +101,10 @@ def _rows(
 
 
 def measure(root: psutil.Process) -> dict[int | str, Usage]:
-    """Usage of each job below a process, by its process, of the process itself
-    (`snakemake`), and of `all`."""
+    """Usage of each job by process ID, of the root (`snakemake`), and of `all`.
+
+    A job is a child of the root with its descendants.
+    """
     jobs = {child.pid: _total([child, *_descendants(child)]) for child in _jobs(root)}
     own = _total([root], ended=False)
     return jobs | {OWN: own, ALL: sum(jobs.values(), own + Usage(_ended(root), 0))}
@@ -110,7 +115,7 @@ def _jobs(root: psutil.Process) -> list[psutil.Process]:
 
 
 def _name_jobs(root: psutil.Process, names: dict[int, str]) -> None:
-    """Name each job by the log file that its process writes, below `logs`."""
+    """Name each new job by the path of its log file below `logs`."""
     for job in _jobs(root):
         if job.pid in names:
             continue
@@ -142,7 +147,7 @@ def _ended(process: psutil.Process) -> float:
 
 
 def _logs(processes: list[psutil.Process]) -> list[str]:
-    """Names of the log files that processes hold open."""
+    """Open log files of processes: paths below `logs`, without suffix."""
     logs = []
     for process in processes:
         with suppress(psutil.NoSuchProcess, psutil.AccessDenied):

@@ -1,4 +1,4 @@
-"""A job ends with the Snakemake that started it, even where that is killed."""
+"""End of a job together with the Snakemake process that started it."""
 
 import os
 import threading
@@ -9,7 +9,7 @@ POLL_SECONDS = 1
 
 
 def end_with_snakemake() -> None:
-    """End this process once its Snakemake is gone; a thread watches from now on."""
+    """Start a thread that ends this process once its Snakemake process is gone."""
     threading.Thread(target=_watch, daemon=True).start()
 
 

@@ -1,4 +1,4 @@
-"""What is done of the planned runs, what is left, and the time and disk for it."""
+"""Status of the planned runs, and the time and disk that the rest needs."""
 
 import csv
 import re
@@ -16,10 +16,11 @@ ERROR = re.compile(r"^error: .*|^Traceback ", re.MULTILINE)
 TAIL_BYTES = 20_000
 SHOWN_FAILURES = 20
 ABOUT = (
-    "done: up to date. stale: made, but something has changed since. unfinished: begun "
-    "and not ended, running now or killed. spent: time of finished training jobs. left: "
-    "time of those to come, one after the other, if a run takes as long as the finished "
-    "ones of its experiment, or else of its method; N at once take about 1/N of it."
+    "done: up to date. stale: made, but something has changed since. unfinished: "
+    "started but not ended, either running or killed. spent: time of finished training "
+    "jobs. left: time of the remaining ones, one after the other, at the mean time of "
+    "the finished runs of the experiment, or else of the method; N jobs at once take "
+    "about 1/N of it."
 )
 
 
@@ -32,8 +33,11 @@ class Job(NamedTuple):
 
 
 class Planned(NamedTuple):
-    """What is planned: metrics.json and method of each run, and the features to make,
-    with their size in bytes."""
+    """The planned work.
+
+    runs: key of each run by the path of its metrics.json. methods: name of the method
+    by experiment. features: size in bytes by path.
+    """
 
     runs: Mapping[str, Run]
     methods: Mapping[str, str]
@@ -41,12 +45,15 @@ class Planned(NamedTuple):
 
 
 def plain_jobs(records: Iterable[Mapping]) -> list[Job]:
-    """Jobs from records with `rule`, `outputs` and a list `log`."""
+    """Jobs from records with `rule`, `outputs` and `log`, a list of paths."""
     return [Job(r["rule"], r["outputs"], "".join(r["log"][:1])) for r in records]
 
 
 def state(metrics: str, job: Job | None) -> str:
-    """One of STATES, of the run of a metrics.json; job: the one to make it, if any."""
+    """State of a run, one of STATES.
+
+    metrics: path of its metrics.json. job: the planned job that makes it, if any.
+    """
     if job is None:
         return "done"
     return "stale" if Path(metrics).exists() else _state_of_log(job.log)
@@ -69,18 +76,18 @@ def _tail(log: str) -> str:
 
 
 def report(planned: Planned, jobs: Sequence[Job], benchmarks: str | Path) -> str:
-    """Tables of the runs by data set and experiment, of what is left by method, and
-    what failed, as text.
+    """Status report as text: states of runs, remaining time, failures.
 
-    jobs: those of a call of Snakemake. benchmarks: the folder of the times of finished
-    jobs.
+    jobs: those that a call of Snakemake would run. benchmarks: folder with the times
+    of finished jobs.
     """
     makes = {path: job for job in jobs for path in job.outputs}
     times = _run_times(Path(benchmarks), planned.runs)
     rows = _rows(planned, makes, times)
-    total = ["all", "", *(_total(c) for c in list(zip(*rows, strict=True))[2:])]
+    counts = ([row[column] for row in rows] for column in range(2, len(HEAD)))
+    total = ["all", "", *map(_total, counts)]
     table = [HEAD, *([*map(_text, row)] for row in [*rows, total])]
-    others = [job for job in jobs if not set(job.outputs) & set(planned.runs)]
+    others = [job for job in jobs if planned.runs.keys().isdisjoint(job.outputs)]
     size = sum(s for path, s in planned.features.items() if path in makes)
     return "\n".join(
         [
@@ -114,7 +121,7 @@ def _rows(planned: Planned, makes: Mapping, times: Mapping) -> list[list]:
 
 
 def _left(runs: int, seconds: float | None) -> float | None:
-    """Time of runs to come; None where it is unknown."""
+    """Time of the remaining runs, None if it is unknown."""
     if runs == 0:
         return 0.0
     return None if seconds is None else runs * seconds
@@ -123,15 +130,15 @@ def _left(runs: int, seconds: float | None) -> float | None:
 def _run_times(benchmarks: Path, runs: Mapping[str, Run]) -> dict[tuple, list[float]]:
     """Seconds of finished runs by data set and experiment.
 
-    A job of all runs of a class counts as so many runs, each with the same share.
+    The time of a job of all runs of a class is divided equally among them.
     """
     counts, times = defaultdict(int), defaultdict(list)
     for run in runs.values():
         counts[run.dataset, run.experiment, run.class_name] += 1
     for rule in ("train", "train_class"):
         for path in sorted((benchmarks / rule).rglob("*.tsv")):
-            place = path.relative_to(benchmarks / rule).with_suffix("").parts
-            experiment, dataset, class_name = place[:3]
+            names = path.relative_to(benchmarks / rule).with_suffix("").parts
+            experiment, dataset, class_name = names[:3]
             number = counts[dataset, experiment, class_name]
             shares = number if rule == "train_class" and number else 1
             times[dataset, experiment] += [_seconds(path) / shares] * shares
@@ -144,7 +151,7 @@ def _seconds(path: Path) -> float:
 
 
 def _mean_times(times: Mapping, methods: Mapping[str, str]) -> dict[str, float]:
-    """Mean seconds of a run by experiment, where it has none those of its method."""
+    """Mean seconds of a run by experiment, of its method if it has no finished run."""
     own, shared = defaultdict(list), defaultdict(list)
     for (_, experiment), seconds in times.items():
         own[experiment] += seconds
@@ -154,7 +161,7 @@ def _mean_times(times: Mapping, methods: Mapping[str, str]) -> dict[str, float]:
 
 
 def _by_method(planned: Planned, rows: Sequence[Sequence]) -> list[str]:
-    """Time that is left, by method."""
+    """Remaining time by method."""
     left = defaultdict(list)
     for _, experiment, *_, seconds in rows:
         left[planned.methods[experiment]].append(seconds)
@@ -177,7 +184,7 @@ def _text(value: str | int | float | None) -> str:
 
 
 def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a table, its first two columns to the left, numbers to the right."""
+    """Lines of a table, the first two columns aligned left, the others right."""
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     return [
         "  ".join(
@@ -189,7 +196,7 @@ def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _failures(jobs: Sequence[Job]) -> list[str]:
-    """A line for each job that failed: its rule, its log, and the error."""
+    """A line for each failed job: its rule, its log and the error."""
     failed = [job for job in jobs if _state_of_log(job.log) == "failed"]
     lines = [
         f"failed: {job.rule}, {job.log}: {_tail(job.log).rstrip().splitlines()[-1]}"

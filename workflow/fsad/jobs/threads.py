@@ -1,4 +1,4 @@
-"""Keep one job within its thread budget."""
+"""Limits on the threads and cores of a job."""
 
 import os
 import random
@@ -16,11 +16,11 @@ POOL_VARIABLES = (
 
 
 def limit_threads(threads: int) -> None:
-    """Limit OpenMP and BLAS, loaded already or later, to `threads`, OpenCV to one.
+    """Limit OpenMP and BLAS to `threads`, and OpenCV to one thread.
 
-    Environment variables reach the libraries that are loaded afterwards,
-    threadpoolctl those that are loaded. OpenCV heeds neither, and works within a
-    pool of `threads` image decoders already.
+    Environment variables limit libraries that are loaded later, threadpoolctl those
+    that are loaded already. Neither limits OpenCV, which runs in a pool of `threads`
+    image decoders.
     """
     for variable in POOL_VARIABLES:
         os.environ[variable] = str(threads)
@@ -39,10 +39,10 @@ def limit_torch_threads(threads: int) -> None:
 
 
 def keep_to_cores(cores: int) -> None:
-    """Let this process and what it starts use but `cores` of its CPUs, any of them.
+    """Restrict this process and its children to `cores` randomly chosen CPUs.
 
-    For a job with more threads than cores: its numbers stay those of its threads, and
-    its load that of its cores. Does nothing where the system cannot (macOS).
+    For a job with more threads than cores: its results depend on the number of its
+    threads, its load must not. Does nothing where this is not supported (macOS).
     """
     if hasattr(os, "sched_setaffinity"):
         allowed = sorted(os.sched_getaffinity(0))

@@ -1,4 +1,4 @@
-"""What a monitored pipeline used, as a table of its jobs and as a plot over time."""
+"""Resources of a monitored pipeline: a table by job and a plot over time."""
 
 from pathlib import Path
 
@@ -6,13 +6,13 @@ import pandas as pd
 
 from fsad.jobs.monitor import ALL, OWN, STARTING
 
-BINS = 400  # of the plot
+BINS = 400  # most points in time of the plot
 
 
 def summarise(folder: str | Path, cores: int | None) -> None:
-    """Make jobs.csv and timeline.svg of a folder's timeline.csv.
+    """Write jobs.csv and timeline.svg from the timeline.csv of a folder.
 
-    cores: drawn as the budget.
+    cores: the budget, drawn as a line.
     """
     folder = Path(folder)
     timeline = pd.read_csv(folder / "timeline.csv")
@@ -21,7 +21,7 @@ def summarise(folder: str | Path, cores: int | None) -> None:
 
 
 def job_table(timeline: pd.DataFrame) -> pd.DataFrame:
-    """Of each job (and `all`): seconds, CPU seconds, mean and peak cores, peak MB."""
+    """Seconds, CPU seconds, mean and peak cores and peak MB, by job and of `all`."""
     times = timeline["seconds"].drop_duplicates()
     steps = times.diff().fillna(times).rename("step")
     rows = timeline.join(steps.set_axis(times), on="seconds")
@@ -61,7 +61,7 @@ def draw(timeline: pd.DataFrame, path: str | Path, cores: int | None) -> None:
 
 
 def _colours(table: pd.DataFrame) -> list:
-    """Greys for what is no job yet, then one colour for each rule."""
+    """One colour for each rule; grey for Snakemake and for jobs without a log."""
     from matplotlib import colormaps
 
     colours = [*colormaps["tab20"].colors[::2], *colormaps["tab20"].colors[1::2]]
@@ -70,13 +70,13 @@ def _colours(table: pd.DataFrame) -> list:
 
 
 def _by_rule(timeline: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Sums of all jobs of a rule, means over at most BINS stretches of time."""
+    """Sums over the jobs of each rule, means over at most BINS intervals."""
     jobs = timeline[timeline["job"] != ALL]
     table = jobs.assign(rule=jobs["job"].str.split("/").str[0]).pivot_table(
         column, "seconds", "rule", aggfunc="sum", fill_value=0, sort=False
     )
     first = [rule for rule in (OWN, STARTING) if rule in table]
     table = table[[*first, *(rule for rule in table if rule not in first)]]
-    stretch = -(-len(table) // BINS)
-    group = [i // stretch for i in range(len(table))]
-    return table.groupby(group).mean().set_axis(table.index[::stretch])
+    length = -(-len(table) // BINS)
+    group = [i // length for i in range(len(table))]
+    return table.groupby(group).mean().set_axis(table.index[::length])

@@ -1,12 +1,13 @@
-"""What a method of few-shot anomaly detection is: the interface that every one has.
+"""Interface of a method of few-shot anomaly detection.
 
-A method sees features alone: no configuration, files, labels or metrics. Its module has
+A method reads features alone: no configuration, files, labels or metrics. Its module
+has two functions:
 
     create(task, options, text) -> Method
     restore(task, options, support, learned) -> Detector
 
-with the options of the run, `text` a `Text` where the registry says that it reads text,
-else None, and `support` and `learned` those of a detector that was stored.
+options: those of the run. text: a `Text` where the registry entry has `reads_text`,
+else None. support, learned: those of a stored detector.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,8 +22,7 @@ Features = Mapping[str, np.ndarray | Tensor]  # by name, each [N, ...], of N ima
 
 
 class Text(NamedTuple):
-    """What a method reads of a class in words: the text tower, and token numbers of
-    `words.tokenize`."""
+    """Text tower, and token numbers of a class by `words.tokenize`."""
 
     tower: Tower
     tokens: Mapping[str, np.ndarray]
@@ -31,9 +31,9 @@ class Text(NamedTuple):
 class Prediction(NamedTuple):
     """Predictions of N images.
 
-    scores: [N], or None where the score is the maximum of the map at its full size.
-    maps: [N, gh, gw] on the grid of patches. components: parts that the prediction is
-    made of, by name, [N] or [N, gh, gw].
+    scores: [N]. For seg they may be None: then the score of an image is the maximum of
+    its map at full size. maps: [N, gh, gw] on the grid of patches. components: scores
+    [N] (cls) or maps (seg) that are fused into the prediction, by name.
     """
 
     scores: Tensor | None
@@ -42,11 +42,11 @@ class Prediction(NamedTuple):
 
 
 class Detector(Protocol):
-    """A fitted method.
+    """A fitted method, which can be restored from `support` and `learned`.
 
-    support: the features that it compares with. learned: what training has added, empty
-    without training. From both it can be restored. sigma: of the Gaussian that smooths
-    its maps, in pixels of the full size; 0 for none.
+    support: features of the support images that it compares with. learned: tensors
+    that the training has added, none without training. sigma: standard deviation of
+    the Gaussian that smooths its maps, in pixels of the full size; 0 for none.
     """
 
     support: dict[str, Tensor]
@@ -54,16 +54,21 @@ class Detector(Protocol):
     sigma: float
 
     def observe(self, features: Features) -> dict[str, Tensor]:
-        """Everything of the images that no training changes: it is computed once, and
-        serves all detectors of one fit."""
+        """Values of images that no training changes.
+
+        They are computed once and serve all detectors of one fit.
+        """
 
     def predict(self, observed: Mapping[str, Tensor]) -> Prediction:
-        """Scores and maps of images from what `observe` returned."""
+        """Scores and maps of images from the result of `observe`."""
 
 
 class Step(NamedTuple):
-    """One epoch of a fit: its number from 1, terms to record, and a detector where one
-    is to be evaluated. A method without training has one step."""
+    """One epoch of a fit; a method without training has one.
+
+    epoch: its number from 1. terms: values to record, by name. detector: where the
+    epoch is to be evaluated, else None.
+    """
 
     epoch: int
     terms: dict[str, float | Tensor]
@@ -71,7 +76,7 @@ class Step(NamedTuple):
 
 
 class Method(Protocol):
-    """A method that can be fitted."""
+    """A method for one class and task, before it is fitted."""
 
     def fit(self, support: Features, seed: int) -> Iterator[Step]:
         """Fit to the features of the support images; the last step has a detector."""

@@ -1,10 +1,10 @@
-"""Anomaly maps at their full size, made at once from the grid of patches."""
+"""Anomaly maps at their full size, made in one step from the grid of patches."""
 
 import numpy as np
 
 
 def bilinear_matrix(grid: int, resolution: int) -> np.ndarray:
-    """Bilinear interpolation as a matrix float64 [resolution, grid].
+    """Matrix float64 [resolution, grid] of bilinear interpolation.
 
     Corners are not aligned: pixel centres lie at half coordinates.
     """
@@ -16,8 +16,8 @@ def bilinear_matrix(grid: int, resolution: int) -> np.ndarray:
 def smoothing_matrix(resolution: int, sigma: float) -> np.ndarray:
     """Matrix float64 [resolution]*2 of SciPy's Gaussian filter with its defaults.
 
-    It ends at 4 sigma and takes the image as mirrored at its borders. SciPy's own
-    would take longer to import than everything else here but torch.
+    The filter is cut off at 4 sigma, and the image is mirrored at its borders. SciPy
+    itself would take longer to import than all other packages but torch.
     """
     radius = int(4 * sigma + 0.5)
     offsets = np.arange(-radius, radius + 1)
@@ -31,7 +31,7 @@ def smoothing_matrix(resolution: int, sigma: float) -> np.ndarray:
 
 
 def map_matrix(grid: int, resolution: int, sigma: float) -> np.ndarray:
-    """Matrix float32 M [resolution, grid]: M @ map @ M.T is the full anomaly map.
+    """Matrix float32 M [resolution, grid]; M @ map @ M.T is the full anomaly map.
 
     Interpolation and smoothing are linear and separable, so one matrix does both.
     """
@@ -40,6 +40,6 @@ def map_matrix(grid: int, resolution: int, sigma: float) -> np.ndarray:
 
 
 def full_maps(maps: np.ndarray, resolution: int, sigma: float) -> np.ndarray:
-    """Maps float32 [N, gh, gw] interpolated and smoothed, [N, resolution, resolution]."""
+    """Interpolate and smooth maps float32 [N, gh, gw], [N, resolution, resolution]."""
     rows, columns = (map_matrix(n, resolution, sigma) for n in maps.shape[1:])
     return rows @ maps @ columns.T

@@ -1,4 +1,4 @@
-"""Operations on patches that methods share: nearest in a bank, and maps on a device."""
+"""Operations on patches that methods share."""
 
 import torch
 from torch import Tensor
@@ -8,11 +8,12 @@ from fsad.methods.maps import map_matrix
 
 @torch.inference_mode()
 def nearest_cosine(patches: Tensor, bank: Tensor, batch: int = 8) -> Tensor:
-    """Half the cosine distance of each patch [N, P, D] to the nearest of a bank [M, D].
+    """Half the cosine distance of patches to the nearest of a bank, [N, P].
 
-    (1 - cosine) / 2 of L2-normalised features, [N, P], `batch` images at once.
+    patches: [N, P, D]. bank: [M, D]. Both are L2-normalised, so that the result is
+    (1 - cosine) / 2. batch: images that are compared at once.
     """
-    cosines = [(part @ bank.T).amax(-1) for part in patches.split(batch)]
+    cosines = [(some @ bank.T).amax(-1) for some in patches.split(batch)]
     return (1 - torch.cat(cosines)).clamp(min=0) / 2  # rounding: a cosine exceeds 1
 
 
@@ -23,7 +24,7 @@ def square_maps(values: Tensor) -> Tensor:
 
 
 def upsample(maps: Tensor, resolution: int, sigma: float) -> Tensor:
-    """`maps.full_maps` on the device of the maps [N, gh, gw]."""
+    """Interpolate and smooth maps as `maps.full_maps`, on the device of the maps."""
     rows, columns = (
         torch.from_numpy(map_matrix(n, resolution, sigma)).to(maps.device)
         for n in maps.shape[1:]

@@ -1,4 +1,4 @@
-"""The methods by name, without their code: what planning must know of them."""
+"""Methods by name, with the properties that planning needs, without their code."""
 
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -16,10 +16,10 @@ from fsad.backbones.readout import Variant, parse_variant
 class Entry(NamedTuple):
     """A method.
 
-    module: see `methods.base`. schema: of its options, a file of `schemas`. readout:
-    from its options to the features it reads. flat: from its options and the task to
-    those of a run. reads_text: whether it needs a text tower. trains: whether fitting
-    takes long, so that a run is a job of its own on a CPU.
+    module: its name, see `methods.base`. schema: of its options, the name of a file of
+    `schemas`. readout: from its options to the features that it reads. flat: from its
+    options and the task to those of a run. reads_text: whether it needs a text tower.
+    trains: whether fitting takes long, so that a run is a job of its own on a CPU.
     """
 
     module: str
@@ -60,8 +60,11 @@ def load(name: str) -> ModuleType:
 
 @cache
 def method_code(name: str) -> str:
-    """Digest of all that makes a run of a method: the runner, the module of the method
-    and its schema and entry, but nothing of other methods."""
+    """Digest of the code that makes the runs of a method.
+
+    It covers the runner, and the method's module, schema and entry here, but nothing of
+    other methods.
+    """
     entry = METHODS[name]
     described = [x.__name__ if callable(x) else x for x in entry]
     code = code_digest(entry.module)

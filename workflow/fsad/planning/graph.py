@@ -14,16 +14,15 @@ ASKED = Path("workflow/snakemake_internals.py")  # beside the Snakefile
 def graph_of_call(
     snakefile: Path, configfiles: Sequence[str], config: Sequence[str]
 ) -> tuple[list[dict], dict]:
-    """Records of the jobs of a call, with `rule`, `outputs` and `log`, and its completed
-    configuration.
+    """The jobs of a call, with `rule`, `outputs` and `log`, and its configuration.
 
-    config: OPTION=VALUE, as for --config. Raises UserError where Snakemake plans nothing.
+    config: OPTION=VALUE, as for --config. Raises UserError where Snakemake cannot plan.
     """
     script = Path(snakefile).parent / ASKED
     if not script.is_file():
         raise UserError(
-            f"--snakefile: {snakefile} is not the Snakefile of this pipeline; call from "
-            "its folder, or name it"
+            f"--snakefile: {snakefile} is not the Snakefile of this pipeline; call this "
+            "from its folder, or name it"
         )
     question = {
         "snakefile": str(snakefile),
@@ -33,8 +32,7 @@ def graph_of_call(
     answer = subprocess.run(
         [sys.executable, script],
         input=json.dumps(question),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
     )
     if answer.returncode != 0:
@@ -44,6 +42,6 @@ def graph_of_call(
 
 
 def _reason(output: str) -> str:
-    """Why Snakemake planned nothing: the line that it ends with."""
+    """The last line of the output of a call that failed."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    return lines[-1] if lines else "Snakemake planned nothing, and gave no reason"
+    return lines[-1] if lines else "Snakemake ended without a message"

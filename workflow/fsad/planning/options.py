@@ -169,7 +169,7 @@ def planned_runs(config: Mapping, metrics: Iterable[str]) -> dict[str, dict]:
 
 
 def run_options(config: Mapping, run: Run) -> dict:
-    """The flat options of a run: general ones, then the experiment's, then the class's."""
+    """The options of a run: general, then of the experiment, then of the class."""
     entry = experiment_method(config, run.experiment)
     known = read_schema(entry.schema)["properties"]
     layers = (

@@ -1,8 +1,8 @@
-"""What is to be made from what, for one configuration: jobs, their files and records.
+"""The plan of a configuration: jobs, their files, and the records of these.
 
-Everything that an artefact depends on is known while planning: digests of images, masks,
-weights and code, options and words. They stand in its record, by which an artefact on
-disk is found to be as planned or not.
+Everything that an artefact depends on is known while planning: digests of images,
+masks, weights and code, options and words. They stand in its record, which decides
+whether an artefact on disk is as planned.
 """
 
 import difflib
@@ -298,14 +298,17 @@ class Plan:
         inputs = {}
         for run in runs:  # masks, where one of them needs any
             inputs |= {name: x for name, x in self._inputs(run).items() if x}
-        support = {
-            run.seed: self.support_features(first.experiment, place, run.seed)
-            for run in runs
-        }
+        support = {run.seed: self._any_support(first, run.seed) for run in runs}
         folders = [run_path(self.tree.run, run) for run in runs]
         optional = {name: inputs.get(name) for name in ("text", "prompts", "masks")}
         records = [self.run(run) for run in runs]
         return RunJob(folders, records, inputs["test"], support, **optional)
+
+    def _any_support(self, run: Run, seed: int) -> Source:
+        """Features of support images, whichever: a run checks those that it needs."""
+        place = run.dataset, run.class_name
+        path, made = self.support_features(run.experiment, place, seed)
+        return Source(path, {n: value for n, value in made.items() if n != "images"})
 
     def embeddings(self, experiment: str, place: Place) -> list[Embedding]:
         """What is to be embedded of a class for an experiment."""
@@ -342,6 +345,9 @@ class Plan:
 
     def has_run(self, run: Run) -> bool:
         """Whether a run is there as planned; its arrays are not read."""
+        return self._once(self._has_run, run)
+
+    def _has_run(self, run: Run) -> bool:
         try:
             found = read_record(run_path(self.tree.metrics, run))["settings"]
         except UserError:
@@ -441,7 +447,7 @@ class Plan:
     # Tables and pages
 
     def order(self) -> dict[str, list[str]]:
-        """Names as they are to be shown: `experiments`, and classes of each data set."""
+        """Names in order: of the `experiments`, and of the `classes` of each data set."""
         datasets = self.config["datasets"]
         order = {d: [name for x, name in self.classes if x == d] for d in datasets}
         return {"experiments": list(self.config["experiments"]), "classes": order}
@@ -461,6 +467,19 @@ class Plan:
             *(f"{dataset}/{name}/{kind}" for dataset, name in pairs for kind in kinds),
             *(["times", "settings"] if self.runs else []),
         ]
+
+    def report(self) -> dict:
+        """The record of the pages."""
+        return self._once(self._report)
+
+    def _report(self) -> dict:
+        runs = digest_of([identity(self.run(run)) for run in self.runs])
+        images = [identity(self.images(place).record) for place in self.classes]
+        return record("report", runs=runs, images=images, order=self.order())
+
+    def has_report(self) -> bool:
+        """Whether the pages are there as planned."""
+        return self._has(self.tree.report_record, self.report())
 
     def shown_of_all(self) -> list[str]:
         """Cached test images, and masks where pixels are evaluated, of all classes."""

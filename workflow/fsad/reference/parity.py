@@ -1,7 +1,7 @@
-"""Cases of published code, computed with this project's functions.
+"""Parity cases of published code, computed with the functions of the pipeline.
 
-A case holds inputs and, as JSON under `meta`, every setting; the weights follow a
-formula. The result holds this project's values under the published names.
+A case is a file of inputs and, as JSON under `meta`, every setting; the weights follow
+a formula. The result has the values of the pipeline under the published names.
 """
 
 import json
@@ -23,15 +23,12 @@ from fsad.data.words import tokenize
 from fsad.evaluation.tasks import TASKS, Truth
 from fsad.methods.maps import full_maps
 from fsad.methods.promptad.losses import objective
-from fsad.methods.promptad.method import COMPARED, MEMORY, PromptADDetector
-from fsad.methods.promptad.training import Epoch, learn, logit_scale
+from fsad.methods.promptad.method import COMPARED, MEMORY, SIGMA, PromptADDetector
+from fsad.methods.promptad.training import learn, logit_scale
 
 
 def write_parity(case: Path, out: Path) -> None:
-    """Compute a case and write its arrays.
-
-    Raises UserError if the case cannot be read.
-    """
+    """Compute a case and write its arrays; UserError if the case cannot be read."""
     arrays = read_npz(case)
     meta = json.loads(str(arrays.pop("meta")))
     settings = {name: value for name, value in meta.items() if name != "parameters"}
@@ -39,7 +36,7 @@ def write_parity(case: Path, out: Path) -> None:
 
 
 def formula_weight(name: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
-    """The float32 weight that the formula gives for a parameter of open_clip."""
+    """Weight of a parameter of open_clip by formula, float32."""
     if name == "logit_scale":
         return np.array(np.log(100), np.float32)
     state = np.random.RandomState((zlib.crc32(name.encode()) + seed) % 2**32)
@@ -77,26 +74,28 @@ def formula_towers(config: dict, seed: int) -> tuple[Tower, Tower]:
 
 
 def compute(case: dict[str, np.ndarray], meta: dict) -> dict[str, np.ndarray]:
-    """All arrays of a case, by the functions of the pipeline."""
+    """Compute all arrays of a case with the functions of the pipeline."""
     vision, text = formula_towers(meta["model_config"], meta["weight_seed"])
     test, support = (
         embed(vision, torch.from_numpy(case[name]), VARIANTS["original"])
         for name in ("test", "support")
     )
-    learned, prompts = _learn(text, support[COMPARED[meta["task"]]], case, meta)
+    trained, prompts = _learn(text, support[COMPARED[meta["task"]]], case, meta)
     scale = torch.tensor(logit_scale(text, _options(meta)), dtype=torch.float64)
-    known = {"prompts": prompts, "logit_scale": scale}
-    predicted = _predict(test, support, known, case, meta)
+    prompts_and_scale = {"prompts": prompts, "logit_scale": scale}
+    predicted = _predict(test, support, prompts_and_scale, case, meta)
     features = {f"test_{name}": value for name, value in test.items()}
     features |= {f"support_{name}": support[name] for name in ("global", "patch")}
-    return {n: np.asarray(v) for n, v in (features | learned | predicted).items()}
+    return {n: np.asarray(v) for n, v in (features | trained | predicted).items()}
 
 
 def _learn(
     tower: Tower, features: Tensor, case: dict, meta: dict
-) -> tuple[dict[str, Tensor | list], Tensor]:
-    """Text features and gradients before, losses of, and contexts after the training;
-    and the prompts after it."""
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Train as the case does; arrays by published names, and the prompts.
+
+    The text features and gradients are those before the training.
+    """
     words = embed_words(tower, tokenize(meta["class_text"], meta["abnormal_states"]))
     options = _options(meta)
     initial = case["normal_ctx_init"], case["abnormal_ctx_init"]
@@ -105,7 +104,7 @@ def _learn(
     scale = logit_scale(tower, options)
     objective(features, first, scale, meta["lambda1"]).total.backward()
     epochs = list(learn(tower, words, start, features, options))
-    last: Epoch = epochs[-1]
+    last = epochs[-1]
     values = {
         "text_normal": first.normal,
         "text_abnormal_manual": first.manual,
@@ -128,21 +127,26 @@ def _options(meta: Mapping) -> dict:
     return kept | renamed | {"eval_every": meta["epochs"], "temperature": "stored"}
 
 
-def _predict(test, support, learned: dict[str, Tensor], case: dict, meta: dict) -> dict:
+def _predict(
+    test: dict[str, Tensor],
+    support: dict[str, Tensor],
+    learned: dict[str, Tensor],
+    case: dict,
+    meta: dict,
+) -> dict:
     """Scores and maps of both tasks, and their AUROC."""
     resolution, truth = meta["resolution"], Truth(case["labels"], case["masks"])
     memory, found, aurocs = {name: support[name] for name in MEMORY}, {}, {}
     for task in COMPARED:
         detector = PromptADDetector(task, resolution, memory, learned)
-        prediction = detector.predict(detector.observe(test))
-        auroc = TASKS[task].auroc(truth, prediction.maps.device, detector.sigma)
-        aurocs[task] = auroc(TASKS[task].values(prediction))
-        found[task] = prediction
+        found[task] = detector.predict(detector.observe(test))
+        auroc = TASKS[task].auroc(truth, found[task].maps.device, SIGMA)
+        aurocs[task] = auroc(TASKS[task].values(found[task]))
     return {
         "cls_scores": found["cls"].scores,
         "cls_maps": full_maps(found["cls"].maps.numpy(), resolution, sigma=0),
         "cls_text_scores": found["cls"].components["text_probability"],
-        "seg_maps": full_maps(found["seg"].maps.numpy(), resolution, detector.sigma),
+        "seg_maps": full_maps(found["seg"].maps.numpy(), resolution, SIGMA),
         "i_roc": aurocs["cls"],
         "p_roc": aurocs["seg"],
     }

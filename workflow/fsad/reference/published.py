@@ -1,4 +1,4 @@
-"""The published way, spelled out, which benchmarks and self-test compare with."""
+"""The published way in full, with which benchmarks and self-test compare."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -24,7 +24,7 @@ RESOLUTION = 400
 
 
 def embedded_sequences(clip, tokens: dict, contexts: Contexts) -> list[list]:
-    """Normal, manual and learned sequences, embedded, each [T, Dt]."""
+    """Embedded normal, manual and learned sequences, each [T, Dt]."""
     normal, abnormal = contexts
     table = clip.token_embedding.weight
     start = table[int(tokens["start"])][None]
@@ -43,7 +43,7 @@ def embedded_sequences(clip, tokens: dict, contexts: Contexts) -> list[list]:
 
 
 def text_features(clip, tokens: dict, contexts: Contexts) -> TextFeatures:
-    """Every sequence padded to the context length, through open_clip's modules."""
+    """Encode every sequence, padded to the context length, with open_clip's modules."""
     groups = embedded_sequences(clip, tokens, contexts)
     sequences = [sequence for group in groups for sequence in group]
     ends = torch.tensor([len(sequence) - 1 for sequence in sequences])
@@ -55,7 +55,7 @@ def text_features(clip, tokens: dict, contexts: Contexts) -> TextFeatures:
 
 
 def step(clip, tokens: dict, contexts: Contexts, features: Tensor) -> float:
-    """Loss and gradients of one training step."""
+    """Compute loss and gradients of one training step; return the loss."""
     text = text_features(clip, tokens, contexts)
     loss = objective(features, text, clip.logit_scale.item(), 0.001).total
     torch.autograd.grad(loss, contexts)
@@ -74,10 +74,11 @@ def train(
     tokens: dict,
     contexts: Contexts,
     features: Tensor,
+    *,
     logit_scale: float,
     options: Mapping,
 ) -> Iterator[Tensor]:
-    """The prompts [2, D] after each epoch of a training of full sequences."""
+    """Train with full sequences; yield the prompts [2, D] after each epoch."""
     contexts = Contexts(*(c.clone().requires_grad_() for c in contexts))
     names = "lr", "momentum", "weight_decay"
     optimizer = torch.optim.SGD(contexts, **{name: options[name] for name in names})
@@ -97,9 +98,9 @@ def train(
 def see(
     tower: Tower, sample: Sample, variant: Variant, read: Callable = read
 ) -> dict[str, Tensor]:
-    """Features of one image, decoded and resized for it, and `image`, to be shown.
+    """Decode, resize and embed one image; features, and `image` to be shown.
 
-    read: gives an image, uint8 [S, S, 3], of a path and S.
+    read: from a path and a side S in pixels to an image, uint8 [S, S, 3].
     """
     pixels = read(sample.path, tower.config["image_size"])[None]
     pixels = normalise_pixels(pixels, tower)
@@ -107,7 +108,7 @@ def see(
 
 
 def denormalised(pixels: Tensor, tower: Tower) -> Tensor:
-    """The image again, uint8 [S, S, 3]."""
+    """Recover the image from normalised pixels [1, 3, S, S], uint8 [S, S, 3]."""
     mean, std = (torch.tensor(tower.config[n])[:, None, None] for n in ("mean", "std"))
     image = (pixels[0].cpu() * std + mean) * 255
     return image.round().clamp(0, 255).byte().permute(1, 2, 0)
@@ -119,12 +120,13 @@ def evaluate(
     memory: Mapping[str, Tensor],
     prompts: Tensor,
     logit_scale: float,
+    *,
     task: str,
 ) -> float:
-    """AUROC of one evaluation: decode, resize, encode, keep, map, scikit-learn.
+    """AUROC of one evaluation, image by image, by scikit-learn.
 
-    see: `see` as a function of a sample alone. memory: features of the support images, `mid1`
-    and `mid2`.
+    see: `see` as a function of a sample alone. memory: features `mid1` and `mid2` of
+    the support images. As published, all images are kept until the end.
     """
     scored, truth, kept = [], [], []
     for sample in samples:
@@ -151,12 +153,12 @@ def _text_probability(features: Tensor, prompts: Tensor, logit_scale: float) -> 
 
 
 def smoothed(full: Tensor) -> np.ndarray:
-    """An anomaly map as it is scored."""
+    """Smooth a full anomaly map."""
     return gaussian_filter(full.cpu().numpy(), sigma=4)
 
 
 def enlarged(patches: Tensor) -> Tensor:
-    """Values of the patches of one image, [RESOLUTION]*2."""
+    """Interpolate values of the patches of one image to [RESOLUTION]*2."""
     side = round(patches.numel() ** 0.5)
     grid = patches.view(1, 1, side, side)
     return F.interpolate(grid, size=RESOLUTION, mode="bilinear")[0, 0]

@@ -1,8 +1,8 @@
-"""A self-test: does the pipeline keep its promises here, with this configuration?
+"""Self-test: does the pipeline keep its promises here, with this configuration?
 
-One class is run through the pipeline, and by hand, and the published way: there every
-epoch is evaluated, for which all test images are decoded, encoded and kept, and maps
-are enlarged before they are smoothed. All of it on the CPU.
+One class is run through the pipeline, by hand, and the published way, all on the CPU.
+The published way evaluates every epoch; for that, all test images are decoded, encoded
+and kept, and maps are enlarged before they are smoothed.
 """
 
 import os
@@ -37,17 +37,17 @@ from fsad.planning.plan import Plan
 from fsad.reference import published
 from fsad.reports.formats import markdown_table
 
-CORES = {2: 2.5, 1: 1.2}  # the most that a job may use, by its threads
+CORES = {2: 2.5, 1: 1.2}  # limit of the cores that a job uses, by its threads
 SERVER, AT_ONCE = 40, 20  # cores, and jobs on them
 EPOCH_SECONDS, LONG_EPOCHS, LONG_SECONDS = 6, 100, 600
 PERCENT = 1  # by which AUROC may differ
 OTHER_RESOLUTION = 400
 TAIL = 2000  # characters of the output of a failed command
-DEMO = "results/demo/data"  # is generated where the configuration names it
+DEMO = "results/demo/data"  # generated if the configuration names it
 
 
 class Check(NamedTuple):
-    """A promise, what was found, and whether that keeps it."""
+    """A promise, the finding, and whether the promise is kept."""
 
     promise: str
     found: str
@@ -62,9 +62,9 @@ class Cost(NamedTuple):
 
 
 class Subject(NamedTuple):
-    """A class: its plan, and its runs by task.
+    """The class that is tested: its plan, and its runs by task.
 
-    Each command runs in the working directory and writes below `folder`.
+    Commands run in the working directory and write below `folder`.
     """
 
     plan: Plan
@@ -74,15 +74,20 @@ class Subject(NamedTuple):
 
 
 def prepare_data(configfiles: Sequence[str]) -> None:
-    """Generate the demo's images where a configuration names their folder."""
+    """Generate the demo's images if a configuration names their folder."""
     for path in configfiles:
-        sources = read_yaml(path).get("datasets", {}).values()
-        if any(source.get("root") == DEMO for source in sources):
+        if _uses_demo(read_yaml(path).get("datasets")):
             write_demo(Path(DEMO))
 
 
+def _uses_demo(datasets: object) -> bool:
+    """Whether a data set is the demo's; `datasets` is not checked yet."""
+    sources = datasets.values() if isinstance(datasets, Mapping) else ()
+    return any(isinstance(s, Mapping) and s.get("root") == DEMO for s in sources)
+
+
 def first_class(config: Mapping, folder: Path, snakefile: str) -> Subject:
-    """The first class, experiment, number of shots and seed of a configuration."""
+    """Subject with the first class, experiment, shots and seed of a configuration."""
     dataset, source = next(iter(config["datasets"].items()))
     name, experiment = class_names(source)[0], next(iter(config["experiments"]))
     one = {
@@ -98,7 +103,7 @@ def first_class(config: Mapping, folder: Path, snakefile: str) -> Subject:
 
 
 def verify(subject: Subject) -> list[Check]:
-    """Every promise, and what was found."""
+    """Check every promise."""
     costs = {threads: pipeline(subject, threads) for threads in CORES}
     used = {threads: monitored(subject, threads) for threads in CORES}
     other, cost = published_way(subject)
@@ -118,21 +123,21 @@ def verify(subject: Subject) -> list[Check]:
 
 
 def checklist(subject: Subject, checks: list[Check]) -> str:
-    """The checks as a page of Markdown."""
+    """Format checks as a page of Markdown."""
     run = next(iter(subject.runs.values()))
     rows = [(c.promise, c.found, "PASS" if c.passed else "FAIL") for c in checks]
     about = (
         f"{run.dataset}/{run.class_name}, {run.shots}-shot, {run.experiment}, "
         f"{subject.plan.backbone}, on {os.cpu_count()} cores. `published`: the "
-        "published way, every epoch evaluated; its start-up is not counted, that of "
-        "the pipeline is."
+        "published way, which evaluates every epoch; its start-up is not counted, that "
+        "of the pipeline is."
     )
     table = markdown_table(["promise", "found", ""], rows, left=3)
     return f"# Self-test\n\n{about}\n\n{table}\n"
 
 
 def write_config(subject: Subject, threads: int) -> Path:
-    """Write the configuration with so many threads to a file."""
+    """Write the configuration with a number of threads to a file."""
     results = str(subject.folder / f"threads_{threads}")
     path = subject.folder / f"threads_{threads}.json"
     config = {**subject.plan.config, "results": results, "threads": threads}
@@ -141,14 +146,14 @@ def write_config(subject: Subject, threads: int) -> Path:
 
 
 def snakemake(subject: Subject, threads: int, *arguments: str) -> str:
-    """Output of a call of Snakemake for the class."""
+    """Call Snakemake for the class; return its output."""
     command = [sys.executable, "-m", "snakemake", "--snakefile", subject.snakefile]
     command += ["--configfile", write_config(subject, threads), *arguments]
     return run_command(command)
 
 
 def run_command(command: list) -> str:
-    """Output of a command; UserError with the end of it where the command fails."""
+    """Run a command; return its output. UserError with the end of it if it fails."""
     run = subprocess.run(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -158,20 +163,20 @@ def run_command(command: list) -> str:
 
 
 def pipeline(subject: Subject, threads: int) -> Cost:
-    """Run the class through the pipeline, on two cores."""
+    """Run the class through the pipeline on two cores; return the cost."""
     before = children_seconds(), time.perf_counter()
     snakemake(subject, threads, "--cores", "2")
     return Cost(time.perf_counter() - before[1], children_seconds() - before[0])
 
 
 def children_seconds() -> float:
-    """CPU seconds of all processes that this one has started and that have ended."""
+    """CPU seconds of all child processes that have ended."""
     times = os.times()
     return times.children_user + times.children_system
 
 
 def monitored(subject: Subject, threads: int) -> pd.DataFrame:
-    """The monitor's records of the jobs that compute with torch."""
+    """Records of the monitor for jobs that compute with torch."""
     path = subject.folder / f"threads_{threads}/monitor/jobs.csv"
     jobs = pd.read_csv(path, index_col="job")
     return jobs[jobs.index.str.match("train/|embed/")]
@@ -189,7 +194,7 @@ def last(folder: Path, task: str) -> float:
 
 
 def published_way(subject: Subject) -> tuple[dict[str, float], Cost]:
-    """AUROC of the last epoch by task, and the cost of all."""
+    """Run all tasks the published way; last AUROC by task, and the cost."""
     begin = time.perf_counter(), time.process_time()
     found = {task: list(published_run(subject, task))[-1] for task in subject.runs}
     end = time.perf_counter(), time.process_time()
@@ -197,28 +202,28 @@ def published_way(subject: Subject) -> tuple[dict[str, float], Cost]:
 
 
 def published_run(subject: Subject, task: str) -> Iterator[float]:
-    """AUROC after each epoch."""
+    """Run one task the published way; yield the AUROC after each epoch."""
     plan, run = subject.plan, subject.runs[task]
     place, options = (run.dataset, run.class_name), plan.run(run)["options"]
     clip = load_clip(plan.config["backbone"]).requires_grad_(False)
     vision, text = split_towers(clip, plan.config["backbone"]["model"])
     see = seen_with(vision, parse_variant(plan.run(run)["readout"]["fields"]))
-    known = [see(sample) for sample in plan.draw(place, run.seed)]
+    drawn = [see(sample) for sample in plan.draw(place, run.seed)]
     names = (*MEMORY, COMPARED[task])
-    known = {name: torch.cat([features[name] for features in known]) for name in names}
+    support = {name: torch.cat([image[name] for image in drawn]) for name in names}
     words = plan.prompts(place).record
     tokens = tokenize(words["text"], words["states"])
     width = clip.token_embedding.weight.shape[1]
     contexts = initial_contexts(options, width, run.seed)
     scale = logit_scale(text, options)
-    trained = clip, tokens, contexts, known[COMPARED[task]], scale, options
-    test = plan.classes[place].files.test
-    for learned in published.train(*trained):
-        yield published.evaluate(see, test, known, learned, scale, task)
+    inputs, test = (clip, tokens, contexts), plan.classes[place].files.test
+    features, how = support[COMPARED[task]], {"logit_scale": scale, "options": options}
+    for prompts in published.train(*inputs, features, **how):
+        yield published.evaluate(see, test, support, prompts, scale, task=task)
 
 
 def seen_with(vision, variant: Variant) -> Callable:
-    """`published.see`, of images decoded and resized as here: what differs is when."""
+    """`published.see` with the pipeline's own decoding and resizing."""
 
     def read(path: Path, size: int) -> np.ndarray:
         return images.square(images.read_image(path), size)
@@ -227,24 +232,24 @@ def seen_with(vision, variant: Variant) -> Callable:
 
 
 def check_cores(threads: int, jobs: pd.DataFrame) -> Check:
-    """The most cores that a job used on the mean."""
+    """Compare the highest mean of cores that a job used with the limit."""
     cores, limit = jobs["mean_cores"].max(), CORES[threads]
     promise = f"a job with `threads: {threads}` uses at most {limit} cores"
     return Check(promise, f"{cores:.2f}", bool(cores <= limit))
 
 
 def check_at_once(subject: Subject) -> Check:
-    """The number of training jobs that fit on a server, by the threads they ask for."""
+    """Count the training jobs that fit on a server by their threads."""
     plan = snakemake(subject, 2, "--cores", f"{SERVER}", "--dry-run", "--forceall")
     threads = re.findall(r"rule train:\n(?: .*\n)*? +threads: (\d+)", plan)
-    jobs = min(SERVER // int(number) for number in threads)
+    jobs = min((SERVER // int(number) for number in threads), default=0)
     return Check(
         f"{AT_ONCE} jobs at once on {SERVER} cores", f"{jobs}", jobs == AT_ONCE
     )
 
 
 def check_schedule(subject: Subject) -> Check:
-    """The epochs whose AUROC is in the history."""
+    """Compare the evaluated epochs in the history with the schedule."""
     found, expected = [], []
     for task, run in subject.runs.items():
         history = pd.read_csv(run_folder(subject, task) / "history.csv")
@@ -258,7 +263,7 @@ def check_schedule(subject: Subject) -> Check:
 
 
 def check_epoch(subject: Subject, jobs: pd.DataFrame) -> Check:
-    """Seconds of a training, evaluations and start-up included, by its epochs."""
+    """Measure seconds an epoch, evaluations and start-up included."""
     seconds = jobs["seconds"][jobs.index.str.startswith("train/")].max()
     records = map(subject.plan.run, subject.runs.values())
     epochs = max(record["options"]["epochs"] for record in records)
@@ -268,7 +273,7 @@ def check_epoch(subject: Subject, jobs: pd.DataFrame) -> Check:
 
 
 def check_long(subject: Subject) -> Check:
-    """A hundred epochs by hand, from image files, with large maps."""
+    """Time a hundred epochs by hand, from image files, with large maps."""
     task = list(subject.runs)[-1]
     out = subject.folder / f"by_hand/{task}_{LONG_EPOCHS}_epochs"
     options = {"epochs": LONG_EPOCHS, "resolution": OTHER_RESOLUTION}
@@ -284,7 +289,7 @@ def check_long(subject: Subject) -> Check:
 
 
 def by_hand(subject: Subject, task: str, out: Path, **options: int) -> None:
-    """One run by hand."""
+    """Make one run by hand."""
     run = subject.runs[task]
     given = {"experiment": run.experiment, "dataset": run.dataset}
     given |= {"class": run.class_name, "shots": run.shots, "seed": run.seed, **options}
@@ -294,7 +299,7 @@ def by_hand(subject: Subject, task: str, out: Path, **options: int) -> None:
 
 
 def check_auroc(subject: Subject, task: str, other: float) -> Check:
-    """AUROC of the last epoch here and there."""
+    """Compare AUROC of the last epoch with that of the published way."""
     ours = last(run_folder(subject, task), task)
     promise = f"{task}: AUROC within {PERCENT} % of the published way's"
     return Check(
@@ -303,7 +308,7 @@ def check_auroc(subject: Subject, task: str, other: float) -> Check:
 
 
 def check_costs(ours: Cost, other: Cost) -> list[Check]:
-    """Time and CPU time of both ways, all tasks together."""
+    """Compare time and CPU time of both ways, all tasks together."""
     faster, saved = other.seconds / ours.seconds, 100 * (1 - ours.cpu / other.cpu)
     times = f"{ours.seconds:.0f} s, published {other.seconds:.0f} s"
     cpu = f"{ours.cpu:.0f} s of CPU, published {other.cpu:.0f} s"
@@ -314,7 +319,7 @@ def check_costs(ours: Cost, other: Cost) -> list[Check]:
 
 
 def check_nothing_kept(subject: Subject) -> Check:
-    """Pictures, and arrays as large as an image, among the files of the runs."""
+    """Look for pictures, and arrays as large as an image, among the files of runs."""
     size = subject.plan.size
     folders = [run_folder(subject, task) for task in subject.runs]
     pictures = [path for folder in folders for path in folder.rglob("*.png")]
@@ -325,7 +330,7 @@ def check_nothing_kept(subject: Subject) -> Check:
 
 
 def check_maps(subject: Subject) -> Check:
-    """Maps made at once against those enlarged, then smoothed, by PyTorch and SciPy."""
+    """Compare full maps with those interpolated by PyTorch, then smoothed by SciPy."""
     grids = np.load(run_folder(subject, "seg") / "scores.npz")["last_maps"]
     once = full_maps(grids, published.RESOLUTION, SIGMA)
     twice = [published.smoothed(published.enlarged(torch.from_numpy(g))) for g in grids]
@@ -335,7 +340,7 @@ def check_maps(subject: Subject) -> Check:
 
 
 def check_cache(subject: Subject) -> Check:
-    """Whether a second call finds the test set cached, and all made."""
+    """Look for the cached test set, and call the pipeline again."""
     cached = list(subject.folder.glob("threads_2/cache/*/*/test_px*.npz"))
     idle = "Nothing to be done" in snakemake(subject, 2, "--cores", "2")
     found = f"{len(cached)} cached test set, {'nothing' if idle else 'something'} to do"
@@ -343,7 +348,7 @@ def check_cache(subject: Subject) -> Check:
 
 
 def check_by_hand(subject: Subject) -> Check:
-    """Whether a run by hand has the pipeline's numbers."""
+    """Compare the metrics of a run by hand with those of the pipeline."""
     task = next(iter(subject.runs))
     out = subject.folder / f"by_hand/{task}"
     by_hand(subject, task, out)
@@ -356,9 +361,9 @@ def check_by_hand(subject: Subject) -> Check:
 
 
 def write_checklist(subject: Subject) -> str:
-    """Verify and write checklist.md; returns its text.
+    """Verify and write checklist.md; return its text.
 
-    Raises UserError where a promise is not kept.
+    Raises UserError if a promise is not kept.
     """
     checks = verify(subject)
     path = subject.folder / "checklist.md"

@@ -1,4 +1,4 @@
-"""Experiments compared in pairs: the same classes, support images and seeds."""
+"""Comparison of experiments in pairs of the same class, support images and seed."""
 
 from collections.abc import Iterable, Sequence
 
@@ -14,10 +14,10 @@ COLUMNS = [*SETTING, "experiment", "reference", *RESULTS]
 
 
 def compare(table: pd.DataFrame, experiments: Sequence[str]) -> pd.DataFrame:
-    """Each experiment against the first, with COLUMNS, a row per setting.
+    """Compare each experiment with the first; COLUMNS, a row per setting.
 
-    table: `tables.long_table`. A pair is a class and seed that both experiments ran;
-    `wins` are those with a higher value than the reference.
+    table: `tables.long_table`. A pair is a class and seed with a run of both
+    experiments; `wins` counts pairs with a higher value than the reference.
     """
     reference, *others = experiments
     values = table.pivot(index=[*SETTING, *PAIR], columns="experiment", values="value")
@@ -36,7 +36,7 @@ def _differences(values: pd.DataFrame, other: str, reference: str) -> Iterable:
 
 
 def paired(differences: pd.Series) -> tuple:
-    """RESULTS of differences by class and seed.
+    """RESULTS of the differences of all pairs, indexed by class and seed.
 
     Seeds of one class share its test images, so classes are the sample: each counts
     once, with the mean over its seeds. With one class, the seeds are the sample.
@@ -49,7 +49,7 @@ def paired(differences: pd.Series) -> tuple:
 
 
 def mean_interval(sample: Sequence[float]) -> tuple[float, float]:
-    """Student's t interval of the mean; nan of fewer than two values."""
+    """Confidence interval of the mean by Student's t; nan for fewer than two values."""
     n, mean = len(sample), np.mean(sample)
     if n < 2:
         return float("nan"), float("nan")

@@ -1,4 +1,4 @@
-"""The page of the report that shows what was found best and worst."""
+"""The page of the report with the defects that were found best and worst."""
 
 import html
 from collections.abc import Iterable, Mapping
@@ -22,10 +22,10 @@ def write_examples(
     images: Iterable[str],
     masks: Iterable[str],
 ) -> None:
-    """The defects found best and worst of each class, image, mask and anomaly map.
+    """Write image, mask and anomaly map of the best and worst found defect by class.
 
-    scores: scores.npz of a run of each class. images, masks: cached arrays of the
-    classes; those without masks are ranked by their scores.
+    scores: scores.npz of a run of each class. images, masks: cached files of the
+    classes; images of classes without masks are ranked by their scores.
     """
     test = {read_settings(file)["class"]: file for file in images}
     mask = {read_settings(file)["class"]: file for file in masks}
@@ -41,7 +41,7 @@ def write_examples(
 
 
 def _examples(scores: str, images: str, masks: str | None) -> str:
-    """The best and the worst of a class as HTML."""
+    """The best and the worst found defect of a class as HTML."""
     run, test = read_npz(scores, "labels", "last_scores"), read_npz(images)
     mask = read_npz(masks)["masks"] if masks else None
     maps = panels.run_maps(scores, read_settings(scores))
@@ -67,10 +67,9 @@ def _extremes(quality: np.ndarray) -> dict[str, int]:
 def image_quality(
     run: Mapping[str, np.ndarray], maps: np.ndarray, masks: np.ndarray | None
 ) -> np.ndarray:
-    """How well each defective image was found, [N]; nan for good ones.
+    """Pixel AUROC of each defective image, or its score without masks, [N].
 
-    Its own pixel AUROC; without masks its score. run: `labels` and `last_scores`, [N].
-    maps, masks: [N, R, R].
+    nan for good images. run: `labels` and `last_scores`, [N]. maps, masks: [N, R, R].
     """
     if masks is None:
         return np.where(run["labels"] != 0, run["last_scores"], np.nan)

@@ -1,4 +1,4 @@
-"""The pages of the report with figures, each one HTML file that holds its pictures."""
+"""Pages of the report with figures, each one HTML file with its pictures in it."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,15 +23,26 @@ def write_overview(
     experiments: Sequence[str],
     classes: Sequence[str],
 ) -> None:
-    """Means and values of each class of one data set, `last`.
+    """Write means over the classes, and values of each class, of one data set.
 
     runs: see `tables.read_runs`. experiments and classes: in the order to show.
     """
     table = long_table(runs).dropna(subset="value")
     table = table[table["selection"] == "last"]
+    title = f"{runs[0]['settings']['dataset']}: overview"
+    about = "After the last epoch. Bars: standard deviation over seeds."
+    body = _overview(table, experiments, classes)
+    write_text(path, html_page(title, [about, *warnings(runs)], body))
+
+
+def _overview(
+    table: pd.DataFrame, experiments: Sequence[str], classes: Sequence[str]
+) -> list[str]:
+    """Figures of all metrics that are defined for a class."""
     shown = [metric for metric in OVERVIEW if metric in set(table["metric"])]
+    if not shown:
+        return ["<p>No metric is defined: no class has both kinds of images.</p>"]
     ran = [name for name in experiments if name in set(table["experiment"])]
-    body = [svg_picture(figures.curves(table, shown, ran), "means against shots")]
     maps = (
         _titled(
             f"{figures.LABELS[metric]} of each class",
@@ -39,10 +50,8 @@ def write_overview(
         )
         for metric in shown
     )
-    body += ['<div class="row">', *maps, "</div>"]
-    title = f"{runs[0]['settings']['dataset']}: overview"
-    about = "After the last epoch. Bars: standard deviation over seeds."
-    write_text(path, html_page(title, [about, *warnings(runs)], body))
+    means = svg_picture(figures.curves(table, shown, ran), "means against shots")
+    return [means, '<div class="row">', *maps, "</div>"]
 
 
 def _titled(title: str, svg: str) -> str:
@@ -52,7 +61,7 @@ def _titled(title: str, svg: str) -> str:
 def write_history(
     path: str | Path, runs: Sequence[Mapping], histories: Iterable[str | Path]
 ) -> None:
-    """AUROC over the epochs of one experiment and data set.
+    """Write AUROC over the epochs of one experiment and data set.
 
     runs: see `tables.read_runs`. histories: history.csv of each.
     """
@@ -84,15 +93,15 @@ def _title(settings: Mapping) -> str:
 
 
 def write_scores(path: str | Path, scores: Iterable[str | Path]) -> None:
-    """Histograms of the image scores of one experiment and data set, `last`.
+    """Write histograms of image scores after the last epoch, for one experiment.
 
-    scores: scores.npz of its cls runs; those of all seeds are put together.
+    scores: scores.npz of its cls runs on one data set; seeds are put together.
     """
     found = defaultdict(lambda: defaultdict(list))
     for file in scores:
         names, run = read_settings(file), read_npz(file, "labels", "last_scores")
-        scores = run["labels"], run["last_scores"]
-        found[names["shots"]][names["class"]].append(scores)
+        labelled = run["labels"], run["last_scores"]
+        found[names["shots"]][names["class"]].append(labelled)
     body = [
         _titled(f"{shots}-shot", figures.histograms(_joined(classes)))
         for shots, classes in sorted(found.items())

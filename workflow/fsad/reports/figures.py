@@ -1,7 +1,7 @@
 """Figures of the report, as SVG text: the same bytes for the same numbers.
 
-Colours: one for each experiment, deeper blue for
-more shots, grey for good and red for defects.
+Colours: one for each experiment, deeper blue for more shots, grey for good and red for
+defective images.
 """
 
 import io
@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 INK, GOOD, DEFECT = "#1f2933", "#8a99a8", "#c8402f"
-# Okabe and Ito's, which the colour-blind can tell apart, blue first.
+# Okabe and Ito's, which colour-blind readers can distinguish, blue first.
 EXPERIMENTS = (
     *("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"),
     *("#7f5f3f", "#555555"),
@@ -37,7 +37,7 @@ STYLE = {
     "xtick.color": "#52606d",
     "ytick.color": "#52606d",
     "legend.frameon": False,
-    "svg.hashsalt": "promptad",
+    "svg.hashsalt": "fsad",
 }
 LABELS = {
     "image_auroc": "image AUROC",
@@ -52,7 +52,7 @@ COLUMNS = 5  # panels side by side
 
 
 class History(NamedTuple):
-    """A run for `history`: AUROC by evaluated epoch, and the two that are reported."""
+    """AUROC of a run by evaluated epoch, and the epochs of `last` and `best`."""
 
     class_name: str
     shots: int
@@ -65,7 +65,7 @@ class History(NamedTuple):
 def curves(
     table: pd.DataFrame, metrics: Sequence[str], experiments: Sequence[str]
 ) -> str:
-    """Means over the classes against shots, a panel for each metric.
+    """Plot means over the classes against shots, a panel for each metric.
 
     table: rows of `tables.long_table` of one data set and selection. Bars are the
     standard deviation over seeds.
@@ -86,7 +86,8 @@ def curves(
         axes.set(title=LABELS[metric], xlabel="shots")
 
     handles = [_line(name, colour(i)) for i, name in enumerate(experiments)]
-    return _panels(metrics, draw, handles, "%, mean over classes", (3.6, 3.0))
+    label, size = "%, mean over classes", (3.6, 3.0)
+    return _panels(metrics, draw, handles, ylabel=label, size=size)
 
 
 def colour(index: int) -> str:
@@ -97,7 +98,7 @@ def colour(index: int) -> str:
 def heat_map(
     table: pd.DataFrame, experiments: Sequence[str], classes: Sequence[str]
 ) -> str:
-    """Mean over seeds of each class and number of shots, a block for each experiment.
+    """Draw means over seeds by class and number of shots, a block per experiment.
 
     table: rows of `tables.long_table` of one data set, metric and selection.
     """
@@ -133,7 +134,7 @@ def _heat_block(axes: Axes, values: np.ndarray, low: float, high: float) -> None
 
 
 def history(runs: Sequence[History], label: str) -> str:
-    """AUROC over epochs, a panel for each class, a line for each shots and seed."""
+    """Plot AUROC over epochs, a panel for each class, a line for each run."""
     classes = list(dict.fromkeys(run.class_name for run in runs))
     shades = _shades(sorted({run.shots for run in runs}))
 
@@ -146,11 +147,11 @@ def history(runs: Sequence[History], label: str) -> str:
 
     handles = [_line(f"{k}-shot", shade) for k, shade in shades.items()]
     handles += [_mark("last", "o", 5), _mark("best", "*", 9)]
-    return _panels(classes, draw, handles, f"{label}, %", xlabel="epoch")
+    return _panels(classes, draw, handles, xlabel="epoch", ylabel=f"{label}, %")
 
 
 def _history_line(axes: Axes, run: History, shade: str) -> None:
-    """AUROC by epoch; nothing where the class has only one kind of image."""
+    """Plot AUROC by epoch; nothing if the class has only one kind of image."""
     axes.plot(run.auroc.index, run.auroc, color=shade, linewidth=1.2)
     last, best = (run.auroc.reindex([epoch]) for epoch in (run.last, run.best))
     axes.plot(last.index, last, "o", color=shade, markersize=4.5)
@@ -159,7 +160,7 @@ def _history_line(axes: Axes, run: History, shade: str) -> None:
 
 
 def histograms(scores: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> str:
-    """Image scores of good and defective test images, a panel for each class.
+    """Plot image scores of good and defective test images, a panel for each class.
 
     scores: labels [N] and scores [N] by class.
     """
@@ -175,11 +176,11 @@ def histograms(scores: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> str:
         axes.locator_params(axis="y", nbins=4, integer=True)
 
     handles = [_mark("good", "s", 8, GOOD), _mark("defect", "s", 8, DEFECT)]
-    return _panels(list(scores), draw, handles, "images", xlabel="score")
+    return _panels(list(scores), draw, handles, xlabel="score", ylabel="images")
 
 
 def run_times(jobs: pd.DataFrame) -> str:
-    """Seconds and cores of every job, a row for each rule.
+    """Plot seconds and cores of every job, a row for each rule.
 
     jobs: columns `rule`, `s` and `cores`.
     """
@@ -206,9 +207,10 @@ def _panels(
     names: Sequence[str],
     draw: Callable[[Axes, str], None],
     handles: Sequence[Line2D],
+    *,
+    xlabel: str = "",
     ylabel: str = "",
     size: tuple[float, float] = (2.25, 1.75),
-    xlabel: str = "",
 ) -> str:
     """A grid of panels, each filled by `draw`, with one legend above them."""
     columns = min(COLUMNS, len(names))

@@ -1,4 +1,4 @@
-"""Tables of words and numbers, written as Markdown, LaTeX (booktabs) and HTML."""
+"""Pages of tables as Markdown, LaTeX (booktabs) and HTML."""
 
 import base64
 import html
@@ -14,7 +14,7 @@ LATEX_SPECIAL = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "±": r"$\pm$",
     "–": "--",
 }
-# Greys and one blue, as in the figures; the page needs nothing from elsewhere.
+# Greys and one blue, as in the figures; no file or font is loaded.
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1f2933; background: #fff;
        margin: 2rem auto; max-width: 72rem; padding: 0 1.5rem; }
@@ -45,7 +45,7 @@ class Cell(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A head and rows of cells, the first `left` columns to the left, and a note."""
+    """A title, head and rows of cells, the first `left` columns to the left, a note."""
 
     title: str
     head: Sequence[str]
@@ -55,7 +55,7 @@ class Table(NamedTuple):
 
 
 class Page(NamedTuple):
-    """A title, what a reader must know, and tables. A warning says so in capitals."""
+    """A title, notes above the tables, and tables; a note with `Warning` stands out."""
 
     title: str
     notes: Sequence[str]
@@ -63,12 +63,12 @@ class Page(NamedTuple):
 
 
 def cells(values: Iterable[str]) -> list[Cell]:
-    """Plain cells of texts."""
+    """Cells of values as they are, not bold."""
     return [Cell(str(value)) for value in values]
 
 
 def number(mean: float, std: float = float("nan"), decimals: int = 2) -> str:
-    """`mean ± std`, `mean` alone without a deviation, a dash without either."""
+    """Format `mean ± std`; the mean alone if `std` is nan, a dash if both are."""
     if mean != mean:
         return ABSENT
     spread = "" if std != std else f" ± {std:.{decimals}f}"
@@ -76,7 +76,7 @@ def number(mean: float, std: float = float("nan"), decimals: int = 2) -> str:
 
 
 def to_markdown(page: Page) -> str:
-    """The page as Markdown."""
+    """Format a page as Markdown."""
     parts = [f"# {page.title}", *page.notes]
     for table in page.tables:
         rows = [[f"**{c.text}**" if c.bold else c.text for c in r] for r in table.rows]
@@ -88,7 +88,7 @@ def to_markdown(page: Page) -> str:
 def markdown_table(
     head: Iterable[str], rows: Iterable[Iterable[str]], left: int = 1
 ) -> str:
-    """Markdown of a table, its first `left` columns to the left, numbers right."""
+    """Format a table as Markdown, its first `left` columns to the left."""
     head = list(head)
     rule = ["---"] * left + ["---:"] * (len(head) - left)
     lines = [f"| {' | '.join(cells)} |" for cells in (head, *rows)]
@@ -96,9 +96,10 @@ def markdown_table(
 
 
 def to_latex(page: Page) -> str:
-    r"""A `table` environment for each table; the document needs \usepackage{booktabs}.
+    r"""Format a page as LaTeX, which needs \usepackage{booktabs}.
 
-    Notes are comments, so that the file can be read in with \input.
+    Each table is a `table` environment. Notes are comments, so that a document can read
+    the file with \input.
     """
     notes = [f"% {line}" for note in page.notes for line in note.splitlines()]
     tables = [_latex_table(page.title, table) for table in page.tables]
@@ -126,12 +127,12 @@ def _latex_cell(cell: Cell) -> str:
 
 
 def latex_text(text: str) -> str:
-    """`text` with the characters escaped that LaTeX would take as commands."""
+    """Escape the characters of a text that LaTeX would take as commands."""
     return "".join(LATEX_SPECIAL.get(c, c) for c in text)
 
 
 def to_html(page: Page) -> str:
-    """The page as one HTML file that needs no other."""
+    """Format a page as one HTML file that needs no other."""
     body = []
     for table in page.tables:
         body += [f"<h2>{html.escape(table.title)}</h2>", html_table(table)]
@@ -140,7 +141,7 @@ def to_html(page: Page) -> str:
 
 
 def html_page(title: str, notes: Iterable[str], body: Iterable[str]) -> str:
-    """A whole HTML file: title and notes, then a body that is HTML already."""
+    """An HTML file of a title and notes, followed by a body that is HTML already."""
     title = html.escape(title)
     text = "\n".join([f"<h1>{title}</h1>", *map(_html_note, notes), *body])
     return (
@@ -156,19 +157,19 @@ def _html_note(note: str) -> str:
 
 
 def html_table(table: Table) -> str:
-    """The head and rows of a table as HTML."""
+    """Format head and rows of a table as HTML."""
     head = _html_row(cells(table.head), table.left, "th")
     body = "\n".join(_html_row(row, table.left, "td") for row in table.rows)
     return f"<table><thead>{head}</thead><tbody>\n{body}\n</tbody></table>"
 
 
 def svg_picture(svg: str, alt: str) -> str:
-    """An SVG picture as HTML that carries it."""
+    """Embed an SVG picture in HTML."""
     return embedded("image/svg+xml", svg.encode(), alt)
 
 
 def embedded(kind: str, data: bytes, alt: str) -> str:
-    """A picture of a MIME type as HTML that carries it."""
+    """Embed a picture of a MIME type in HTML."""
     text = base64.b64encode(data).decode()
     return f'<img alt="{html.escape(alt)}" src="data:{kind};base64,{text}">'
 

@@ -1,4 +1,4 @@
-"""Published results, shown beside ours where the setting is the same."""
+"""Published results, which are shown beside runs of the same setting."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,7 +17,7 @@ COLUMNS = [
     "protocol",
     "source",
 ]
-# A published mean is one over all of these; a mean over fewer is another number.
+# A published mean is over all of these; a mean over fewer cannot be compared with it.
 CLASSES = {
     "mvtec": {
         *("bottle", "cable", "capsule", "carpet", "grid", "hazelnut", "leather"),
@@ -32,9 +32,10 @@ CLASSES = {
 
 
 def read_literature(path: str | Path) -> pd.DataFrame:
-    """The rows of a CSV file with COLUMNS; values in percent, as text.
+    """Read a CSV file with COLUMNS; values in percent, as text.
 
-    `value_to` is empty, or the upper end of a range that begins at `value`.
+    `value_to` is empty, or the upper end of a range that begins at `value`. Raises
+    UserError if the file cannot be read or is malformed.
     """
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
@@ -51,6 +52,6 @@ def read_literature(path: str | Path) -> pd.DataFrame:
 def same_setting(
     literature: pd.DataFrame, dataset: str, classes: Iterable[str]
 ) -> pd.DataFrame:
-    """The rows of a data set if `classes` are all of it, else none."""
+    """Rows of a data set if `classes` are all of its classes, else none."""
     complete = CLASSES.get(dataset) == set(classes)
     return literature[(literature["dataset"] == dataset) & complete]

@@ -1,4 +1,4 @@
-"""What people read of the numbers: pages of formatted tables."""
+"""Pages of formatted tables."""
 
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ SHOWN_LOGS = 5
 def notes(
     runs: Sequence[Mapping], failed: Sequence[Run] = (), logs: Sequence[str] = ()
 ) -> list[str]:
-    """What a reader must know: the protocol, random weights, and failures.
+    """Notes on the protocol, on random weights, and on failures.
 
     failed, logs: see `tables.write_tables`.
     """
@@ -32,7 +32,7 @@ def notes(
 
 
 def warnings(runs: Iterable[Mapping]) -> list[str]:
-    """One if the weights were random, else none."""
+    """A warning if the weights of a run were random, else none."""
     if not any(is_random(run["settings"]["backbone"]) for run in runs):
         return []
     return ["**Warning: the backbone has RANDOM weights; use no number of this.**"]
@@ -53,7 +53,7 @@ def _failures(failed: Sequence[Run], logs: Sequence[str]) -> Iterator[str]:
 def components_page(
     components: pd.DataFrame, notes: Sequence[str], options: Mapping
 ) -> Page:
-    """Means of `tables.components_table` over classes, then seeds, after the last epoch."""
+    """Page of `tables.components_table`: means over classes, then seeds, of `last`."""
     last = components[components["selection"] == "last"]
     keys = ["experiment", "dataset", "metric", "shots"]
     means = last.groupby([*keys, "seed"])[[*COMPONENTS]].mean().groupby(keys).mean()
@@ -75,9 +75,9 @@ def _numbers(values: Iterable[float], bold: Iterable[bool], decimals: int) -> li
 
 
 def best_of(values: pd.DataFrame, options: Mapping) -> pd.DataFrame:
-    """Where a value is the highest of its column, as it is printed.
+    """Whether each value is the highest of its column, rounded as it is printed.
 
-    Nowhere with `bold: false`, nor in a column with but one value.
+    No value is with `bold: false`, or as the only one of its column.
     """
     shown = values.round(options["decimals"])
     return shown.eq(shown.max()) & (options["bold"] & (shown.count() > 1))
@@ -86,7 +86,7 @@ def best_of(values: pd.DataFrame, options: Mapping) -> pd.DataFrame:
 def comparison_page(
     pairs: pd.DataFrame, notes: Sequence[str], options: Mapping
 ) -> Page:
-    """`comparison.compare` after the last epoch, a table per data set and metric."""
+    """Page of `comparison.compare` after the last epoch, by data set and metric."""
     last = pairs[pairs["selection"] == "last"]
     groups = last.groupby(["dataset", "task", "metric"])
     order = [metric for names in METRICS.values() for metric in names]
@@ -137,9 +137,10 @@ def wide_page(
     notes: Sequence[str],
     published: pd.DataFrame,
     options: Mapping,
+    *,
     failed: Container[tuple] = (),
 ) -> Page:
-    """Means beside published ones, then classes x shots, from `tables.wide_table`.
+    """Page of `tables.wide_table`: means beside published ones, then each class.
 
     published: rows of `literature.same_setting`. failed: (experiment, class, shots).
     """
@@ -155,7 +156,7 @@ def _shots(wide: pd.DataFrame) -> list[int]:
 def _class_tables(
     wide: pd.DataFrame, options: Mapping, failed: Container[tuple]
 ) -> Iterator[Table]:
-    """A table per experiment, metric and selection; the best of experiments bold."""
+    """A table per experiment, metric and selection; the best experiment is bold."""
     means = wide.xs("mean", axis=1, level=1)
     rivals = means.groupby(level=["selection", "metric", "class"], sort=False)
     bold = pd.concat([best_of(group, options) for _, group in rivals])
@@ -185,7 +186,7 @@ def _spreads(row: pd.Series, bold: pd.Series, options: Mapping) -> list[Cell]:
 def _summary(
     wide: pd.DataFrame, metric: str, published: pd.DataFrame, options: Mapping
 ) -> Table:
-    """Means over the classes, a row per experiment and selection, then published."""
+    """Means over the classes, by experiment and selection, then published ones."""
     ours = wide.xs(metric, level="metric")
     classes = ours.drop(MEAN, level="class")
     ran = classes.xs("mean", axis=1, level=1).notna()
@@ -197,7 +198,7 @@ def _summary(
     rows += _published_means(published[shown], _shots(wide))
     head = ["method", "protocol", *(f"{k}-shot" for k in _shots(wide))]
     sources = published[shown].groupby("source", sort=False)["method"].unique()
-    note = "; ".join(f"{', '.join(who)}: {what}" for what, who in sources.items())
+    note = "; ".join(f"{', '.join(names)}: {s}" for s, names in sources.items())
     title = f"{metric}, mean over {wanted} classes"
     return Table(title, head, rows, left=2, note=note and f"Sources: {note}.")
 
@@ -221,7 +222,7 @@ def _our_means(
 
 
 def _published_means(published: pd.DataFrame, shots: Sequence[int]) -> list[list[Cell]]:
-    """A row per method and protocol, with the values as they were published."""
+    """A row per method and protocol, with values as they were published."""
     rows = []
     for key, group in published.groupby(["method", "protocol"], sort=False):
         ends = group.set_index("shots")[["value", "value_to"]]

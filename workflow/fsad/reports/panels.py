@@ -25,8 +25,8 @@ def draw_class(
 ) -> None:
     """Draw the panels of several runs of a class.
 
-    records: of each folder of panels, with the record of its run. scores: scores.npz of
-    each run. images, masks: the cached files of the class.
+    records: of the folders of panels, each with the record of its run. scores:
+    scores.npz of each run. images, masks: cached files of the class.
     """
     test = read_npz(images[0], record=images[1])
     truth = read_npz(masks[0], record=masks[1])["masks"] if masks else None
@@ -38,7 +38,7 @@ def draw_class(
 def run_maps(scores: str | Path, settings: Mapping) -> np.ndarray:
     """Full maps [N, R, R] of a run after its last epoch.
 
-    scores: its scores.npz. settings: those that the file must hold, with the options.
+    scores: its scores.npz. settings: the record that the file must have.
     """
     run = read_npz(scores, "last_maps", "sigma", record=settings)
     resolution = settings["options"]["resolution"]
@@ -51,10 +51,10 @@ def write_panels(
     maps: np.ndarray,
     masks: np.ndarray | None,
 ) -> None:
-    """Write one PNG per test image into `folder`, named `DEFECT_NAME.png` (`.jpg.png`).
+    """Write one PNG per test image into `folder`, all with one colour scale.
 
-    test: `images` uint8 [N, S, S, 3] RGB and `names`. maps: [N, R, R]. masks: [N, R, R]
-    or None. All panels of a class share one colour scale.
+    Their names are `DEFECT_NAME.png`, or `DEFECT_NAME.jpg.png`. test: `images` uint8
+    [N, S, S, 3] RGB and `names`. maps: [N, R, R]. masks: [N, R, R] or None.
     """
     heat = scaled(maps)
     for index, name in enumerate(test["names"]):
@@ -64,7 +64,7 @@ def write_panels(
 
 
 def scaled(maps: np.ndarray) -> np.ndarray:
-    """Maps [N, R, R] on the one colour scale of them all, 0 to 1."""
+    """Scale maps [N, R, R] to 0..1, by percentiles of all of them."""
     low, high = np.percentile(maps, PERCENTILES)
     return np.clip((maps - low) / max(high - low, 1e-12), 0, 1)
 
@@ -72,7 +72,7 @@ def scaled(maps: np.ndarray) -> np.ndarray:
 def draw_panel(
     image: np.ndarray, heat: np.ndarray, mask: np.ndarray | None
 ) -> np.ndarray:
-    """Image, mask if there is one, and heat over image: uint8 [R, 2R or 3R, 3] RGB.
+    """Join image, mask if there is one, and overlay: uint8 [R, 2R or 3R, 3] RGB.
 
     image: uint8 [S, S, 3] RGB. heat: [R, R] in 0..1. mask: [R, R], 1 is defect.
     """

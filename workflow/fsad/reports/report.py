@@ -1,5 +1,6 @@
-"""All pages of the report, in one go."""
+"""All pages of the report."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -20,35 +21,31 @@ def write_report(
     cached: Sequence[str],
     jobs: Mapping,
 ) -> None:
-    """Write DATASET/overview, DATASET/EXPERIMENT/{history,scores,examples}, times and
-    settings as .html into `folder`.
+    """Write every page of the report into `folder`, as .html.
 
-    runs: what the record of each metrics.json must hold. order: names of the
-    `experiments`, and of the `classes` of each data set, as they are to be shown. cached:
-    test images and masks of the classes. jobs: `benchmarks`, the folder of their records,
-    and their `threads`.
+    The pages are DATASET/overview, DATASET/EXPERIMENT/{history,scores,examples}, times
+    and settings. runs, order: see `tables.write_tables`. cached: files of test images
+    and masks. jobs: `benchmarks`, the folder of their records, and their `threads`.
     """
     folder, content = Path(folder), dict(zip(runs, read_runs(runs), strict=True))
     keys = {path: parse_run(Path(path).parent)[1] for path in runs}
     write_times(folder / "times.html", jobs["benchmarks"], jobs["threads"])
     write_settings(folder / "settings.html", content.values())
     images = {_kind(settings): path for path, settings in _settings(cached)}
-    for dataset in dict.fromkeys(key.dataset for key in keys.values()):
-        own = [content[path] for path, key in keys.items() if key.dataset == dataset]
-        place = folder / dataset
-        write_overview(
-            place / "overview.html",
-            own,
-            order["experiments"],
-            order["classes"][dataset],
-        )
-        for name in dict.fromkeys(key.experiment for key in keys.values()):
-            chosen = {
-                path: key
-                for path, key in keys.items()
-                if (key.dataset, key.experiment) == (dataset, name)
-            }
+    for dataset, group in _grouped(keys, "dataset").items():
+        own, place = [content[path] for path in group], folder / dataset
+        names = order["experiments"], order["classes"][dataset]
+        write_overview(place / "overview.html", own, *names)
+        for name, chosen in _grouped(group, "experiment").items():
             _write_experiment(place / name, chosen, content, images)
+
+
+def _grouped(runs: Mapping[str, Run], key: str) -> dict[str, dict[str, Run]]:
+    """Runs by a part of their key, in order."""
+    groups = defaultdict(dict)
+    for path, run in runs.items():
+        groups[getattr(run, key)][path] = run
+    return groups
 
 
 def _settings(paths: Sequence[str]) -> list[tuple[str, dict]]:
@@ -65,7 +62,7 @@ def _write_experiment(
     content: Mapping[str, Mapping],
     images: Mapping[tuple[str, Place], str],
 ) -> None:
-    """The pages of one data set and experiment."""
+    """Write the pages of one data set and experiment."""
     folders = {Path(path).parent: key for path, key in keys.items()}
     histories = [place / "history.csv" for place in folders]
     write_history(folder / "history.html", [content[path] for path in keys], histories)
@@ -83,8 +80,7 @@ def _write_experiment(
 
 
 def example_runs(runs: Mapping[Path, Run]) -> dict[Path, Run]:
-    """Of each class the run that is shown: pixels if there are any, most shots, first
-    seed."""
+    """The run of each class to show: seg before cls, most shots, first seed."""
     chosen = {}
     for folder, run in runs.items():
         best = chosen.get(run.class_name)

@@ -1,4 +1,4 @@
-"""The pages of the report on the runs themselves: their time, and their settings."""
+"""Pages of the report on run times and settings."""
 
 import csv
 import json
@@ -23,7 +23,7 @@ from fsad.reports.formats import (
 
 
 def write_times(path: str | Path, benchmarks: str | Path, threads: int) -> None:
-    """Wall time, cores and memory of every job recorded in the folder `benchmarks`."""
+    """Write wall time, cores and memory of the jobs recorded in a folder."""
     jobs = pd.DataFrame(_jobs(Path(benchmarks)), columns=["rule", "s", "cores", "mb"])
     body = ["<p>No job has been recorded.</p>"]
     if len(jobs):
@@ -32,8 +32,8 @@ def write_times(path: str | Path, benchmarks: str | Path, threads: int) -> None:
     about = [
         f"Threads of each job: {threads}. Cores are CPU time over wall time as "
         "Snakemake samples it, every half second at first and every half minute "
-        "later: what a job did after the last sample is not in it. The option "
-        "`monitor` counts all."
+        "later; work after the last sample is not counted. The option `monitor` "
+        "counts all of it."
     ]
     write_text(path, html_page("Run times", about, body))
 
@@ -61,12 +61,15 @@ def _jobs(folder: Path) -> Iterator[tuple]:
 
 
 def _measured(text: str) -> float:
-    """A figure of a benchmark file; very short jobs have none."""
+    """A number of a benchmark file, nan for jobs too short to be measured."""
     return float("nan") if text in ("NA", "-") else float(text)
 
 
 def write_settings(path: str | Path, runs: Iterable[Mapping]) -> None:
-    """Every setting of the runs with all its values, and the versions."""
+    """Write every setting of the runs with all its values, and the versions.
+
+    runs: see `tables.read_runs`.
+    """
     values = defaultdict(dict)
     for run in runs:
         for name, value in _flat(run["settings"]):
@@ -83,7 +86,7 @@ def write_settings(path: str | Path, runs: Iterable[Mapping]) -> None:
 
 
 def _flat(settings: Mapping, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Dotted names and texts of nested settings."""
+    """Dotted names and values of nested settings, as text."""
     for name, value in settings.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{name}.")

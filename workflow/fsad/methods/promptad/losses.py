@@ -1,4 +1,4 @@
-"""The training objective of PromptAD (Li et al., CVPR 2024), quirks included."""
+"""Training objective of PromptAD (Li et al., CVPR 2024), quirks included."""
 
 from typing import NamedTuple
 

@@ -1,7 +1,8 @@
-"""PromptAD (Li et al., CVPR 2024): learned prompts, fused with a memory of patches.
+"""PromptAD (Li et al., CVPR 2024): learned prompts and a memory of patches.
 
 A detector of images (cls) compares the global feature with the prompts, and fuses the
-result with the peak of the memory distance; one of pixels (seg) does so patch by patch.
+result with the peak of the memory distance; a detector of pixels (seg) fuses both patch
+by patch.
 """
 
 from collections.abc import Iterator, Mapping
@@ -26,12 +27,12 @@ from fsad.methods.promptad.training import (
 )
 
 SIGMA = 4.0  # published
-MEMORY = ("mid1", "mid2")  # patch features that are kept of the support images
-COMPARED = {"cls": "global", "seg": "patch"}  # with the prompts, and learned from
+MEMORY = ("mid1", "mid2")  # patch features of the support images that are kept
+COMPARED = {"cls": "global", "seg": "patch"}  # features to learn from and compare
 
 
 class PromptAD(NamedTuple):
-    """The method for one class and task; options: see config/README.md."""
+    """PromptAD for one class and task; options: see config/README.md."""
 
     task: str
     options: Mapping
@@ -40,12 +41,11 @@ class PromptAD(NamedTuple):
 
     def fit(self, support: Features, seed: int) -> Iterator[Step]:
         """Learn prompts; a detector every `eval_every` epochs and after the last."""
-        device, width = self.tower.device, len(self.words.start)
-        contexts = Contexts(
-            *(c.to(device) for c in initial_contexts(self.options, width, seed))
-        )
-        features = torch.from_numpy(support[COMPARED[self.task]]).to(device)
-        memory = {name: torch.from_numpy(support[name]).to(device) for name in MEMORY}
+        to_device = partial(_on_device, device=self.tower.device)
+        initial = initial_contexts(self.options, len(self.words.start), seed)
+        contexts = Contexts(*map(to_device, initial))
+        features = to_device(support[COMPARED[self.task]])
+        memory = {name: to_device(support[name]) for name in MEMORY}
         for epoch in learn(self.tower, self.words, contexts, features, self.options):
             detector = None if epoch.prompts is None else self._detector(epoch, memory)
             yield Step(epoch.number, loss_terms(epoch), detector)
@@ -62,7 +62,7 @@ class PromptADDetector(NamedTuple):
     """Prompts and memory of one class and task.
 
     support: `mid1` and `mid2`, [k, P, Dv]. learned: `prompts` [2, D], the contexts
-    `normal` and `abnormal` that they come from, and `logit_scale`.
+    `normal` and `abnormal` that they are encoded from, and `logit_scale`.
     """
 
     task: str
@@ -73,8 +73,10 @@ class PromptADDetector(NamedTuple):
 
     @torch.inference_mode()
     def observe(self, features: Features) -> dict[str, Tensor]:
-        """Distances to the memory, maps [N, G, G], their peaks [N], and the features
-        that the prompts are compared with."""
+        """Features to compare with the prompts, and distances to the memory.
+
+        Returns `compared` [N, D] or [N, P, D], `memory` [N, G, G], and its `peaks` [N].
+        """
         to_device = partial(_on_device, device=self.learned["prompts"].device)
         distances = [
             nearest_cosine(to_device(features[name]), bank.flatten(0, 1))
@@ -87,7 +89,7 @@ class PromptADDetector(NamedTuple):
 
     @torch.inference_mode()
     def predict(self, observed: Mapping[str, Tensor]) -> Prediction:
-        """For cls scores beside the maps of the memory, for seg fused maps."""
+        """Fused scores and maps of the memory (cls), or fused maps alone (seg)."""
         memory, scale = observed["memory"], self.learned["logit_scale"].item()
         text = text_probability(observed["compared"], self.learned["prompts"], scale)
         if text.ndim == 1:
@@ -102,7 +104,7 @@ class PromptADDetector(NamedTuple):
 
 
 def create(task: str, options: Mapping, text: Text) -> PromptAD:
-    """PromptAD for a class, on the device and in the precision of its options."""
+    """PromptAD for a class, on the device and in the precision of the options."""
     check_device(options["device"])
     tower = text.tower.to(options["device"], options["precision"])
     return PromptAD(task, options, tower, embed_words(tower, dict(text.tokens)))
@@ -111,7 +113,7 @@ def create(task: str, options: Mapping, text: Text) -> PromptAD:
 def restore(
     task: str, options: Mapping, support: Features, learned: Features
 ) -> PromptADDetector:
-    """A detector from the features of its support images and what was learned."""
+    """A detector from features of its support images and learned tensors."""
     to_device = partial(_on_device, device=options["device"])
     memory = {name: to_device(support[name]) for name in MEMORY}
     tensors = {name: to_device(array) for name, array in learned.items()}

@@ -1,11 +1,11 @@
-"""Scores of PromptAD: against the two prompts, and fused with the memory distance."""
+"""Scores of PromptAD: text probability, and its fusion with the memory distance."""
 
 import torch
 from torch import Tensor
 
 
 def text_probability(features: Tensor, prompts: Tensor, logit_scale: float) -> Tensor:
-    """Probability of the abnormal prompt, [...], for features [..., D].
+    """Probability of the abnormal prompt for features [..., D], [...].
 
     prompts: normal and abnormal direction, [2, D].
     """
@@ -13,5 +13,5 @@ def text_probability(features: Tensor, prompts: Tensor, logit_scale: float) -> T
 
 
 def fuse(first: Tensor, second: Tensor) -> Tensor:
-    """1 / (1/a + 1/b) of two scores."""
+    """Fusion of two scores a and b, 1 / (1/a + 1/b)."""
     return 1 / (1 / first + 1 / second)

@@ -1,4 +1,4 @@
-"""Prompt learning on frozen features: full batch, one step an epoch."""
+"""Prompt learning on frozen features, full batch, one step an epoch."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,8 +19,12 @@ CONTEXT_STD = 0.02
 
 
 class Epoch(NamedTuple):
-    """State after an epoch: its number from 1, learning rate and losses [4] of its step,
-    contexts, and prompts [2, D] where the epoch is to be evaluated."""
+    """State after an epoch.
+
+    number: from 1. rate, losses: learning rate and loss terms [4] of its step.
+    contexts: the next step changes them in place. prompts: [2, D] where the epoch is
+    to be evaluated, else None.
+    """
 
     number: int
     rate: float
@@ -30,7 +34,7 @@ class Epoch(NamedTuple):
 
 
 class Gradient(NamedTuple):
-    """Prompts [2, D] and loss terms [4] before a step, and the gradients for it."""
+    """Prompts [2, D] and loss terms [4] before a step, and gradients for it."""
 
     prompts: Tensor
     losses: Tensor
@@ -60,7 +64,7 @@ def initial_contexts(options: Mapping, width: int, seed: int) -> Contexts:
 
 
 def logit_scale(tower: Tower, options: Mapping) -> float:
-    """Multiplier of all logits: `logit_scale` as stored (as published) or its exp."""
+    """Multiplier of all logits: the stored value, as published, or its exponential."""
     stored = tower.config["logit_scale"]
     return stored if options["temperature"] == "stored" else float(np.exp(stored))
 
@@ -70,8 +74,8 @@ def learn(
 ) -> Iterator[Epoch]:
     """Learn contexts from features of normal images, [k, D] (cls) or [k, P, D] (seg).
 
-    contexts: initial ones. options: see config/README.md. Raises UserError if the
-    training diverges.
+    contexts: the initial ones, left as they are. options: see config/README.md. Raises
+    UserError if the training diverges.
     """
     learned = Contexts(*(c.detach().clone().requires_grad_() for c in contexts))
     velocities = [torch.zeros_like(context) for context in learned]
@@ -81,7 +85,7 @@ def learn(
     epochs, losses, rate = options["epochs"], None, 0.0
     due = evaluation_epochs(epochs, options["eval_every"])
     for epoch in tqdm(range(epochs + 1), "train", mininterval=1):
-        # The prompts that a step starts from are those that the last one has led to.
+        # The prompts at the start of a step are those at the end of the step before.
         now = step()
         if epoch > 0:
             prompts = _finite(now.prompts, epoch) if epoch in due else None
@@ -94,7 +98,7 @@ def learn(
 def _finite(prompts: Tensor, epoch: int) -> Tensor:
     if not prompts.isfinite().all():
         raise UserError(
-            f"training: diverged, its prompts are no numbers after epoch {epoch}; "
+            f"training: diverged, the prompts are not finite after epoch {epoch}; "
             "lower `training.lr`"
         )
     return prompts
@@ -121,7 +125,7 @@ def _descend(
 ) -> None:
     """One step of SGD with momentum, in place.
 
-    Not torch.optim's, the first use of which loads torch's compiler, for seconds.
+    torch.optim is not used: its first use loads torch's compiler, which takes seconds.
     """
     of_each = zip(contexts, gradients, velocities, strict=True)
     for context, gradient, velocity in of_each:

@@ -1,0 +1,118 @@
+"""Cached files of one class in a results tree, and the jobs that read them."""
+
+import numpy as np
+
+from fsad.artifacts.files import write_npz
+from fsad.artifacts.paths import Run, fill, results_tree, run_path
+from fsad.artifacts.sources import RunJob, Source
+from fsad.artifacts.stages import identity, record
+from fsad.backbones.embed import embed_set
+from fsad.backbones.readout import VARIANTS
+from fsad.backbones.tower import save_tower
+from helpers import OPTIONS
+
+PLACE = {"dataset": "own", "class": "nut"}
+KEYS = {"dataset": "own", "class_name": "nut", "backbone": "tiny", "seed": 1}
+READOUT = {"name": "original", "fields": VARIANTS["original"]._asdict()}
+DRAWN = [["s0", "0"], ["s1", "1"], ["s2", "2"]]  # names and digests
+RUN = Run("original", "own", "nut", "cls", shots=2, seed=1)
+INPUTS = ("test", "text", "prompts", "masks")
+
+
+def image_sets() -> dict[str, dict[str, np.ndarray]]:
+    """Random images of the class, four to test and three to draw from."""
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, (7, 32, 32, 3), np.uint8)
+    names = np.array(["g0", "g1", "d0", "d1", *(name for name, _ in DRAWN)])
+    labels = np.array([0, 0, 1, 1, 0, 0, 0], np.uint8)
+    rows = {"test": slice(4), "support": slice(4, 7)}
+    arrays = {"images": images, "names": names, "labels": labels}
+    return {
+        part: {n: x[some] for n, x in arrays.items()} for part, some in rows.items()
+    }
+
+
+def mask_set() -> np.ndarray:
+    """Masks of the test images, uint8 [4, 16, 16]."""
+    masks = np.zeros((4, 16, 16), np.uint8)
+    masks[2, 3:8, 4:9] = masks[3, 10:, 10:] = 1
+    return masks
+
+
+def feature_sets(vision) -> dict[str, dict[str, np.ndarray]]:
+    """Features of the images of the class."""
+    variant = VARIANTS["original"]
+    return {name: embed_set(vision, x, variant) for name, x in image_sets().items()}
+
+
+def write_cache(results, towers, tokens):
+    """Write the files that the pipeline caches of the class; returns the folder."""
+    sources, images = planned_sources(results), image_sets()
+    features = feature_sets(towers[0])
+    for name, tower in zip(("vision", "text"), towers, strict=True):
+        save_tower(sources[name].path, tower, sources[name].record)
+    arrays = {
+        "images": images["test"],
+        "support_images": images["support"],
+        "test": features["test"],
+        "support": features["support"],
+        "prompts": tokens,
+        "masks": {"masks": mask_set()},
+    }
+    for name, content in arrays.items():
+        write_npz(sources[name].path, content, sources[name].record)
+    return results
+
+
+def planned_sources(results) -> dict[str, Source]:
+    """The cached files of the class, with their records, by name."""
+    tree, keys = results_tree(results), {"size": 32, **KEYS}
+    images = {"size": 32, **PLACE}
+    features = {"backbone": "tiny", "readout": READOUT, "made_from": "tiny's", **PLACE}
+    features |= {"precision": "float32", "device": "cpu"}
+    records = {
+        "vision": record("backbone", backbone="tiny", part="vision"),
+        "text": record("backbone", backbone="tiny", part="text"),
+        "images": record("images", images="all", **images),
+        "support_images": record("support", seed=1, images=DRAWN, **images),
+        "prompts": record("prompts", text="nut", states=["damaged {}"], **PLACE),
+        "masks": record("masks", resolution=16, images="all", masks="all", **PLACE),
+        "test": record("features", images="all", **features),
+        "support": record("features", images=DRAWN, **features),
+    }
+    patterns = {"test": "test_features", "support": "support_features"}
+    patterns |= {"images": "test_images"}
+    keys |= {"readout": "original", "resolution": 16}
+    return {
+        name: Source(fill(getattr(tree, patterns.get(name, name)), **keys), made)
+        for name, made in records.items()
+    }
+
+
+def run_record(sources, run: Run = RUN, **changed) -> dict:
+    """The record of a run, with changes of its options."""
+    made_from = {name: identity(sources[name].record) for name in INPUTS}
+    drawn = identity(sources["support"].record, without=("images",))
+    keys = run._asdict()
+    return record(
+        "run",
+        **{"class": keys.pop("class_name"), **keys},
+        method="promptad",
+        module="fsad.methods.promptad.method",
+        backbone="tiny",
+        readout=READOUT,
+        options=OPTIONS | changed,
+        support=DRAWN[: run.shots],
+        made_from=made_from | {"support": drawn},
+    )
+
+
+def run_job(results, sources, *runs: Run, **changed) -> RunJob:
+    """A job of runs of the class, with changes of their options."""
+    pattern = results_tree(results).run
+    return RunJob(
+        folders=[run_path(pattern, run) for run in runs],
+        records=[run_record(sources, run, **changed) for run in runs],
+        support={run.seed: sources["support"] for run in runs},
+        **{name: sources[name] for name in INPUTS},
+    )

@@ -1,0 +1,165 @@
+"""The registry with a second method, made on the spot in a copy of the package."""
+
+import shutil
+import sys
+
+import numpy as np
+import pytest
+
+from fsad import methods
+from fsad.artifacts import code, schema, stages
+from fsad.methods import registry
+
+MODULE = '''
+from typing import NamedTuple
+
+import torch
+
+from fsad.methods.base import Prediction, Step
+from fsad.methods.patches import nearest_cosine, peak_scores, square_maps
+
+SIGMA = 2.0
+
+
+class Nearest(NamedTuple):
+    """Distance of patches to the support images; nothing is learned."""
+
+    support: dict
+    resolution: int
+    learned: dict = {}
+    sigma: float = SIGMA
+
+    def fit(self, support, seed):
+        bank = {"patch": torch.as_tensor(support["patch"]).flatten(0, 1)}
+        yield Step(1, {}, self._replace(support=bank))
+
+    def observe(self, features):
+        patches = torch.as_tensor(features["patch"])
+        maps = square_maps(nearest_cosine(patches, self.support["patch"]))
+        return {"maps": maps, "scores": peak_scores(maps, self.resolution)}
+
+    def predict(self, observed):
+        return Prediction(observed["scores"], observed["maps"], {})
+
+
+def create(task, options, text):
+    return Nearest({}, options["resolution"])
+'''
+SCHEMA = "type: object\nadditionalProperties: false\nproperties: {}\n"
+ENTRY = registry.Entry(
+    module="fsad.methods.nearest",
+    schema="methods/nearest",
+    readout=lambda options: None,
+    flat=lambda options, task: {},
+    reads_text=False,
+    trains=False,
+)
+
+
+def forget():
+    """Clear what planning remembers of code and schemas."""
+    for function in (registry.method_code, stages.stage_code, schema.read_schema):
+        function.cache_clear()
+
+
+def digest(name):
+    forget()
+    return registry.method_code(name)
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A copy of the package, which digests are of."""
+    copy = tmp_path / "fsad"
+    for path in (*code.PACKAGE.rglob("*.py"), *schema.SCHEMAS.rglob("*.yaml")):
+        target = copy / path.relative_to(code.PACKAGE)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+    monkeypatch.setattr(code, "PACKAGE", copy)
+    monkeypatch.setattr(schema, "SCHEMAS", copy / "schemas")
+    yield copy
+    forget()
+
+
+@pytest.fixture
+def second(package, monkeypatch):
+    """The second method: its module, its schema and its entry."""
+    monkeypatch.setitem(registry.METHODS, "nearest", ENTRY)
+    (package / "methods/nearest.py").write_text(MODULE)
+    (package / "schemas/methods/nearest.schema.yaml").write_text(SCHEMA)
+    append(package / "methods/registry.py", "METHODS['nearest'] = Entry()")
+    folders = [*methods.__path__, str(package / "methods")]
+    monkeypatch.setattr(methods, "__path__", folders)
+    yield package
+    sys.modules.pop(ENTRY.module, None)
+
+
+def append(path, text):
+    path.write_text(f"{path.read_text()}\n{text}\n")
+
+
+def test_every_method_has_its_module():
+    for name in registry.METHODS:
+        module = registry.load(name)
+        assert callable(module.create)
+        assert callable(module.restore)
+
+
+def test_a_second_method_can_be_loaded_and_fitted(second):
+    method = registry.load("nearest").create("cls", {"resolution": 8}, None)
+    features = {"patch": np.eye(4, 6, dtype=np.float32)[None]}
+    (step,) = method.fit(features, seed=1)
+    found = step.detector.predict(step.detector.observe(features))
+    assert found.scores.tolist() == [0]
+    assert found.maps.shape == (1, 2, 2)
+
+
+def test_a_second_method_leaves_the_code_of_the_first(package, request):
+    before = digest("promptad")
+    request.getfixturevalue("second")
+    assert digest("promptad") == before
+    assert digest("nearest") != before
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("methods/nearest.py", "ADDED = 1"),
+        ("schemas/methods/nearest.schema.yaml", "title: Nearest"),
+    ],
+)
+def test_an_edit_of_the_second_method_changes_its_code_alone(second, file, text):
+    first, other = digest("promptad"), digest("nearest")
+    append(second / file, text)
+    assert digest("promptad") == first
+    assert digest("nearest") != other
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("methods/promptad/method.py", "ADDED = 1"),
+        ("methods/promptad/losses.py", "ADDED = 1"),
+        ("schemas/methods/promptad.schema.yaml", "title: PromptAD"),
+    ],
+)
+def test_an_edit_of_the_first_method_changes_its_code_alone(second, file, text):
+    first, other = digest("promptad"), digest("nearest")
+    append(second / file, text)
+    assert digest("promptad") != first
+    assert digest("nearest") == other
+
+
+@pytest.mark.parametrize("file", ["evaluation/runs.py", "methods/patches.py"])
+def test_an_edit_of_shared_code_changes_both(second, file):
+    first, other = digest("promptad"), digest("nearest")
+    append(second / file, "ADDED = 1")
+    assert digest("promptad") != first
+    assert digest("nearest") != other
+
+
+def test_comments_change_nothing(second):
+    before = digest("promptad")
+    append(second / "methods/promptad/method.py", "# a comment")
+    append(second / "schemas/methods/promptad.schema.yaml", "# a comment")
+    assert digest("promptad") == before

@@ -1,0 +1,198 @@
+"""The plan, without a Snakemake process: what wrong input is refused, and records."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from fsad.artifacts.paths import Run
+from fsad.errors import UserError
+from fsad.planning.plan import Plan
+from helpers import TINY, write_class
+
+IMAGE = "data/bolt/test/hole/001.png"
+
+
+@pytest.fixture
+def micro(tmp_path, monkeypatch):
+    """Changes of a configuration of two classes in this folder, to its plan."""
+    for name in ("bolt", "metal_nut"):
+        write_class(tmp_path / "data", name, size=8)
+    (tmp_path / "tiny.json").write_text(json.dumps(TINY))
+    monkeypatch.chdir(tmp_path)
+    config = {
+        "datasets": {"own": {"layout": "folder", "root": "data"}},
+        "backbone": {"model": "tiny.json", "pretrained": "random"},
+        "shots": [1, 2],
+    }
+    return lambda **changes: Plan(config | changes)
+
+
+WRONG = {
+    "wrong type": ({"epochs": "many"}, "config: epochs: 'many' is not of type"),
+    "out of range": ({"eval_every": 0}, "config: eval_every: 0 is less than"),
+    "unknown nested option": (
+        {"datasets": {"own": {"layout": "folder", "rood": "data"}}},
+        "config: datasets.own.rood: unknown option; did you mean 'root'",
+    ),
+    "missing option": (
+        {"datasets": {"own": {"layout": "folder"}}},
+        "config: datasets.own.root: must be given",
+    ),
+    "unknown method": (
+        {"experiments": {"mine": {"method": "prompted"}}},
+        "config: experiments.mine.method: 'prompted' is unknown; take promptad",
+    ),
+    "option of no method": (
+        {"experiments": {"mine": {"variant": "original", "lr": 1}}},
+        "config: experiments.mine.lr: unknown option",
+    ),
+    "unknown variant": (
+        {"experiments": {"mine": {"variant": "qq"}}},
+        "config: experiments.mine.variant: 'qq' is unknown; take original",
+    ),
+    "missing data folder": (
+        {"datasets": {"own": {"layout": "folder", "root": "nowhere"}}},
+        "nowhere: no such data folder",
+    ),
+    "missing class folder": (
+        {"datasets": {"own": {"layout": "folder", "root": "data", "classes": ["nut"]}}},
+        "data/nut: no such class folder; data holds bolt, metal_nut",
+    ),
+    "class of an override": (
+        {"overrides": {"own": {"nut": {"epochs": 1}}}},
+        "config: overrides.own.nut: no such class there",
+    ),
+    "too many shots": ({"shots": [9]}, "bolt: 9 shots asked for, 4 support images"),
+    "unknown support image": (
+        {"overrides": {"own": {"bolt": {"support": ["9.png", "8.png"]}}}},
+        "support: '9.png' is not among the good training images",
+    ),
+    "state without a place": ({"states": ["broken"]}, "states: 'broken' must hold {}"),
+    "unknown prompts": (
+        {"datasets": {"own": {"layout": "folder", "root": "data", "prompts": "x"}}},
+        "datasets.own.prompts: x: no such file, nor a shipped name",
+    ),
+    "unknown backbone": (
+        {"backbone": {"model": "ViT-B-61", "pretrained": "random"}},
+        "backbone.model: 'ViT-B-61' is neither an open_clip model nor a .json file",
+    ),
+    "missing checkpoint": (
+        {"backbone": {"model": "tiny.json", "pretrained": "weights/none.pt"}},
+        "backbone.pretrained: no checkpoint file weights/none.pt",
+    ),
+    "gpus without their device": ({"gpus": [0]}, "config: gpus: needs `device: cuda`"),
+    "prediction of no run": (
+        {"predict": {"line": {"run": "original/own/bolt/k3/s111/seg", "images": "x"}}},
+        "predict.line.run: no such run in this configuration",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_option_is_named(micro, case):
+    changes, message = WRONG[case]
+    with pytest.raises(UserError) as error:
+        micro(**changes)
+    assert message in str(error.value)
+
+
+def test_a_class_without_good_training_images_is_named(micro, tmp_path):
+    for image in (tmp_path / "data/bolt/train/good").iterdir():
+        image.rename(image.with_suffix(".txt"))
+    with pytest.raises(UserError, match="data/bolt/train/good: no good training image"):
+        micro()
+
+
+def test_without_any_masks_seg_alone_is_refused(micro, tmp_path):
+    for mask in tmp_path.rglob("ground_truth/*/*.png"):
+        mask.unlink()
+    assert {run.task for run in micro().runs} == {"cls"}
+    with pytest.raises(UserError, match="seg alone, and no class has masks"):
+        micro(tasks=["seg"])
+
+
+def test_runs_are_every_combination(micro):
+    plan = micro(seeds=[1, 2])
+    assert len(plan.runs) == len(set(plan.runs)) == 2 * 2 * 2 * 2
+    run = Run("original", "own", "bolt", "seg", 2, 1)
+    assert plan.is_planned(run)
+    assert not plan.is_planned(run._replace(shots=3))
+    assert len(plan.class_runs("original", ("own", "bolt"))) == 8
+
+
+@pytest.mark.parametrize(
+    ("choice", "device", "alone"),
+    [
+        ("auto", "cpu", True),
+        ("auto", "cuda", False),
+        ("one", "cuda", True),
+        ("all", "cpu", False),
+    ],
+)
+def test_runs_per_job(micro, choice, device, alone):
+    plan = micro(runs_per_job=choice, device=device)
+    assert plan.one_run_per_job("original") is alone
+
+
+def test_a_job_reads_masks_where_a_run_of_it_needs_any(micro):
+    plan = micro()
+    cls, seg = (Run("original", "own", "bolt", task, 1, 111) for task in ("cls", "seg"))
+    assert plan.run_job([cls]).masks is None
+    job = plan.run_job([cls, seg])
+    assert job.masks.path == "results/cache/own/bolt/masks_r256.npz"
+    assert [record["task"] for record in job.records] == ["cls", "seg"]
+    assert set(job.inputs()) >= {job.masks.path, job.test.path, job.text.path}
+
+
+def test_a_record_follows_what_the_run_depends_on(micro, tmp_path):
+    run = Run("original", "own", "bolt", "cls", 1, 111)
+    before = micro().run(run)
+    assert micro().run(run) == before
+    changed = {
+        "option": {"epochs": 3},
+        "words": {"states": ["broken {}"]},
+        "precision": {"precision": "bfloat16"},
+        "weights": {"backbone": {"model": "tiny.json", "random_seed": 1}},
+    }
+    changed["weights"]["backbone"]["pretrained"] = "random"
+    for name, change in changed.items():
+        assert micro(**change).run(run) != before, name
+    same = {"results": "elsewhere", "threads": 7, "vis": True, "shots": [1, 2, 4]}
+    assert micro(**same).run(run) == before
+    image = tmp_path / IMAGE
+    image.write_bytes(image.read_bytes() + b" ")
+    assert micro().run(run) != before
+
+
+def test_support_images_of_few_shots_are_the_first_of_many(micro):
+    place, seed = ("own", "bolt"), 111
+    few, many = (micro(shots=shots).support(place, seed) for shots in ([1], [4]))
+    assert many[:1] == few
+    assert len(many) == 4
+
+
+def test_nothing_is_there_as_planned_before_it_is_made(micro):
+    plan = micro()
+    assert not any(map(plan.has_run, plan.runs))
+    assert not plan.has_features("original", ("own", "bolt"))
+    assert not plan.has_report()
+
+
+def test_pages_and_tables_are_those_of_the_runs(micro):
+    plan = micro(
+        experiments={"a": {"variant": "original"}, "b": {"variant": "qq_dual"}}
+    )
+    assert plan.table_names() == ["own_cls", "own_seg", "components", "comparison"]
+    kinds = "history", "examples", "scores"
+    expected = {f"own/{name}/{kind}" for name in "ab" for kind in kinds}
+    assert set(plan.pages()) == expected | {"own/overview", "times", "settings"}
+
+
+def test_planning_imports_no_torch():
+    modules = "planning.plan", "backbones.spec", "backbones.readout", "methods.registry"
+    imports = "; ".join(f"import fsad.{name}" for name in modules)
+    code = f"import sys; {imports}; print('torch' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.stdout == "False\n", run.stderr

@@ -3,12 +3,13 @@
 # make report one page of the demo's results, or of CONFIG=FILE
 # make real   the pipeline on real photographs, FSAD_REAL_DATA names their folder
 # make detection   how well it detects on them, against random weights and raw pixels
-# make verify a quick self-test: does this do here what it promises?
+# make verify a quick self-test: are the promises kept here?
 # make bench  speed against the published way, on the bottle of FSAD_REAL_DATA,
 #             DEVICE=cuda for a GPU's
 # make bench-size   what Snakemake itself costs with 5,670 trainings
-# make test   all tests
-# make stress hurts the pipeline and counts what survives: results/stress/report.md
+# make test   linters and all tests
+# make quick  the tests that start no Snakemake
+# make stress bad input, kills, full disks and more: results/stress/report.md
 # make lint   formatters and linters
 # make lock   digests of all packages, after a change of envs/requirements.txt
 # make audit  known weaknesses of these packages
@@ -29,7 +30,7 @@ SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 REAL := $(SNAKEMAKE) --configfile config/real.yaml --config \
 	"datasets={mvtec: {root: '$(FSAD_REAL_DATA)/mvtec'}, folder: {root: '$(FSAD_REAL_DATA)/folder'}}"
 
-.PHONY: env demo report verify real detection bench bench-size real-data test stress lint \
+.PHONY: env demo report verify real detection bench bench-size real-data test quick stress lint \
 	lock audit
 
 env: $(READY)
@@ -49,12 +50,11 @@ $(DEMO_DATA): $(READY) workflow/fsad/demo/dataset.py workflow/fsad/demo/drawing.
 
 demo: $(DEMO_DATA)
 	$(SNAKEMAKE) --configfile config/demo.yaml --quiet rules
-	@cat results/demo/tables/parts.md
+	@cat results/demo/tables/components.md
 	@echo "all tables: results/demo/tables"
 
 verify: $(READY)
-	$(BIN)/snakemake --cores 2 verify
-	@cat results/verify/checklist.md
+	$(BIN)/fsad verify
 
 report: $(if $(findstring demo.yaml,$(CONFIG)),$(DEMO_DATA),$(READY))
 	$(SNAKEMAKE) --configfile $(CONFIG)
@@ -88,6 +88,9 @@ $(PLUGINS): envs/cluster.txt $(READY)
 
 test: $(READY) $(PLUGINS) lint
 	$(BIN)/python -m pytest
+
+quick: $(READY)
+	$(BIN)/python -m pytest --ignore tests/workflow --ignore tests/stress
 
 stress: $(READY)
 	$(BIN)/python -m pytest tests/stress --stress

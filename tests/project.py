@@ -14,6 +14,16 @@ import forked
 from helpers import REPOSITORY, TINY, write_class
 
 CLASSES = ("bolt", "metal_nut")
+BENCHMARK = {
+    "mvtec": (
+        "bottle cable capsule carpet grid hazelnut leather metal_nut pill screw tile "
+        "toothbrush transistor wood zipper"
+    ),
+    "visa": (
+        "candle capsules cashew chewinggum fryum macaroni1 macaroni2 pcb1 pcb2 pcb3 "
+        "pcb4 pipe_fryum"
+    ),
+}
 
 
 class Project:

@@ -25,18 +25,21 @@ import numpy as np
 import torch
 from sklearn.metrics import roc_auc_score
 
-from fsad.artifacts import files
-from fsad.artifacts.provenance import origin
-from fsad.backbones import clip_text, embed
+from fsad.artifacts.files import write_json, write_npz
 from fsad.backbones.clip import load_clip, split_towers
-from fsad.backbones.clip_vision import normalise_pixels
+from fsad.backbones.clip_text import Contexts, embed_words, encode_prompts
 from fsad.backbones.devices import captured, check_device
+from fsad.backbones.embed import embed_set, normalise_pixels
 from fsad.backbones.readout import VARIANTS
-from fsad.backbones.transformer import placed, save_tower, tower_device
-from fsad.data import images, layouts, words
+from fsad.backbones.tower import save_tower
+from fsad.data import images, layouts
+from fsad.data.words import tokenize
 from fsad.evaluation import metrics
-from fsad.methods.promptad import losses, scores
-from fsad.methods.promptad.training import Contexts, initial_contexts, pixel_evaluator
+from fsad.evaluation.tasks import TASKS, Truth
+from fsad.methods.patches import nearest_cosine
+from fsad.methods.promptad.losses import objective
+from fsad.methods.promptad.method import MEMORY, SIGMA, PromptADDetector
+from fsad.methods.promptad.training import initial_contexts
 from fsad.reference import published
 
 BACKBONE = {"model": "ViT-B-16-plus-240", "pretrained": "random", "random_seed": 0}
@@ -72,6 +75,8 @@ OPTIONS = {
     "precision": "float32",
 }
 SHOTS = 2
+SUPPORT = [["0", ""], ["1", ""]]  # in place of names and digests
+N_PRO = {"cls": 3, "seg": 1}
 EMBEDDED = 16
 
 
@@ -133,29 +138,23 @@ def step_inputs(task: str, start: torch.Tensor) -> tuple[Contexts, torch.Tensor]
     return contexts, torch.nn.functional.normalize(seen, dim=-1)
 
 
-def step_seconds(
-    tower, states: Sequence[str] = STATES, tasks: Sequence[str] = ("cls",)
-) -> float:
-    """Our step of one training, or of several in one pass."""
-    words = clip_text.embed_words(tower, words.tokenize("bottle", states))
-    several, seen = zip(*(step_inputs(t, words.start) for t in tasks), strict=True)
-    learned = [context for contexts in several for context in contexts]
-    factor, weight = tower.config["logit_scale"], OPTIONS["match_weight"]
+def step_seconds(tower, states: Sequence[str] = STATES) -> float:
+    """Our step of a cls training."""
+    words = embed_words(tower, tokenize("bottle", states))
+    contexts, seen = step_inputs("cls", words.start)
+    scale, weight = tower.config["logit_scale"], OPTIONS["match_weight"]
 
     def step():
-        encoded = clip_text.encode_together(tower, words, several)
-        terms = [
-            losses.objective(features, one, factor, weight).total
-            for features, one in zip(seen, encoded, strict=True)
-        ]
-        return torch.autograd.grad(sum(terms), learned)
+        text = encode_prompts(tower, words, contexts)
+        loss = objective(seen, text, scale, weight).total
+        return torch.autograd.grad(loss, contexts)
 
-    return seconds(captured(step, tower), 5)
+    return seconds(captured(step, tower.device), 5)
 
 
 def plain_step_seconds(clip) -> float:
     """The same step, every sequence padded to the context length."""
-    tokens = words.tokenize("bottle", STATES)
+    tokens = tokenize("bottle", STATES)
     contexts, seen = step_inputs("cls", clip.token_embedding.weight[0])
     return seconds(lambda: published.step(clip, tokens, contexts, seen), 2)
 
@@ -163,24 +162,22 @@ def plain_step_seconds(clip) -> float:
 def half(towers, test: dict) -> dict:
     """bfloat16 against float32: a text step, and the features of 16 images."""
     some = {name: array[:EMBEDDED] for name, array in test.items()}
-    device = str(tower_device(towers[0]))
-    halves = [placed(tower, device, "bfloat16") for tower in towers]
+    device = str(towers[0].device)
+    halves = [tower.to(device, "bfloat16") for tower in towers]
     steps = [step_seconds(tower) for tower in (halves[1], towers[1])]
     embeddings = [
-        seconds(lambda tower=tower: embed.embed_test(tower, some, ORIGINAL), 3)
+        seconds(lambda tower=tower: embed_set(tower, some, ORIGINAL), 3)
         for tower in (halves[0], towers[0])
     ]
     return {"text_step": against(*steps), "embedding": against(*embeddings)}
 
 
-def together(caches: Caches, tower, threads: int) -> dict:
-    """1, 2 and 4 shots of both tasks in one pass against one by one: a step, and
-    whole jobs of ten epochs, start-up included."""
-    alone = 3 * sum(step_seconds(tower, tasks=[task]) for task in ("cls", "seg"))
-    step = against(step_seconds(tower, tasks=["cls", "seg"] * 3), alone)
+def together(caches: Caches, threads: int) -> dict:
+    """Both tasks three times in one job against six jobs of ten epochs, start-up
+    included."""
     one_by_one = sum(job(caches, threads, [t], 10)["seconds"] for t in ("cls", "seg"))
-    whole = job(caches, threads, ["cls", "seg"] * 3, 10)["seconds"]
-    return {"step": step, "job": against(whole, 3 * one_by_one)}
+    all_in_one = job(caches, threads, ["cls", "seg"] * 3, 10)["seconds"]
+    return {"job": against(all_in_one, 3 * one_by_one)}
 
 
 def embedding(clip, tower, test: dict) -> dict:
@@ -193,34 +190,48 @@ def embedding(clip, tower, test: dict) -> dict:
         for batch in batches:
             clip.encode_image(normalise_pixels(batch.numpy(), tower))
 
-    ours = seconds(lambda: embed.embed_test(tower, some, ORIGINAL), 3)
+    ours = seconds(lambda: embed_set(tower, some, ORIGINAL), 3)
     return against(ours, seconds(encode, 3))
 
 
-def evaluation(tower, samples, seen, known, masks, directions, factor) -> dict:
+def evaluation(tower, samples, test: dict, known: dict, masks, learned) -> dict:
     """One scheduled pixel evaluation against the published one at R = 400."""
-    result, device = {}, directions.device
+    result, device = {}, learned["prompts"].device
+    memory = {name: torch.from_numpy(known[name]).to(device) for name in MEMORY}
+    detector = PromptADDetector("seg", OPTIONS["resolution"], memory, learned)
     for count in (len(samples) // 4, len(samples) // 2, len(samples)):
-        part = torch.from_numpy(seen["patch"][-count:]).to(device)
-        visual = torch.from_numpy(known["visual"][-count:]).to(device)
-        evaluate = pixel_evaluator(part, visual, masks[-count:], factor)
-        ours = seconds(lambda evaluate=evaluate: evaluate(directions), 5)
-        result[f"images_{count}"] = {"ours_seconds": ours}
-    memory = embed.memory_tensors(known, device)
+        part = {name: array[-count:] for name, array in test.items()}
+        observed = detector.observe(part)
+        truth = Truth(part["labels"], masks[-count:])
+        area = TASKS["seg"].auroc(truth, device, SIGMA)
+
+        def evaluate(observed=observed, area=area):
+            return area(detector.predict(observed).maps)
+
+        result[f"images_{count}"] = {"ours_seconds": seconds(evaluate, 5)}
     see = partial(published.see, tower, variant=ORIGINAL)
-    compared = see, samples, memory, directions, factor, "seg"
-    other = timed(lambda: published.evaluate(*compared))
+    prompts, scale = learned["prompts"], learned["logit_scale"].item()
+    compared = see, samples, memory, prompts, scale
+    other = timed(lambda: published.evaluate(*compared, task="seg"))
+    ours = result[f"images_{len(samples)}"]["ours_seconds"]
     return result | against(ours, other)
 
 
-def visual(seen: dict, known: dict, device: str) -> dict:
-    """The visual maps of all test images with 1, 2 and 4 support images."""
-    test, memory = (embed.memory_tensors(x, device) for x in (seen, known))
+def visual(test: dict, known: dict, device: str) -> dict:
+    """The distances of all test patches to 1, 2 and 4 support images."""
     result = {}
+    tested = [torch.from_numpy(test[name]).to(device) for name in MEMORY]
     for shots in (1, 2, 4):
-        bank = {name: mids[:1].repeat(shots, 1, 1) for name, mids in memory.items()}
-        ours = seconds(lambda bank=bank: scores.visual_maps(test, bank), 2)
-        result[f"shots_{shots}"] = {"ours_seconds": ours}
+        banks = [
+            torch.from_numpy(known[name][:1]).to(device).repeat(shots, 1, 1)
+            for name in MEMORY
+        ]
+
+        def search(banks=banks):
+            for patches, bank in zip(tested, banks, strict=True):
+                nearest_cosine(patches, bank.flatten(0, 1))
+
+        result[f"shots_{shots}"] = {"ours_seconds": seconds(search, 2)}
     return result
 
 
@@ -233,14 +244,13 @@ def auroc(masks: np.ndarray) -> dict:
 
 JOB = """
 import json, sys
+from fsad.artifacts.sources import RunJob
+from fsad.evaluation.runs import run_job
 from fsad.jobs.job import job
-from fsad.evaluation.runs import run_from_files
-folder, settings, threads = sys.argv[1], json.loads(sys.argv[2]), int(sys.argv[3])
-tower, prompts, test, support, masks = sys.argv[4:]
-folders = [f"{folder}/run{i}" for i in range(len(settings))]
-supports = [support] * len(settings)
+folder, given, threads = sys.argv[1], json.loads(sys.argv[2]), int(sys.argv[3])
+support = {int(seed): source for seed, source in given.pop("support").items()}
 with job(f"{folder}/log", threads, torch=threads):
-    run_from_files(folders, settings, tower, prompts, test, supports, masks)
+    run_job(RunJob(support=support, **given))
     print(open("/proc/self/status").read())
 """
 
@@ -256,17 +266,26 @@ def start_job(
     """Start a training job on cached files."""
     start, out = time.perf_counter(), caches.folder / name
     out.mkdir(exist_ok=True)
-    names = ["text.safetensors", "prompts.npz", "test.npz", "support.npz", "masks.npz"]
-    n_pro = {"cls": 3, "seg": 1}
-    about = {"dataset": "mvtec", "class": "bottle", "variant": "original"}
-    about |= {"shots": SHOTS, "seed": OPTIONS["seed"]}
-    options = OPTIONS | {"device": caches.device, "epochs": epochs}
-    settings = [
-        {"task": t, **about, "options": options | {"n_pro": n_pro[t]}} for t in tasks
-    ]
-    command = [sys.executable, "-c", JOB, out, json.dumps(settings)]
-    command += [str(threads), *(caches.folder / name for name in names)]
+    command = [sys.executable, "-c", JOB, out]
+    command += [json.dumps(described(caches, out, tasks, epochs)), str(threads)]
     return Started(subprocess.Popen(command), out / "log", start)
+
+
+def described(caches: Caches, out: Path, tasks: Sequence[str], epochs: int) -> dict:
+    """The runs of a job, as `RunJob` takes them; no record is checked."""
+    options = OPTIONS | {"device": caches.device, "epochs": epochs}
+    common = {"module": "fsad.methods.promptad.method", "support": SUPPORT}
+    common |= {"seed": OPTIONS["seed"], "stage": "run"}
+    records = [
+        {**common, "task": task, "options": options | {"n_pro": N_PRO[task]}}
+        for task in tasks
+    ]
+    files = {"test": "test", "prompts": "prompts", "masks": "masks"}
+    sources = {n: (str(caches.folder / f"{f}.npz"), {}) for n, f in files.items()}
+    sources["text"] = str(caches.folder / "text.safetensors"), {}
+    support = {str(OPTIONS["seed"]): (str(caches.folder / "support.npz"), {})}
+    folders = [str(out / f"run{index}") for index in range(len(records))]
+    return {"folders": folders, "records": records, "support": support, **sources}
 
 
 def finish_job(started: Started) -> dict:
@@ -300,18 +319,12 @@ def prepare(data: Path, folder: Path, towers, threads: int) -> tuple:
     test = images.load_images(files.test, size, threads)
     support = images.load_images(files.train[:SHOTS], size, threads)
     masks = images.load_masks(files.test, OPTIONS["resolution"], threads)
-    seen = embed.embed_test(towers[0], test, ORIGINAL)
-    known = embed.embed_support(towers[0], support, seen, ORIGINAL)
-    tokens = words.tokenize("bottle", STATES)
-    arrays = {
-        "prompts": (tokens, "tokenize_prompts"),
-        "test": (seen, "embed_test"),
-        "support": (known, "embed_support"),
-        "masks": (masks, "preprocess_masks"),
-    }
-    for name, (content, script) in arrays.items():
-        files.write_npz(folder / f"{name}.npz", content, origin(f"{script}.py"))
-    save_tower(folder / "text.safetensors", towers[1], origin("backbone.py"))
+    seen, known = (embed_set(towers[0], part, ORIGINAL) for part in (test, support))
+    tokens = tokenize("bottle", STATES)
+    arrays = {"prompts": tokens, "test": seen, "support": known, "masks": masks}
+    for name, content in arrays.items():
+        write_npz(folder / f"{name}.npz", content, {"images": SUPPORT})
+    save_tower(folder / "text.safetensors", towers[1], {})
     return files.test, test, seen, known, masks["masks"]
 
 
@@ -331,9 +344,9 @@ def main() -> None:
     caches = Caches(out / "work", device)
     prepared = prepare(arguments.data, caches.folder, towers, threads)
     samples, test, seen, known, masks = prepared
-    directions = torch.nn.functional.normalize(torch.randn(2, 640), dim=-1).to(device)
-    factor = towers[1].config["logit_scale"]
-    pixels = seen, known, masks, directions, factor
+    prompts = torch.nn.functional.normalize(torch.randn(2, 640), dim=-1).to(device)
+    scale = torch.tensor(towers[1].config["logit_scale"], dtype=torch.float64)
+    pixels = seen, known, masks, {"prompts": prompts, "logit_scale": scale}
     figures = {
         "job": job(caches, threads, ["seg"], OPTIONS["epochs"]),
         "text_step": text_step(clip, towers[1], threads),
@@ -342,12 +355,12 @@ def main() -> None:
         "visual": visual(seen, known, device),
         "bfloat16": half(towers, test),
         "cores": cores(caches, threads),
-        "together": together(caches, towers[1], threads),
+        "together": together(caches, threads),
         "auroc": auroc(masks),
     }
     figures["summary"] = summary(figures, threads)
     for name, figure in figures.items():
-        files.write_json(out / f"{name}.json", figure)
+        write_json(out / f"{name}.json", figure)
     print(json.dumps(figures, indent=2))
 
 

@@ -1,8 +1,9 @@
 """AUROC of the demo's small CLIP, against random weights and raw pixels.
 
-python tests/benchmarks/detection.py FOLDER: holds the results of two runs of
-config/real.yaml, `demo`, and `random` with `backbone.pretrained: random`; detection.json
-and .md are written there. Means over the seeds; 4-shot, the model after the last epoch.
+python tests/benchmarks/detection.py FOLDER: the folder holds the results of two runs of
+config/real.yaml, `demo`, and `random` with `backbone.pretrained: random`; the script
+writes detection.json and .md there. Means over the seeds; 4-shot, the model after the
+last epoch.
 """
 
 import argparse

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fsad.artifacts.paths import fill, parse_run, results_tree
+from fsad.artifacts.paths import TREE, fill, parse_run
 from fsad.data.images import load_images
 from fsad.data.layouts import list_class
 from fsad.evaluation.detector import BATCH, Detector, detect
@@ -45,7 +45,7 @@ def is_anomalous(detector: Detector, images: np.ndarray) -> np.ndarray:
 def run_folders(results: Path) -> list[Path]:
     """Folders of all runs of a folder of results."""
     keys = ("experiment", "dataset", "class_name", "shots", "seed", "task")
-    pattern = fill(results_tree(".").model, **dict.fromkeys(keys, "*"))
+    pattern = fill(TREE.model, **dict.fromkeys(keys, "*"))
     return sorted(path.parent for path in results.glob(pattern))
 
 

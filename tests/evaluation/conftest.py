@@ -1,4 +1,4 @@
-"""Features and detectors of the tiny CLIP; torch is imported by those that need it."""
+"""Features and detectors of the tiny CLIP; only these fixtures import torch."""
 
 import shutil
 

@@ -5,21 +5,22 @@ import cv2
 import numpy as np
 import pytest
 
-from fsad.artifacts import files
+from fsad.artifacts.files import write_npz
 from fsad.reports import examples
 
 SIZE, GRID = 16, 4
 NAMES = np.array(["good/000.png", "dent/000.png", "dent/001.png", "dent/002.png"])
 LABELS = np.array([0, 1, 1, 1])
+SCORES = np.array([0.9, 0.2, 0.7, 0.4])
 
 
-def masks():
+def mask_set():
     found = np.zeros((4, SIZE, SIZE), np.uint8)
     found[1:, :8, :8] = 1
     return found
 
 
-def grids():
+def small_maps():
     """Maps that are hot: nowhere, at the defect, beside it, and everywhere a little."""
     found = np.zeros((4, GRID, GRID), np.float32)
     found[1, 0, 0], found[2, 3, 3], found[3, 0, :] = 1, 1, 1
@@ -28,21 +29,20 @@ def grids():
 
 @pytest.fixture
 def write_page(tmp_path):
-    def write(task, with_masks=True, labels=LABELS):
+    def write(with_masks=True, labels=LABELS):
         images = np.full((4, 8, 8, 3), 120, np.uint8)
         test = {"images": images, "names": NAMES, "labels": labels}
-        last = grids() if task == "seg" else np.array([0.9, 0.2, 0.7, 0.4])
-        run = {"labels": labels, "last": last, "visual": grids()}
+        run = {"labels": labels, "last_scores": SCORES, "last_maps": small_maps()}
         settings = {"dataset": "own", "experiment": "original", "class": "nut"}
-        files.write_npz(tmp_path / "test.npz", test, {"class_name": "nut"})
-        files.write_npz(tmp_path / "run.npz", run, settings | {"shots": 4})
-        stored = {"masks": masks() * (labels != 0)[:, None, None]}
-        files.write_npz(tmp_path / "masks.npz", stored, {"class_name": "nut"})
+        settings |= {"shots": 4, "options": {"resolution": SIZE}}
+        write_npz(tmp_path / "test.npz", test, {"class": "nut"})
+        write_npz(tmp_path / "run.npz", run | {"sigma": np.array(4.0)}, settings)
+        masks = mask_set() * (labels != 0)[:, None, None]
+        write_npz(tmp_path / "masks.npz", {"masks": masks}, {"class": "nut"})
         found = [tmp_path / "masks.npz"] if with_masks else []
         path = tmp_path / "page.html"
-        examples.write_examples(
-            path, SIZE, [tmp_path / "run.npz"], [tmp_path / "test.npz"], found
-        )
+        scores, images = [tmp_path / "run.npz"], [tmp_path / "test.npz"]
+        examples.write_examples(path, scores, images, found)
         return path.read_text()
 
     return write
@@ -53,20 +53,20 @@ def captions(text):
 
 
 def test_the_best_and_the_worst_localised_defect(write_page):
-    best, worst = captions(write_page("seg"))
+    best, worst = captions(write_page())
     assert best.startswith("best: dent/000.png, pixel AUROC of this image")
     assert worst.startswith("worst: dent/001.png, pixel AUROC of this image")
 
 
 def test_without_masks_defects_are_ranked_by_their_score(write_page):
-    assert captions(write_page("cls", with_masks=False)) == [
+    assert captions(write_page(with_masks=False)) == [
         "best: dent/001.png, score 0.7",
         "worst: dent/000.png, score 0.2",
     ]
 
 
 def test_pictures_are_image_mask_and_map(write_page):
-    found = re.findall(r'src="data:image/jpeg;base64,(.*?)"', write_page("seg"))
+    found = re.findall(r'src="data:image/jpeg;base64,(.*?)"', write_page())
     for data in found:
         buffer = np.frombuffer(base64.b64decode(data), np.uint8)
         picture = cv2.imdecode(buffer, cv2.IMREAD_COLOR)
@@ -76,19 +76,18 @@ def test_pictures_are_image_mask_and_map(write_page):
 
 
 def test_one_defect_is_shown_once(write_page):
-    (only,) = captions(write_page("seg", labels=np.array([0, 0, 1, 0])))
+    (only,) = captions(write_page(labels=np.array([0, 0, 1, 0])))
     assert only.startswith("best: dent/001.png")
 
 
 def test_without_any_defect_the_page_says_so(write_page):
-    text = write_page("seg", labels=np.zeros(4, int))
-    assert "No defective test image" in text
+    assert "No defective test image" in write_page(labels=np.zeros(4, int))
 
 
 def test_quality_is_the_pixel_auroc_of_each_image():
-    run = {"labels": LABELS, "last": grids()}
-    maps = np.kron(grids(), np.ones((1, 4, 4), np.float32))
-    quality = examples.image_quality(run, maps, masks())
+    run = {"labels": LABELS, "last_scores": SCORES}
+    maps = np.kron(small_maps(), np.ones((1, 4, 4), np.float32))
+    quality = examples.image_quality(run, maps, mask_set())
     assert np.isnan(quality[0])
     # The hot quarter of the defect outscores all else, the rest of it ties.
     assert quality[1] == pytest.approx(100 * (0.25 + 0.75 / 2))

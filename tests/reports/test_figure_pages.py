@@ -1,25 +1,9 @@
-import base64
-import re
-
 import numpy as np
-import pytest
-from test_figures import words
-from test_tables import run, stored
 
-from fsad.artifacts import files
-from fsad.errors import UserError
+from fsad.artifacts.files import write_npz
 from fsad.evaluation.metrics import METRICS
 from fsad.reports import figure_pages
-
-
-def pictures(path):
-    """Titles of the sections of a page, and its SVG pictures."""
-    text = path.read_text()
-    found = re.findall(
-        r'<img alt="([^"]*)" src="data:image/svg\+xml;base64,(.*?)"', text
-    )
-    return {alt: base64.b64decode(data).decode() for alt, data in found}
-
+from reports.contents import pictures, run, words
 
 RUNS = [
     run(name, 80, task, shots=k, seed=seed)
@@ -32,8 +16,7 @@ RUNS = [
 
 def overview(folder, runs):
     path = folder / "overview.html"
-    files = [stored(folder, content) for content in runs]
-    figure_pages.write_overview(path, files, ["original"], ["bottle"])
+    figure_pages.write_overview(path, runs, ["original"], ["bottle"])
     return path
 
 
@@ -64,30 +47,47 @@ def test_an_undefined_metric_is_left_out(tmp_path):
     assert "image AUROC of each class" not in pictures(overview(tmp_path, runs))
 
 
+def test_without_any_defined_metric_the_overview_says_so(tmp_path):
+    path = overview(tmp_path, [run("bottle", float("nan"))])
+    assert pictures(path) == {}
+    assert "No metric is defined" in path.read_text()
+
+
 def test_random_weights_are_warned_about(tmp_path):
-    path = overview(tmp_path, [run("bottle", 80, weights="random0")])
+    path = overview(tmp_path, [run("bottle", 80, backbone="ViT-B-16_random0")])
     assert 'class="warning"' in path.read_text()
 
 
-def test_history_has_a_section_for_each_task(tmp_path):
-    runs = [stored(tmp_path, content) for content in RUNS]
+def history_page(folder, runs, values="90,80"):
+    """The pictures of the page on the training of these runs."""
     histories = []
-    for index, content in enumerate(RUNS):
+    for index, content in enumerate(runs):
         metric = METRICS[content["settings"]["task"]][0]
-        histories.append(tmp_path / f"{index}.csv")
-        histories[-1].write_text(f"epoch,{metric}\n1,\n5,90\n10,80\n")
-    figure_pages.write_history(tmp_path / "page.html", runs, histories)
-    found = pictures(tmp_path / "page.html")
+        first, last = values.split(",")
+        histories.append(folder / f"{index}.csv")
+        histories[-1].write_text(f"epoch,{metric}\n1,\n5,{first}\n10,{last}\n")
+    figure_pages.write_history(folder / "page.html", runs, histories)
+    return pictures(folder / "page.html")
+
+
+def test_history_has_a_section_for_each_task(tmp_path):
+    found = history_page(tmp_path, RUNS)
     assert list(found) == ["image AUROC", "pixel AUROC"]
     assert {"bottle", "nut", "1-shot", "4-shot"} <= set(words(found["pixel AUROC"]))
 
 
+def test_history_without_auroc_can_be_drawn(tmp_path):
+    found = history_page(tmp_path, [run("bottle", float("nan"))], values="nan,nan")
+    assert "bottle" in words(found["image AUROC"])
+
+
 def write_scores(folder, name, shots, seed=1, labels=(0, 1)):
-    arrays = {"labels": np.array(labels), "last": np.linspace(0, 1, len(labels))}
+    arrays = {"labels": np.array(labels)}
+    arrays["last_scores"] = np.linspace(0, 1, len(labels))
     settings = {"dataset": "mvtec", "experiment": "original"}
     settings |= {"class": name, "shots": shots, "seed": seed}
     path = folder / f"{name}_{shots}_{seed}.npz"
-    files.write_npz(path, arrays, settings)
+    write_npz(path, arrays, settings)
     return path
 
 
@@ -109,9 +109,3 @@ def test_scores_of_all_seeds_are_put_together(tmp_path, monkeypatch):
     (labels, values) = seen[0]["nut"]
     assert labels.tolist() == [0, 1, 0, 1, 1]
     assert values.tolist() == [0, 1, 0, 0.5, 1]
-
-
-def test_a_damaged_run_is_named(tmp_path):
-    (tmp_path / "metrics.json").write_text("{")
-    with pytest.raises(UserError, match=r"metrics\.json"):
-        figure_pages.write_overview(tmp_path / "o", [tmp_path / "metrics.json"], [], [])

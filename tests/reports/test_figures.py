@@ -7,6 +7,7 @@ import pytest
 
 from fsad.reports import figures
 from fsad.reports.figures import History
+from reports.contents import words
 
 NAMES = ["original", "qq"]
 CLASSES = ["bottle", "metal_nut", "absent"]
@@ -53,11 +54,6 @@ def drawings(table):
 @pytest.fixture(scope="module")
 def drawn():
     return drawings(long_table())
-
-
-def words(svg):
-    """The texts of a figure, which matplotlib keeps as comments beside their shapes."""
-    return [word.strip() for word in re.findall(r"<!--(.*?)-->", svg)]
 
 
 def test_figures_are_well_formed_and_link_to_nothing(drawn):

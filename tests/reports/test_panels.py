@@ -2,28 +2,30 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fsad.artifacts import files
-from fsad.artifacts.provenance import origin
+from fsad.artifacts.files import read_record, write_npz
+from fsad.artifacts.sources import Source
+from fsad.errors import UserError
 from fsad.methods.maps import full_maps
 from fsad.reports import panels
 
-SIZE = 16
+SIZE, SIGMA = 16, 1.0
 IMAGES = np.zeros((2, 8, 8, 3), np.uint8)
 IMAGES[..., 0] = 200  # red
 TEST = {"images": IMAGES, "names": np.array(["good/000.png", "dent/000.JPG"])}
 MASKS = np.zeros((2, SIZE, SIZE), np.uint8)
 MASKS[1, 4:8, 4:12] = 1
-GRIDS = np.zeros((2, 4, 4), np.float32)
-GRIDS[1, 1, 1:3] = 1
+SMALL = np.zeros((2, 4, 4), np.float32)
+SMALL[1, 1, 1:3] = 1
+MAPS = full_maps(SMALL, SIZE, SIGMA)
 
 
 def written(folder):
-    return {path.name: np.asarray(Image.open(path)) for path in folder.iterdir()}
+    return {path.name: np.asarray(Image.open(path)) for path in folder.glob("*.png")}
 
 
 @pytest.fixture
 def drawn(tmp_path):
-    panels.write_panels(tmp_path / "vis", TEST, GRIDS, MASKS, SIZE)
+    panels.write_panels(tmp_path / "vis", TEST, MAPS, MASKS)
     return written(tmp_path / "vis")
 
 
@@ -33,7 +35,7 @@ def test_every_test_image_has_a_panel(drawn):
 
 def test_names_that_differ_in_extension_have_panels_of_their_own(tmp_path):
     test = TEST | {"names": np.array(["dent/000.png", "dent/000.jpg"])}
-    panels.write_panels(tmp_path, test, GRIDS, MASKS, SIZE)
+    panels.write_panels(tmp_path, test, MAPS, MASKS)
     assert len(written(tmp_path)) == 2
 
 
@@ -45,7 +47,7 @@ def test_a_panel_is_image_mask_and_overlay(drawn):
 
 
 def test_without_masks_a_panel_is_image_and_overlay(tmp_path):
-    panels.write_panels(tmp_path, TEST, GRIDS, None, SIZE)
+    panels.write_panels(tmp_path, TEST, MAPS, None)
     assert written(tmp_path)["good_000.png"].shape == (SIZE, 2 * SIZE, 3)
 
 
@@ -56,36 +58,56 @@ def test_the_hottest_place_is_red_and_the_coldest_blue(drawn):
 
 
 def test_all_panels_share_one_colour_scale(tmp_path):
-    grids = GRIDS.copy()
-    grids[0] = full_maps(GRIDS, SIZE).max() / 2
-    panels.write_panels(tmp_path, TEST, grids, MASKS, SIZE)
+    maps = MAPS.copy()
+    maps[0] = np.percentile(MAPS, panels.PERCENTILES[1]) / 2
+    panels.write_panels(tmp_path, TEST, maps, MASKS)
     overlay = written(tmp_path)["good_000.png"][:, 2 * SIZE :].astype(int)
     assert ((overlay - [100, 0, 0]).argmax(-1) == 1).all()  # half way: green
 
 
 def test_equal_maps_can_be_drawn(tmp_path):
-    panels.write_panels(tmp_path, TEST, np.ones_like(GRIDS), MASKS, SIZE)
+    panels.write_panels(tmp_path, TEST, np.ones_like(MAPS), MASKS)
     assert len(written(tmp_path)) == 2
 
 
-MAKERS = {"images": "preprocess_test", "scores": "train", "masks": "preprocess_masks"}
-CLS = {"visual": GRIDS, "last": np.zeros(2)}
-SEG = {"visual": np.zeros_like(GRIDS), "last": GRIDS}
+RECORD = {"code": "now", "options": {"resolution": SIZE}}
 
 
-@pytest.mark.parametrize("run", [CLS, SEG], ids=["cls", "seg"])
-@pytest.mark.parametrize("masks", [MASKS, None], ids=["masks", "no masks"])
-def test_panels_from_files(tmp_path, run, masks):
-    stored = {"images": TEST, "scores": run}
-    if masks is not None:
-        stored["masks"] = {"masks": masks}
-    for name, arrays in stored.items():
-        made = origin(f"{MAKERS[name]}.py", dataset="own")
-        files.write_npz(tmp_path / f"{name}.npz", arrays, made)
-    inputs = {name: tmp_path / f"{name}.npz" for name in stored}
-    place = {"dataset": "own", "class_name": "nut"}
-    panels.panels_from_files(tmp_path / "a", SIZE, place, **inputs)
-    panels.write_panels(tmp_path / "b", TEST, GRIDS, masks, SIZE)
-    ours, expected = written(tmp_path / "a"), written(tmp_path / "b")
-    assert ours.keys() == expected.keys()
-    assert all(np.array_equal(ours[name], expected[name]) for name in expected)
+def store(folder, with_masks=True):
+    """The cached files of a class, and the scores.npz of two runs."""
+    sources = [Source(folder / f"{n}.npz", {"code": n}) for n in ("images", "masks")]
+    for (path, record), arrays in zip(sources, (TEST, {"masks": MASKS}), strict=True):
+        write_npz(path, arrays, record)
+    for name, factor in (("first", 1), ("second", -1)):
+        arrays = {"last_maps": factor * SMALL, "sigma": np.array(SIGMA)}
+        write_npz(folder / f"{name}.npz", arrays, RECORD)
+    return [sources[0], sources[1] if with_masks else None]
+
+
+def draw(folder, *sources):
+    names, record = ("first", "second"), {"run": RECORD, "images": "all"}
+    folders = [folder / name for name in names]
+    scores = [folder / f"{name}.npz" for name in names]
+    panels.draw_class(folders, [record, record], scores, *sources)
+    return record
+
+
+@pytest.mark.parametrize("with_masks", [True, False])
+def test_panels_of_the_runs_of_a_class(tmp_path, with_masks):
+    record = draw(tmp_path, *store(tmp_path, with_masks))
+    masks = MASKS if with_masks else None
+    for name, maps in (("first", MAPS), ("second", -MAPS)):
+        panels.write_panels(tmp_path / "expected", TEST, maps, masks)
+        ours, expected = written(tmp_path / name), written(tmp_path / "expected")
+        assert ours.keys() == expected.keys()
+        assert all(np.array_equal(ours[n], expected[n]) for n in expected)
+        assert read_record(tmp_path / name / "record.json") == record
+
+
+@pytest.mark.parametrize("kind", ["images", "masks", "first"])
+def test_files_of_another_record_are_refused(tmp_path, kind):
+    sources, path = store(tmp_path), tmp_path / f"{kind}.npz"
+    write_npz(path, dict(np.load(path)), {"code": "old"})
+    with pytest.raises(UserError, match=f"{path}: is of code old"):
+        draw(tmp_path, *sources)
+    assert not (tmp_path / "first/record.json").exists()

@@ -1,9 +1,9 @@
 import re
 
 import pytest
-from test_tables import run, stored
 
 from fsad.reports import runtime_pages
+from reports.contents import run
 
 HEAD = (
     "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time"
@@ -22,7 +22,7 @@ def rows(path):
     return [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in found]
 
 
-def test_times_are_told_by_rule(tmp_path):
+def test_times_are_summed_up_by_rule(tmp_path):
     jobs = tmp_path / "benchmarks"
     write_benchmark(jobs / "train_cls/original/nut/k1_s1.tsv", "10.0", "5.0")
     write_benchmark(jobs / "train_cls/original/nut/k4_s1.tsv", "30.0", "45.0", "250.2")
@@ -44,16 +44,17 @@ def test_times_without_any_record(tmp_path):
 
 @pytest.fixture
 def settings(tmp_path):
-    paths = []
+    """The rows of the page of settings of three runs."""
+    runs = []
     for index, seed in enumerate((1, 2, 3)):
         content = run("bottle", 80, seed=seed, options={"lr": 0.1, "n_pro": None})
         content["settings"]["provenance"] = {"versions": {"torch": f"2.{index % 2}"}}
-        paths.append(stored(tmp_path, content))
-    runtime_pages.write_settings(tmp_path / "settings.html", paths)
+        runs.append(content)
+    runtime_pages.write_settings(tmp_path / "settings.html", runs)
     return rows(tmp_path / "settings.html")
 
 
-def test_settings_are_told_with_all_their_values_once(settings):
+def test_every_setting_has_all_its_values_once(settings):
     assert ["seed", "1, 2, 3"] in settings
     assert ["torch", "2.0, 2.1"] in settings
     assert ["lr", "0.1"] in settings

@@ -1,38 +1,19 @@
-import csv
-
 import pandas as pd
 import pytest
 
-from fsad.artifacts.files import write_record
-from fsad.artifacts.provenance import origin
+from fsad.artifacts.paths import Run
 from fsad.errors import UserError
 from fsad.evaluation.metrics import METRICS
-from fsad.planning.options import complete
 from fsad.reports import tables
 from fsad.reports.literature import CLASSES as CLASSES_OF
 from helpers import REPOSITORY
+from reports.contents import rows, run, store, store_all
 
 LITERATURE = REPOSITORY / "config/literature.csv"
 OPTIONS = {"decimals": 2, "bold": True}
 CLASSES = {"mvtec": ["bottle", "nut", "screw"]}
 COLUMNS = ["experiment", "dataset", "class", "task", "shots", "seed"]
 COLUMNS += ["selection", "metric", "value"]
-
-
-def run(name, value, task="cls", shots=1, seed=1, weights="tag", best=0.0, **keys):
-    """A metrics.json: every metric `value`, that much more for `best`."""
-    names = METRICS[task]
-    where = {"experiment": "original", "dataset": "mvtec", "class": name}
-    where |= {"task": task, "shots": shots, "seed": seed}
-    options = {"epochs": 10, "resolution": 256}
-    settings = {**where, "backbone": f"ViT-B-16_{weights}", "options": options, **keys}
-    parts = {"textual": value - 20, "visual": value - 10}
-    return {
-        "last": {"epoch": 10, **dict.fromkeys(names, value), "parts": parts},
-        "best": {"epoch": 5, **dict.fromkeys(names, value + best), "parts": parts},
-        "settings": settings | origin("train.py"),
-    }
-
 
 # screw never ran; nut ran with one seed and two shots alone
 RUNS = [
@@ -49,33 +30,20 @@ def folder(tmp_path):
 
 
 def written(tmp_path, runs, classes=CLASSES["mvtec"], failed=(), logs=(), **options):
-    planned = [content["settings"]["options"] for content in runs]
-    paths = [stored(tmp_path, content) for content in runs]
-    paths = dict(zip(paths, planned, strict=True))
-    names = [run["settings"]["experiment"] for run in runs]
-    names = list(dict.fromkeys([*names, *(experiment for experiment, *_ in failed)]))
+    """The folder of the tables of these runs."""
+    names = [content["settings"]["experiment"] for content in runs]
+    names = dict.fromkeys([*names, *(run.experiment for run in failed)])
+    order = {"experiments": list(names), "classes": {"mvtec": classes}}
     tables.write_tables(
-        *(tmp_path / "tables", paths, {"mvtec": classes}, names, LITERATURE),
+        tmp_path / "tables",
+        store_all(tmp_path, runs),
+        order,
+        LITERATURE,
         OPTIONS | options,
-        failed,
-        logs,
+        failed=failed,
+        logs=logs,
     )
     return tmp_path / "tables"
-
-
-def stored(tmp_path, content):
-    """The metrics.json of a run at its place."""
-    keys = content["settings"]
-    draw = f"k{keys['shots']}", f"s{keys['seed']}"
-    place = keys["experiment"], keys["dataset"], keys["class"], *draw, keys["task"]
-    path = tmp_path.joinpath("runs", *place, "metrics.json")
-    write_record(path, content)
-    return path
-
-
-def rows(path):
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def wide_rows(folder, selection="last", experiment="original"):
@@ -90,9 +58,9 @@ def names_of(*stems):
     return {f"{stem}.{suffix}" for stem in stems for suffix in suffixes}
 
 
-def test_files_are_the_long_table_the_parts_and_each_data_set_and_task(tmp_path):
+def test_files_are_the_long_table_the_components_and_each_data_set_and_task(tmp_path):
     folder = written(tmp_path, [*RUNS, run("nut", 60, "seg")])
-    expected = names_of("parts", "mvtec_cls", "mvtec_seg")
+    expected = names_of("components", "mvtec_cls", "mvtec_seg")
     expected |= {"metrics.csv", "metrics.parquet"}
     assert {path.name for path in folder.iterdir()} == expected
 
@@ -111,19 +79,30 @@ def test_the_parquet_file_holds_the_long_table(folder):
     pd.testing.assert_frame_equal(table, pd.read_csv(folder / "metrics.csv"))
 
 
-def test_parts_stand_beside_the_fused_score(folder):
+def test_components_stand_beside_the_fused_score(folder):
     keys = {"class": "bottle", "shots": "2", "selection": "best"}
-    found = [r for r in rows(folder / "parts.csv") if keys.items() <= r.items()]
-    assert len(rows(folder / "parts.csv")) == len(RUNS) * 2
-    parts = [(r["metric"], r["textual"], r["visual"], r["fused"]) for r in found]
-    assert parts == [("image_auroc", "50", "60", "75.0")]
+    found = [r for r in rows(folder / "components.csv") if keys.items() <= r.items()]
+    assert len(rows(folder / "components.csv")) == len(RUNS) * 2
+    names = "metric", "text_probability", "memory_distance", "fused"
+    assert [tuple(row[name] for name in names) for row in found] == [
+        ("image_auroc", "50", "60", "75.0")
+    ]
 
 
-def test_the_means_of_the_parts_are_over_classes_first(folder):
+def test_the_means_of_the_components_are_over_classes_first(folder):
     # 1-shot: (90 + 80) / 2 with seed 1 and 84 with seed 2
-    lines = (folder / "parts.md").read_text().splitlines()
+    lines = (folder / "components.md").read_text().splitlines()
     assert "| original | mvtec | image_auroc | 1 | 64.50 | 74.50 | **84.50** |" in lines
     assert "| original | mvtec | image_auroc | 2 | 50.00 | 60.00 | **70.00** |" in lines
+
+
+def test_a_method_without_these_components_has_its_score_alone(tmp_path):
+    other = run("bottle", 70, experiment="other")
+    for selection in ("last", "best"):
+        other[selection]["components"] = {"another": 50}
+    folder = written(tmp_path, [*RUNS, other])
+    found = components_section(folder)
+    assert "| other | mvtec | image_auroc | 1 | – | – | 70.00 |" in found
 
 
 def test_the_long_table_has_exactly_its_columns(folder):
@@ -174,12 +153,12 @@ def test_classes_keep_their_order_and_the_mean_is_last(folder):
     assert list(wide_rows(folder)) == [*CLASSES["mvtec"], "mean"]
 
 
-def test_last_and_best_are_told_apart(folder):
+def test_last_and_best_are_distinct(folder):
     assert float(wide_rows(folder, "last")["bottle"]["k2"]) == 70
     assert float(wide_rows(folder, "best")["bottle"]["k2"]) == 75
 
 
-def test_experiments_are_told_apart(tmp_path):
+def test_experiments_are_distinct(tmp_path):
     folder = written(tmp_path, [*RUNS, run("bottle", 10, experiment="qq")])
     assert float(wide_rows(folder)["bottle"]["k1"]) == 82
     assert float(wide_rows(folder, experiment="qq")["bottle"]["k1"]) == 10
@@ -191,11 +170,18 @@ def test_an_undefined_metric_is_empty_and_not_in_the_mean(tmp_path):
     assert float(wide_rows(folder)["mean"]["k1"]) == 80
 
 
+def test_where_no_metric_is_defined_the_tables_are_empty(tmp_path):
+    runs = [run(name, float("nan")) for name in ("bottle", "nut")]
+    folder = written(tmp_path, runs)
+    assert {row["k1"] for row in wide_rows(folder).values()} == {""}
+    assert "| bottle | – |" in (folder / "mvtec_cls.md").read_text()
+
+
 # of bottle a seed with one shot, and all of screw
 FAILED = [
-    ("original", "mvtec", "bottle", "cls", 1, 3),
-    ("original", "mvtec", "screw", "cls", 1, 1),
-    ("original", "mvtec", "screw", "seg", 1, 1),
+    Run("original", "mvtec", "bottle", "cls", 1, 3),
+    Run("original", "mvtec", "screw", "cls", 1, 1),
+    Run("original", "mvtec", "screw", "seg", 1, 1),
 ]
 
 
@@ -214,27 +200,27 @@ def test_a_failed_run_is_named_and_its_class_in_no_mean(tmp_path):
     ]
 
 
-def test_the_long_table_keeps_what_did_not_fail(tmp_path, folder):
+def test_the_long_table_keeps_runs_that_did_not_fail(tmp_path, folder):
     (tmp_path / "other").mkdir()
     other = written(tmp_path / "other", RUNS, failed=FAILED, logs=["a.log"])
     name = "metrics.csv"
     assert (other / name).read_bytes() == (folder / name).read_bytes()
 
 
-def test_what_failed_is_in_no_mean_of_the_parts_and_no_comparison(tmp_path):
+def test_failed_runs_are_in_no_mean_of_the_components_and_no_comparison(tmp_path):
     runs = [run(name, 90, seed=seed) for name in ("bottle", "nut") for seed in (1, 2)]
     runs += [run("bottle", 70, seed=seed, experiment="other") for seed in (1, 2)]
     runs += [run("nut", 10, seed=1, experiment="other")]
-    failed = [("other", "mvtec", "nut", "cls", 1, 2)]
+    failed = [Run("other", "mvtec", "nut", "cls", 1, 2)]
     folder = written(tmp_path, runs, failed=failed, logs=["a.log"])
-    means = parts_section(folder)
+    means = components_section(folder)
     assert "| other | mvtec | image_auroc | 1 | 50.00 | 60.00 | 70.00 |" in means
     compared = [r for r in rows(folder / "comparison.csv") if r["selection"] == "last"]
     assert {(row["classes"], row["difference"]) for row in compared} == {("1", "-20.0")}
 
 
-def parts_section(folder):
-    return (folder / "parts.md").read_text().replace("**", "").splitlines()
+def components_section(folder):
+    return (folder / "components.md").read_text().replace("**", "").splitlines()
 
 
 def test_failures_are_counted_on_every_page_and_their_logs_named(tmp_path):
@@ -242,9 +228,9 @@ def test_failures_are_counted_on_every_page_and_their_logs_named(tmp_path):
     folder = written(tmp_path, RUNS, failed=FAILED, logs=logs)
     warning = (
         "**Warning: 3 runs failed, and are in no mean: 1 of mvtec/bottle, 2 of "
-        "mvtec/screw. Why is told in 0.log, 1.log, 2.log, 3.log, 4.log and more."
+        "mvtec/screw. See 0.log, 1.log, 2.log, 3.log, 4.log and more, and run"
     )
-    for name in ("mvtec_cls.md", "mvtec_seg.md", "parts.md"):
+    for name in ("mvtec_cls.md", "mvtec_seg.md", "components.md"):
         assert warning in (folder / name).read_text()
 
 
@@ -284,7 +270,7 @@ def test_markdown_has_a_section_for_each_metric_and_selection(folder):
     ]
 
 
-def test_the_means_stand_first_and_tell_of_how_many_classes(folder):
+def test_the_means_stand_first_with_the_number_of_classes(folder):
     assert section(folder, "image_auroc, mean over 3 classes") == [
         "| method | protocol | 1-shot | 2-shot |",
         "|---|---|---:|---:|",
@@ -346,7 +332,7 @@ def test_published_values_need_all_classes(tmp_path):
     assert "as published" not in (folder / "mvtec_cls.md").read_text()
 
 
-def test_markdown_tells_the_protocol(folder):
+def test_markdown_names_the_protocol(folder):
     text = (folder / "mvtec_cls.md").read_text()
     assert text.startswith("# mvtec, cls\n")
     assert "highest AUROC on the test set" in text
@@ -354,63 +340,57 @@ def test_markdown_tells_the_protocol(folder):
 
 
 def test_random_weights_are_warned_about(tmp_path):
-    runs = [*RUNS, run("screw", 50, weights="random0")]
+    runs = [*RUNS, run("screw", 50, backbone="ViT-B-16_random0")]
     text = (written(tmp_path, runs) / "mvtec_cls.md").read_text()
     assert "Warning: the backbone has RANDOM weights" in text
+
+
+def read(path, **record):
+    (content,) = tables.read_runs({path: record})
+    return content
+
+
+def test_runs_are_read_in_order(tmp_path):
+    contents = [run("nut", 80), run("bolt", 90)]
+    assert tables.read_runs(store_all(tmp_path, contents)) == contents
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"last": '])
 def test_a_damaged_run_is_named(tmp_path, content):
     (tmp_path / "metrics.json").write_text(content)
     with pytest.raises(UserError, match=rf"{tmp_path}/metrics\.json: damaged"):
-        tables.read_run(tmp_path / "metrics.json")
+        read(tmp_path / "metrics.json")
 
 
 def test_a_missing_run_is_named(tmp_path):
     with pytest.raises(UserError, match=str(tmp_path / "metrics.json")):
-        tables.read_run(tmp_path / "metrics.json")
+        read(tmp_path / "metrics.json")
 
 
-def test_a_changed_number_is_told(tmp_path):
-    path = stored(tmp_path, run("nut", 81.5))
+def test_a_changed_number_is_noticed(tmp_path):
+    path = store(tmp_path, run("nut", 81.5))
     path.write_text(path.read_text().replace("81.5", "91.5"))
     with pytest.raises(UserError, match=rf"{path}: damaged"):
-        tables.read_run(path)
+        read(path)
 
 
-def test_the_run_of_another_class_is_told(tmp_path):
-    path = stored(tmp_path, run("nut", 80))
-    stored(tmp_path, run("bolt", 80)).rename(path)
-    with pytest.raises(UserError, match=f"{path}: is of class bolt, not nut"):
-        tables.read_run(path)
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        ({"class": "bolt"}, "is of class nut, not bolt"),
+        ({"code": "old"}, "is of code now, not old"),
+        ({"options": {"epochs": 20}}, "is of options.epochs 10, not 20"),
+    ],
+)
+def test_a_run_of_another_record_is_refused(tmp_path, record, reason):
+    path = store(tmp_path, run("nut", 80))
+    with pytest.raises(UserError, match=f"{path}: {reason}"):
+        read(path, **record)
 
 
-def test_a_run_trained_otherwise_than_planned_is_told(tmp_path):
-    content = run("nut", 80)
-    path = stored(tmp_path, content)
-    with pytest.raises(UserError, match=f"{path}: is of epochs 10, not 20"):
-        tables.write_tables(
-            *(tmp_path / "tables", {path: {"epochs": 20, "resolution": 256}}),
-            *(CLASSES, ["original"], LITERATURE, OPTIONS),
-        )
-
-
-def test_the_planned_options_are_those_of_the_run_at_the_path(tmp_path):
-    (tmp_path / "nut/train/good").mkdir(parents=True)
-    source = {"layout": "mvtec", "root": str(tmp_path), "classes": ["nut"]}
-    overrides = {"mvtec": {"nut": {"epochs": 7}}}
-    config = complete({"datasets": {"mvtec": source}, "overrides": overrides})
-    path = "r/runs/original/mvtec/{}/k4/s5/seg/metrics.json"
-    nut, bolt = (
-        tables.planned_options(config, path.format(name)) for name in ("nut", "bolt")
-    )
-    assert (nut["epochs"], nut["seed"], nut["n_pro"]) == (7, 5, 1)
-    assert (bolt["epochs"], bolt["seed"], bolt["n_pro"]) == (100, 5, 1)
-
-
-def test_the_run_of_other_code_is_told(tmp_path):
-    content = run("nut", 80)
-    content["settings"]["code"] = "old"
-    path = stored(tmp_path, content)
-    with pytest.raises(UserError, match=f"{path}: is of code old, not"):
-        tables.read_run(path)
+def test_tables_refuse_a_run_of_another_record(tmp_path):
+    paths = {path: {"code": "later"} for path in store_all(tmp_path, RUNS)}
+    order = {"experiments": ["original"], "classes": CLASSES}
+    with pytest.raises(UserError, match="is of code now, not later"):
+        tables.write_tables(tmp_path / "tables", paths, order, LITERATURE, OPTIONS)
+    assert not (tmp_path / "tables").exists()

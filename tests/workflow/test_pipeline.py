@@ -11,6 +11,7 @@ from fsad.artifacts.files import read_record
 from fsad.evaluation.metrics import METRICS
 from fsad.reports.report import example_runs
 from helpers import REPOSITORY, write_class
+from project import BENCHMARK
 
 COLUMNS = "experiment,dataset,class,task,shots,seed,selection,metric,value"
 RUN = "results/runs/original/own/bolt/k2/s111"
@@ -144,18 +145,6 @@ def test_a_job_needs_nothing_of_other_classes(project):
     job = "prepare_masks:dataset=own,class_name=metal_nut"
     project.snakemake("--mode", "remote", "--target-jobs", job, "--nolock")
     assert (project.folder / "results/cache/own/metal_nut/masks_r32.npz").exists()
-
-
-BENCHMARK = {
-    "mvtec": (
-        "bottle cable capsule carpet grid hazelnut leather metal_nut pill screw tile "
-        "toothbrush transistor wood zipper"
-    ),
-    "visa": (
-        "candle capsules cashew chewinggum fryum macaroni1 macaroni2 pcb1 pcb2 pcb3 "
-        "pcb4 pipe_fryum"
-    ),
-}
 
 
 def test_full_benchmark_plans_1134_trainings(project):

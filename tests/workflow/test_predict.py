@@ -124,7 +124,10 @@ def test_tables_refuse_a_run_trained_otherwise_than_planned(copied):
     write_record(path, record)
     run = copied.snakemake(check=False)
     assert run.returncode == 1
-    assert f"error: {path.relative_to(copied.folder)}: is of options.epochs 99" in run.stderr
+    assert (
+        f"error: {path.relative_to(copied.folder)}: is of options.epochs 99"
+        in run.stderr
+    )
     assert "Traceback" not in run.stderr
 
 

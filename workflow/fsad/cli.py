@@ -309,7 +309,7 @@ def _parity(arguments: argparse.Namespace) -> None:
 
 def _add_train_demo_clip(commands) -> None:
     train = commands.add_parser(
-        "train-demo-clip", help="train the demo's small CLIP from nothing"
+        "train-demo-clip", help="train the demo's small CLIP from scratch"
     )
     train.set_defaults(run=_train_demo_clip)
     train.add_argument("--options", type=Path, default="config/demo_backbone.yaml")

@@ -52,8 +52,8 @@ def test_the_expanded_weights_are_an_ordinary_checkpoint(towers, monkeypatch, tm
     assert torch.equal(clip.token_embedding.weight, table)
 
 
-@pytest.mark.parametrize("name", ["woven_fabric", "brushed_metal"])
-def test_defects_lie_far_from_the_memory_of_four_images(towers, name):
+def test_defects_lie_far_from_the_memory_of_four_images(towers):
+    name = "brushed_metal"
     normal = [photograph(name, "good", seed) for seed in range(10)]
     kinds = [kind for kind in DEFECTS[name] for _ in range(2)]
     defective = [photograph(name, kind, 99 + i) for i, kind in enumerate(kinds)]

@@ -1,4 +1,4 @@
-"""Random defects of scenes: functions of a part, a plane and a generator to a scene."""
+"""Random defects: functions of a part, a plane and a generator to a scene."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple

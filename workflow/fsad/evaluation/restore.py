@@ -71,7 +71,8 @@ def _uncalibrated(
     options = record["options"] | {"device": device}
     learned = _learned(run_path(tree.model, run))
     fitted = load(record["method"]).restore(run.task, options, support, learned)
-    vision = load_tower(fill(tree.vision, backbone=record["backbone"]))
+    known = {"backbone": record["backbone"], "part": "vision"}
+    vision = load_tower(fill(tree.vision, **known), known)
     described = {name: record[name] for name in ("method", "task", "backbone")}
     described |= {"variant": record["readout"]["fields"], "options": options}
     return Detector(

@@ -29,10 +29,9 @@ from fsad.methods.promptad.training import learn, logit_scale
 
 def write_parity(case: Path, out: Path) -> None:
     """Compute a case and write its arrays; UserError if the case cannot be read."""
-    arrays = read_npz(case)
-    meta = json.loads(str(arrays.pop("meta")))
+    meta = json.loads(str(read_npz(case, "meta")["meta"]))
     settings = {name: value for name, value in meta.items() if name != "parameters"}
-    write_npz(out, compute(arrays, meta), settings)
+    write_npz(out, compute(read_npz(case), meta), settings)
 
 
 def formula_weight(name: str, shape: tuple[int, ...], seed: int) -> np.ndarray:

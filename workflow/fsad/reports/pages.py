@@ -99,7 +99,7 @@ def comparison_page(
     about = (
         "Difference in percentage points over pairs of the same class and seed, with "
         "its 95 % confidence interval: Student's t over the classes, each with the "
-        "mean of its seeds; over the seeds where there is but one class. Wins, ties "
+        "mean of its seeds; over the seeds where there is only one class. Wins, ties "
         "and losses count pairs."
     )
     reference = "".join(pairs["reference"].unique())

@@ -1,4 +1,4 @@
-"""Training corpus of the demo's small CLIP: episodes with features of the teacher."""
+"""Training corpus of the demo's small CLIP: episodes with teacher features."""
 
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor

@@ -2,7 +2,7 @@
 
 The contexts take the place of those that a method learns. Most of them are a linear map
 of the features of another image of the part, as in Pic2Word (Saito et al., CVPR 2023).
-The text tower so learns to use contexts, and learned ones can describe a part that is
+The text tower learns to use contexts, so that learned ones can describe a part that is
 not in its vocabulary.
 """
 
@@ -41,7 +41,7 @@ class Phrases(NamedTuple):
 
 
 class TextBranch(NamedTuple):
-    """A text tower with what its training needs.
+    """A text tower, its phrases and its contexts.
 
     context_head: linear map from features of an image to a context, [D, N_CTX * Dt];
     trained beside the tower and discarded. image_context_share: share of contexts that

@@ -1,0 +1,62 @@
+"""Contents of metrics.json, stored as the pipeline does, and pages read back."""
+
+import base64
+import csv
+import re
+from pathlib import Path
+
+from fsad.artifacts.files import write_record
+from fsad.artifacts.paths import Run, results_tree, run_path
+from fsad.evaluation.metrics import METRICS
+
+
+def run(name, value, task="cls", shots=1, seed=1, *, best=0.0, **keys):
+    """A metrics.json: every metric `value`, that much more for `best`."""
+    names = METRICS[task]
+    settings = {"experiment": "original", "dataset": "mvtec", "class": name}
+    settings |= {"task": task, "shots": shots, "seed": seed}
+    settings |= {"backbone": "ViT-B-16_tag", "code": "now"}
+    settings |= {"options": {"epochs": 10, "resolution": 256}, **keys}
+    components = {"text_probability": value - 20, "memory_distance": value - 10}
+    last = {"epoch": 10, **dict.fromkeys(names, value), "components": components}
+    higher = {"epoch": 5, **dict.fromkeys(names, value + best)}
+    return {"last": last, "best": last | higher, "settings": settings}
+
+
+def key(content) -> Run:
+    """The key of a run."""
+    settings = content["settings"]
+    keys = {name: settings.get(name) for name in Run._fields}
+    return Run(**keys | {"class_name": settings["class"]})
+
+
+def store(results, content) -> Path:
+    """Write the metrics.json of a run at its place."""
+    path = Path(run_path(results_tree(results).metrics, key(content)))
+    write_record(path, content)
+    return path
+
+
+def store_all(results, contents) -> dict[Path, dict]:
+    """Write several; their records by path."""
+    return {store(results, content): content["settings"] for content in contents}
+
+
+def rows(path) -> list[dict]:
+    """The rows of a CSV file."""
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def words(svg) -> list[str]:
+    """The texts of a figure, which matplotlib keeps as comments beside their shapes."""
+    return [word.strip() for word in re.findall(r"<!--(.*?)-->", svg)]
+
+
+def pictures(path) -> dict[str, str]:
+    """The SVG pictures of a page by their titles."""
+    text = path.read_text()
+    found = re.findall(
+        r'<img alt="([^"]*)" src="data:image/svg\+xml;base64,(.*?)"', text
+    )
+    return {alt: base64.b64decode(data).decode() for alt, data in found}

@@ -1,0 +1,142 @@
+"""The whole report, of two data sets with a class of the same name."""
+
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fsad.artifacts.files import write_npz
+from fsad.artifacts.paths import Run
+from fsad.errors import UserError
+from fsad.evaluation.metrics import METRICS
+from fsad.reports.report import example_runs, write_report
+from reports.contents import run, store
+
+SIZE = 8
+LABELS = np.array([0, 1])
+EXPERIMENTS = ["first", "second"]
+CLASSES = {"own": ["nut"], "other": ["nut", "bolt"]}
+PLACES = [(dataset, name) for dataset, names in CLASSES.items() for name in names]
+
+
+def store_runs(results):
+    """The files of all runs; their records by metrics.json. `other` has no masks."""
+    records = {}
+    for (dataset, name), experiment in product(PLACES, EXPERIMENTS):
+        for task in METRICS if dataset == "own" else ["cls"]:
+            keys = {"dataset": dataset, "experiment": experiment}
+            options = {"epochs": 10, "resolution": SIZE}
+            content = run(name, 80, task, **keys, options=options)
+            path = store(results, content)
+            store_arrays(path.parent, content)
+            records[str(path)] = content["settings"]
+    return records
+
+
+def store_arrays(folder, content):
+    auroc = METRICS[content["settings"]["task"]][0]
+    (folder / "history.csv").write_text(f"epoch,{auroc}\n5,70\n10,80\n")
+    maps = np.random.default_rng(0).random((2, 2, 2)).astype(np.float32)
+    arrays = {"labels": LABELS, "last_scores": maps.max((1, 2)), "last_maps": maps}
+    arrays["sigma"] = np.array(1.0)
+    write_npz(folder / "scores.npz", arrays, content["settings"])
+
+
+def store_images(folder):
+    """Cached images of all classes, and masks of those of `own`, by path."""
+    paths = []
+    for dataset, name in PLACES:
+        names = np.array(["good/0.png", f"{dataset}_{name}/1.png"])
+        images = np.zeros((2, SIZE, SIZE, 3), np.uint8)
+        masks = np.zeros((2, SIZE, SIZE), np.uint8)
+        masks[1, 2:4, 2:4] = 1
+        arrays = {
+            "images": {"images": images, "names": names},
+            "masks": {"masks": masks},
+        }
+        for stage in ["images", "masks"] if dataset == "own" else ["images"]:
+            paths.append(str(folder / f"{dataset}_{name}_{stage}.npz"))
+            settings = {"stage": stage, "dataset": dataset, "class": name}
+            write_npz(paths[-1], arrays[stage], settings)
+    return paths
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    """The folder of all pages."""
+    folder = tmp_path_factory.mktemp("report")
+    order = {"experiments": EXPERIMENTS, "classes": CLASSES}
+    jobs = {"benchmarks": folder / "benchmarks", "threads": 2}
+    cached = store_images(folder)
+    write_report(folder / "report", store_runs(folder), order, cached, jobs)
+    return folder / "report"
+
+
+def test_every_data_set_and_experiment_has_its_pages(pages):
+    kinds = ("history", "scores", "examples")
+    of_each = (f"{d}/{e}/{k}.html" for d in CLASSES for e in EXPERIMENTS for k in kinds)
+    overviews = (f"{dataset}/overview.html" for dataset in CLASSES)
+    found = {str(path.relative_to(pages)) for path in pages.rglob("*.*")}
+    assert found == {*of_each, *overviews, "times.html", "settings.html"}
+
+
+def test_pages_are_titled_by_their_data_set_and_experiment(pages):
+    for dataset, experiment in product(CLASSES, EXPERIMENTS):
+        for path in (pages / dataset / experiment).iterdir():
+            assert f"<h1>{dataset}: {experiment}" in path.read_text()
+        overview = (pages / dataset / "overview.html").read_text()
+        assert f"<h1>{dataset}: overview" in overview
+
+
+def test_classes_of_one_name_show_the_images_of_their_own_data_set(pages):
+    for dataset, names in CLASSES.items():
+        text = (pages / dataset / "first/examples.html").read_text()
+        for place in PLACES:
+            shown = "{}_{}/1.png".format(*place) in text
+            assert shown == (place[0] == dataset and place[1] in names)
+
+
+def test_pixels_are_shown_where_there_are_masks(pages):
+    assert (
+        "pixel AUROC of this image" in (pages / "own/first/examples.html").read_text()
+    )
+    assert ", score 0." in (pages / "other/first/examples.html").read_text()
+
+
+def test_the_settings_are_those_of_all_runs(pages):
+    text = (pages / "settings.html").read_text()
+    assert "first, second" in text
+    assert "own, other" in text
+
+
+def test_a_run_of_another_record_is_refused(tmp_path):
+    records = {p: r | {"code": "later"} for p, r in store_runs(tmp_path).items()}
+    order = {"experiments": EXPERIMENTS, "classes": CLASSES}
+    jobs = {"benchmarks": tmp_path, "threads": 2}
+    with pytest.raises(UserError, match="is of code now, not later"):
+        write_report(tmp_path / "report", records, order, [], jobs)
+    assert not (tmp_path / "report").exists()
+
+
+def key(task, shots, seed, name="nut"):
+    return Run("first", "own", name, task, shots, seed)
+
+
+@pytest.mark.parametrize(
+    ("runs", "shown"),
+    [
+        ([("cls", 1, 1), ("seg", 1, 1)], ("seg", 1, 1)),
+        ([("cls", 4, 1), ("seg", 1, 1)], ("seg", 1, 1)),
+        ([("cls", 1, 1), ("cls", 4, 1), ("cls", 2, 1)], ("cls", 4, 1)),
+        ([("seg", 2, 7), ("seg", 2, 1)], ("seg", 2, 7)),
+    ],
+)
+def test_pixels_most_shots_and_the_first_seed_are_shown(runs, shown):
+    keys = {Path(str(index)): key(*run) for index, run in enumerate(runs)}
+    assert list(example_runs(keys).values()) == [key(*shown)]
+
+
+def test_each_class_has_its_example():
+    keys = {Path(name): key("cls", 1, 1, name) for name in ("nut", "bolt")}
+    assert example_runs(keys) == keys

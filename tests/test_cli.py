@@ -11,7 +11,7 @@ from helpers import write_class
 
 
 def run(monkeypatch, *arguments):
-    """Call `promptad` with arguments."""
+    """Call `fsad` with arguments."""
     monkeypatch.setattr(sys, "argv", ["fsad", *map(str, arguments)])
     cli.main()
 

@@ -11,6 +11,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 import yaml
+
 from fsad.errors import UserError
 
 
@@ -28,25 +29,26 @@ def check_triggers(workflow) -> None:
     triggers = {str(trigger) for trigger in workflow.rerun_triggers}
     if "params" not in triggers or "input" in triggers:
         raise UserError(
-            "--rerun-triggers: must have params, and not input, as profiles/default has; "
+            "--rerun-triggers: must have params, and not input, as in profiles/default; "
             "leave the option out"
         )
 
 
-def share_gpus(workflow, slots: int, uses_gpu: bool) -> str | None:
-    """Register local slots of GPUs as a resource; returns what is wrong, if anything.
+def share_gpus(workflow, config: dict) -> None:
+    """Register the slots of local GPUs as a resource.
 
-    slots: 0 leaves the number to the call, which may give GPUs to each node.
+    Raises UserError if the call gives GPUs that no job uses.
     """
+    slots = len(config["gpus"]) * config["jobs_per_gpu"]
     given = "gpu" in workflow.global_resources
-    if given and not workflow.resource_scopes.is_local("gpu") and not uses_gpu:
-        return (
+    shared = given and not workflow.resource_scopes.is_local("gpu")  # not of each node
+    if shared and config["device"] == "cpu":
+        raise UserError(
             "config: device: is cpu, with GPUs among the resources of this call; "
             "--config replaces all options of a profile, so repeat them beside your own"
         )
     if slots and not given:
         workflow.register_resource("gpu", slots)
-    return None
 
 
 def failures(workflow, rule: str) -> dict | None:

@@ -51,7 +51,7 @@ def test_the_mask_holds_exactly_the_changed_pixels(defect):
         design = scenes._draw_design(np.random.default_rng(seed))
         image, mask = scenes._defective_image(design, defect, seed)
         tries = range(scenes.TRIES)
-        normal = (scenes._normal_image(design, seed + i) for i in tries)
+        normal = (scenes._photographs(design, seed + i)[0] for i in tries)
         changes = (cv2.absdiff(image, other).max(-1) for other in normal)
         change = next(change for change in changes if not change[mask == 0].any())
         assert (change[mask == 255] >= VISIBLE).all()
@@ -59,15 +59,14 @@ def test_the_mask_holds_exactly_the_changed_pixels(defect):
 
 def photograph(**changed):
     """An image of a red scene by a camera without spread or noise but `changed`."""
-    off = scenes.Lamp(0, 0, 1, 0)
-    camera = scenes.Camera(0, 0, 0, off, 0.1, 0, 1, 0)._replace(**changed)
+    camera = dict.fromkeys(["turn", "shift", "light", "glow", "noise", "gamma"], 0)
+    camera |= {"lamp": [0, 0, 1], "blur": 0.1, "saturation": 1, **changed}
     scene = np.full((scenes.SIDE, scenes.SIDE, 3), (0.4, 0.2, 0.2))
     return scenes._expose(scene, camera, np.random.default_rng(0)).astype(float)
 
 
 def test_a_lamp_lights_where_it_stands():
-    lamp = scenes.Lamp(direction=0, place=0.5, width=0.2, gain=1)
-    ratio = photograph(lamp=lamp) / photograph()
+    ratio = photograph(lamp=[0, 0.5, 0.2], glow=1) / photograph()
     columns = ratio.mean((0, 2))
     assert abs(columns.argmax() - 0.75 * scenes.SIDE) <= 1
     assert columns.max() == pytest.approx(2, abs=0.02)

@@ -51,7 +51,7 @@ def test_auroc_is_that_of_scikit_learn(case):
 
 @given(cases())
 def test_average_precision_and_f1_are_those_of_scikit_learn(case):
-    average, f1 = metrics.precision_recall(*case)
+    _, average, f1 = metrics.image_metrics(*case).values()
     assert average / 100 == pytest.approx(average_precision_score(*case), abs=1e-9)
     assert f1 / 100 == pytest.approx(best_f1(*case), abs=1e-9)
 
@@ -98,28 +98,34 @@ def test_auroc_of_one_kind_alone_is_undefined(kind):
 
 
 def test_precision_without_defects_is_undefined():
-    assert np.isnan(metrics.precision_recall(np.zeros(3), np.arange(3.0))).all()
+    found = metrics.image_metrics(np.zeros(3), np.arange(3.0))
+    assert np.isnan(list(found.values())).all()
 
 
 def test_precision_of_defects_alone_is_perfect():
-    assert metrics.precision_recall(np.ones(3), np.arange(3.0)) == (100, 100)
+    _, *found = metrics.image_metrics(np.ones(3), np.arange(3.0)).values()
+    assert found == [100, 100]
 
 
 @pytest.mark.parametrize("kind", [0, 1])
 def test_aupro_of_one_kind_alone_is_undefined(kind):
     masks = np.full((1, 3, 3), kind, np.uint8)
-    assert np.isnan(metrics.aupro(masks, np.zeros((1, 3, 3))))
+    assert np.isnan(aupro(masks, np.zeros((1, 3, 3))))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(
-    "metric", [metrics.auroc, metrics.precision_recall, metrics.aupro]
+    "metric", [metrics.auroc, metrics.image_metrics, metrics.pixel_metrics]
 )
 def test_nan_scores_are_refused(metric, dtype):
     labels = np.array([[[0, 1], [0, 1]]], np.uint8)
     scores = np.array([[[0, 1], [np.nan, 0]]], dtype)
     with pytest.raises(ValueError, match="nan"):
         metric(labels, scores)
+
+
+def aupro(masks, maps, limit=0.3):
+    return metrics.pixel_metrics(masks, maps, limit)["aupro"]
 
 
 def slow_aupro(masks, maps, limit):
@@ -152,7 +158,7 @@ def map_cases(draw):
 @given(map_cases(), st.sampled_from([0.05, 0.3, 1.0]))
 def test_aupro_is_that_of_the_slow_reference(case, limit):
     expected = slow_aupro(*case, limit)
-    assert metrics.aupro(*case, limit) == pytest.approx(expected, abs=1e-9)
+    assert aupro(*case, limit) == pytest.approx(expected, abs=1e-9)
 
 
 def two_regions():
@@ -164,14 +170,14 @@ def two_regions():
 
 def test_a_perfect_map_has_full_aupro():
     masks = two_regions()
-    assert metrics.aupro(masks, masks.astype(float)) == pytest.approx(100)
+    assert aupro(masks, masks.astype(float)) == pytest.approx(100)
 
 
 def test_regions_count_the_same_whatever_their_area():
     masks = two_regions()
     maps = masks * 1.0
     maps[0, 6, 6] = -1  # the small one comes last of all
-    assert metrics.aupro(masks, maps) == pytest.approx(50)
+    assert aupro(masks, maps) == pytest.approx(50)
 
 
 def test_pixels_that_touch_at_a_corner_are_one_region():

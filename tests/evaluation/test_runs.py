@@ -65,30 +65,30 @@ WORST, HALF, BEST = [1.0, 1, 0, 0], [1.0, 0, 1, 0], [0.0, 0, 1, 1]  # AUROC 0, 5
 
 
 def fit(*scores, labels=LABELS):
-    """The outcome of a fit to detectors with these scores, and the observations."""
+    """Evaluations and history of detectors with these scores, and the observations."""
     observed = []
     detectors = [None if x is None else Still(x, observed) for x in scores]
     features = {"support": {}, "test": {"name": "test features"}}
-    outcome = runs.fit(Listed(detectors), "cls", features, Truth(labels, None), 7)
-    return outcome, observed
+    found = runs.fit(Listed(detectors), "cls", features, Truth(labels, None), 7)
+    return *found, observed
 
 
 def test_best_is_the_first_best_and_last_the_last():
-    outcome, _ = fit(WORST, BEST, BEST, HALF)
-    assert (outcome.best.epoch, outcome.best.auroc) == (2, 100)
-    assert (outcome.last.epoch, outcome.last.auroc) == (4, 50)
+    found, *_ = fit(WORST, BEST, BEST, HALF)
+    assert found["best"][:2] == (2, 100)
+    assert found["last"][:2] == (4, 50)
 
 
 def test_each_evaluation_keeps_its_own_detector_and_prediction():
-    outcome, _ = fit(BEST, HALF)
-    assert outcome.best.detector.scores == BEST
-    assert outcome.best.prediction.scores.tolist() == BEST
-    assert outcome.last.prediction.scores.tolist() == HALF
+    found, *_ = fit(BEST, HALF)
+    assert found["best"].detector.scores == BEST
+    assert found["best"].prediction.scores.tolist() == BEST
+    assert found["last"].prediction.scores.tolist() == HALF
 
 
 def test_the_history_has_a_row_an_epoch_and_auroc_on_schedule():
-    outcome, _ = fit(None, HALF, None, BEST)
-    assert outcome.history == [
+    _, history, _ = fit(None, HALF, None, BEST)
+    assert history == [
         {"epoch": 1, "seed": 7},
         {"epoch": 2, "seed": 7, "auroc": 50},
         {"epoch": 3, "seed": 7},
@@ -97,20 +97,20 @@ def test_the_history_has_a_row_an_epoch_and_auroc_on_schedule():
 
 
 def test_the_test_images_are_observed_once():
-    _, observed = fit(HALF, None, BEST, HALF)
+    *_, observed = fit(HALF, None, BEST, HALF)
     assert observed == [{"name": "test features"}]
 
 
 def test_without_training_last_and_best_are_one_evaluation():
-    outcome, _ = fit(HALF)
-    assert outcome.last is outcome.best
-    assert len(outcome.history) == 1
+    found, history, _ = fit(HALF)
+    assert found["last"] is found["best"]
+    assert len(history) == 1
 
 
 def test_with_one_kind_of_image_there_is_still_a_best():
-    outcome, _ = fit(HALF, BEST, labels=np.zeros(4, np.uint8))
-    assert (outcome.best.epoch, outcome.last.epoch) == (1, 2)
-    assert math.isnan(outcome.best.auroc)
+    found, *_ = fit(HALF, BEST, labels=np.zeros(4, np.uint8))
+    assert (found["best"].epoch, found["last"].epoch) == (1, 2)
+    assert math.isnan(found["best"].auroc)
 
 
 # A run from arrays

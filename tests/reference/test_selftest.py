@@ -129,6 +129,14 @@ def test_auroc_of_the_published_way(subject, other, passed):
     assert check[1:] == (f"80.00, published {other:.2f}", passed)
 
 
+def test_the_cost_of_a_call():
+    command = [sys.executable, "-c", "sum(range(3 * 10**6))"]
+    text, cost = selftest.measured(selftest.run_command, command)
+    assert text == ""
+    assert cost.seconds > 0
+    assert cost.cpu > 0
+
+
 def test_costs():
     faster, saves = selftest.check_costs(Cost(2, 8), Cost(10, 4))
     assert faster[1:] == ("5.0 times: 2 s, published 10 s", True)
@@ -226,11 +234,12 @@ def test_only_jobs_that_compute_are_monitored(subject):
     assert found["seconds"].tolist() == [3, 2]
 
 
-def test_the_checklist(subject):
-    checks = [Check("fast", "1 s", True), Check("small", "9 GB", False)]
-    page = selftest.checklist(subject, checks)
+def test_the_checklist(subject, monkeypatch):
+    checks = [Check("fast", "1 s", True), Check("small", "9 GB", True)]
+    monkeypatch.setattr(selftest, "verify", lambda subject: checks)
+    page = selftest.write_checklist(subject)
     assert page.startswith("# Self-test\n\nown/nut, 1-shot, original, tiny, on ")
-    assert "| fast | 1 s | PASS |\n| small | 9 GB | FAIL |\n" in page
+    assert "| fast | 1 s | PASS |\n| small | 9 GB | PASS |\n" in page
 
 
 def test_a_promise_that_is_not_kept_is_an_error(subject, monkeypatch):
@@ -241,15 +250,21 @@ def test_a_promise_that_is_not_kept_is_an_error(subject, monkeypatch):
     monkeypatch.setattr(selftest, "verify", lambda subject: checks)
     with pytest.raises(UserError, match=r"checklist\.md: promises not kept here: 1"):
         selftest.write_checklist(subject)
-    assert "FAIL" in (subject.folder / "checklist.md").read_text()
+    page = (subject.folder / "checklist.md").read_text()
+    assert "| fast | 1 s | PASS |\n| small | 9 GB | FAIL |\n" in page
 
 
 def test_all_checks_are_made(subject, calls, monkeypatch):
     """On stand-ins of the pipeline, the monitor and the published way."""
-    monkeypatch.setattr(selftest, "pipeline", lambda *_: Cost(2, 4))
     monkeypatch.setattr(selftest, "monitored", lambda *_: jobs(train=3, embed=2))
     aurocs = {"cls": 80.1, "seg": 79.9}
-    monkeypatch.setattr(selftest, "published_way", lambda _: (aurocs, Cost(5, 9)))
+    monkeypatch.setattr(selftest, "published_way", lambda _: aurocs)
+
+    def measured(action, *arguments):
+        cost = Cost(2, 4) if action is selftest.snakemake else Cost(5, 9)
+        return action(*arguments), cost
+
+    monkeypatch.setattr(selftest, "measured", measured)
 
     def by_hand(subject, task, out, **options):
         shutil.copytree(selftest.run_folder(subject, task), out)

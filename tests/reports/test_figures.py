@@ -98,4 +98,6 @@ def test_a_class_without_auroc_has_an_empty_panel():
 
 
 def test_more_experiments_than_colours_can_be_drawn():
-    assert figures.colour(0) == figures.colour(len(figures.EXPERIMENTS))
+    names = [str(index) for index in range(len(figures.EXPERIMENTS) + 1)]
+    drawn = figures.curves(long_table().assign(experiment="0"), ["aupro"], names)
+    assert set(names) <= set(words(drawn))

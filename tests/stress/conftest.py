@@ -7,6 +7,7 @@ cases that passed and what it measured (`record_property`).
 
 from collections import defaultdict
 
+import hypothesis
 import pytest
 
 from fsad.artifacts.files import write_text
@@ -14,6 +15,7 @@ from helpers import REPOSITORY
 
 REPORT = REPOSITORY / "results/stress/report.md"
 OUTCOMES = pytest.StashKey[dict]()
+EXAMPLES = 300  # of each property
 
 
 def pytest_addoption(parser):
@@ -23,6 +25,14 @@ def pytest_addoption(parser):
 def is_full(config) -> bool:
     """Whether all cases run, not the short part of `make test`."""
     return config.getoption("--stress", False)
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "long: runs in `make stress` alone")
+    if is_full(config):
+        common = hypothesis.settings.get_profile("tests")
+        hypothesis.settings.register_profile("stress", common, max_examples=EXAMPLES)
+        hypothesis.settings.load_profile("stress")
 
 
 def pytest_generate_tests(metafunc):
@@ -37,15 +47,12 @@ def pytest_collection_modifyitems(config, items):
     """Tests marked `long` run with --stress alone."""
     for item in items:
         if item.get_closest_marker("long") and not is_full(config):
-            item.add_marker(pytest.mark.skip(reason="make stress"))
-
-
-def pytest_configure(config):
-    config.addinivalue_line("markers", "long: runs in `make stress` alone")
+            item.add_marker(pytest.mark.skip(reason="long; `make stress` runs it"))
 
 
 @pytest.fixture(scope="session")
 def full(pytestconfig) -> bool:
+    """Whether all cases run."""
     return is_full(pytestconfig)
 
 

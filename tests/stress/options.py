@@ -19,6 +19,11 @@ def override(**changes):
     return {"overrides": {"own": {"bolt": changes}}}
 
 
+def prediction(**changes):
+    run = {"run": "original/own/bolt/k1/s111/cls", "images": "data/bolt/test"}
+    return {"predict": {"new": run | changes}}
+
+
 WORDS = {"text": 5, "list": ["x"], "mapping": {"a": 1}, "null": None}
 COUNTS = {
     "zero": 0,
@@ -31,6 +36,7 @@ COUNTS = {
     "list": [1],
     "null": None,
 }
+COUNTS_FROM_0 = {name: value for name, value in COUNTS.items() if name != "zero"}
 NUMBERS = {
     "negative": -0.5,
     "word": "much",
@@ -70,6 +76,17 @@ OPTIONS = {
         WORDS | {"gpu": "gpu", "upper case": "CPU", "negative": "cuda:-1"},
     ),
     "threads": (lambda v: {"threads": v}, COUNTS | {"too many": 10**6}),
+    "precision": (lambda v: {"precision": v}, WORDS | {"half": "float16"}),
+    "runs_per_job": (
+        lambda v: {"runs_per_job": v},
+        WORDS | {"unknown": "both", "upper case": "ONE", "true": True, "two": [1, 1]},
+    ),
+    "gpus": (
+        lambda v: {"gpus": v},
+        {"word": "all", "negative": [-1], "twice": [0, 0], "on a CPU": [0]},
+    ),
+    "jobs_per_gpu": (lambda v: {"jobs_per_gpu": v}, COUNTS),
+    "monitor": (lambda v: {"monitor": v}, {"word": "maybe", "number": 2, "null": None}),
     "epochs": (lambda v: {"epochs": v}, COUNTS),
     "eval_every": (lambda v: {"eval_every": v}, COUNTS),
     "resolution": (
@@ -113,7 +130,16 @@ OPTIONS = {
     ),
     "prompts": (
         lambda v: datasets(prompts=v),
-        WORDS | {"missing": "no.yaml", "folder": "data", "image": "a.png"},
+        WORDS
+        | {
+            "missing": "no.yaml",
+            "folder": "data",
+            "image": "a.png",
+            "unknown name": "mvtek",
+            "upper case": "MVTEC",
+            "shipped name as a path": "./mvtec",
+            "parent": "../prompts/mvtec",
+        },
     ),
     "backbone": (lambda v: {"backbone": v}, {"word": "x", "list": [1]}),
     "model": (
@@ -139,6 +165,17 @@ OPTIONS = {
     "experiments": (
         lambda v: {"experiments": v},
         {"empty": {}, "list": ["original"], "null": None},
+    ),
+    "method": (
+        lambda v: experiment(method=v),
+        WORDS
+        | {
+            "unknown": "patchcore",
+            "empty": "",
+            "upper case": "PromptAD",
+            "module": "fsad.methods.promptad",
+            "parent": "../methods/promptad",
+        },
     ),
     "variant": (
         lambda v: experiment(variant=v),
@@ -166,6 +203,13 @@ OPTIONS = {
     "n_pro": (lambda v: {"training": {"n_pro": v}}, {"number": 3, "list": [1]}),
     "n_pro.seg": (lambda v: {"training": {"n_pro": {"seg": v}}}, COUNTS),
     "n_pro_ab": (lambda v: {"training": {"n_pro_ab": v}}, COUNTS),
+    "decimals": (lambda v: {"tables": {"decimals": v}}, COUNTS_FROM_0 | {"many": 7}),
+    "bold": (lambda v: {"tables": {"bold": v}}, {"word": "maybe", "null": None}),
+    "run": (
+        lambda v: prediction(run=v),
+        WORDS | {"empty": "", "missing": "original/own/bolt/k9/s111/cls", "up": ".."},
+    ),
+    "images": (lambda v: prediction(images=v), WORDS | {"empty": "", "none": "empty"}),
     "overrides": (
         lambda v: {"overrides": v},
         {"list": [1], "no data set": {"other": {}}, "no class": {"own": {"nut": {}}}},
@@ -190,6 +234,9 @@ UNKNOWN = {
     "experiment": (experiment(lr=1), "lr"),
     "training": ({"training": {"lrate": 1}}, "lrate"),
     "override": (override(shots=[1]), "shots"),
+    "tables": ({"tables": {"digits": 2}}, "digits"),
+    "prediction": (prediction(device="cpu"), "device"),
+    "0.1": ({"train_together": True}, "train_together"),
 }
 
 # What is no configuration at all; Snakemake's own words for it.
@@ -232,6 +279,10 @@ def cases() -> dict[str, tuple]:
             f"experiment named {kind}": (
                 {"experiments": {name: {"variant": "original"}}},
                 "experiments",
+            ),
+            f"prediction named {kind}": (
+                {"predict": {name: {"run": "x", "images": "data"}}},
+                "predict",
             ),
             f"class named {kind}": (datasets(classes=[name]), "data"),
         }

@@ -199,7 +199,7 @@ def class_name(kind: str, index: int) -> str:
 
 
 def write_cases(root: Path, kind: str, cases: dict, culprit: str) -> dict[str, str]:
-    """A class for each case with its file spoiled; class names by case."""
+    """A class for each case with its file replaced; class names by case."""
     names = {case: class_name(kind, index) for index, case in enumerate(cases)}
     for case, name in names.items():
         write_class(root, name)

@@ -1,26 +1,22 @@
 """Bad configurations."""
 
-import json
-
 import pytest
 import yaml
-from forked import snakemake
-from options import cases
 
-from helpers import REPOSITORY, TINY
 from project import Project
+from stress.options import cases
 
+pytestmark = pytest.mark.long  # tests/planning has a case of each kind, on functions
 WRONG = cases()
 CASES = list(WRONG)
-SHORT = 25
+SHORT = len(CASES)
 
 
 @pytest.fixture
 def place(tmp_path):
-    """A project that would run, without its configuration."""
-    project = Project(tmp_path).write()
-    (tmp_path / "tiny.json").write_text(json.dumps(TINY))
-    return project
+    """A project that would run, and a folder without images."""
+    (tmp_path / "empty").mkdir()
+    return Project(tmp_path).write()
 
 
 def changed(case, right, change):
@@ -41,14 +37,15 @@ def test_a_wrong_option_is_named_while_planning(place, case):
     change, culprit = WRONG[case]
     place.config.write_text(changed(case, place.config.read_text(), change))
     before = listing(place.folder)
-    arguments = ["--snakefile", REPOSITORY / "Snakefile", "--dry-run"]
-    arguments += ["--configfile", place.config, "--cores", "2"]
-    ended = snakemake(place.folder, *map(str, arguments))
-    assert ended.status == 1, ended
-    assert culprit in ended.output.partition("Config MD5")[2] or culprit in last(ended)
-    assert "Traceback" not in ended.output
+    run = place.snakemake("--dry-run", check=False)
+    output = run.stdout + run.stderr
+    assert run.returncode == 1, output
+    assert culprit in error_of(output), output
+    assert "Traceback" not in output
     assert listing(place.folder) == before
 
 
-def last(ended):
-    return "\n".join(ended.output.splitlines()[-12:])
+def error_of(output):
+    """What follows the head of a call, which names files of the configuration."""
+    _, head, error = output.rpartition("Config MD5")
+    return error if head else "\n".join(output.splitlines()[-12:])

@@ -1,46 +1,44 @@
 """Caches."""
 
-import json
 import shutil
 from pathlib import Path
 
 import pytest
 
 from fsad.artifacts import files
-from fsad.backbones import transformer
-from helpers import TINY
+from fsad.backbones.tower import Tower, load_tensors, save_tower
 from project import Project
 
+pytestmark = pytest.mark.long
+SEG = "runs/original/own/bolt/k1/s111/seg"
+PREDICTION = {"run": SEG.removeprefix("runs/"), "images": "data/metal_nut/test"}
+CACHE = "cache/own/bolt"
+RUNS = "runs/original/own/bolt"
 BACKBONE = "features/tiny-*"
-CLASS = "own/bolt"
-# kind of artefact: its file, and what is made from it
+FEATURES = f"{BACKBONE}/original/own/bolt"
+PAGE = "report/own/overview.html"
+# kind of artefact: its file, and what is made from it, to be made again
 ARTEFACTS = {
-    "test images": (f"cache/{CLASS}/test_px32.npz", f"{BACKBONE}/original/{CLASS}"),
-    "support images": (
-        f"cache/{CLASS}/support_k1_s111_px32.npz",
-        f"{BACKBONE}/original/{CLASS}/support_k1_s111.*",
-    ),
-    "masks": (f"cache/{CLASS}/masks_r32.npz", f"runs/original/{CLASS}/k1/s111/seg"),
-    "prompts": (f"cache/{CLASS}/prompts.npz", f"runs/original/{CLASS}"),
-    "vision tower": (
-        f"{BACKBONE}/vision.safetensors",
-        f"{BACKBONE}/original/{CLASS}",
-    ),
-    "text tower": (f"{BACKBONE}/text.safetensors", f"runs/original/{CLASS}"),
-    "test features": (
-        f"{BACKBONE}/original/{CLASS}/test.npz",
-        f"runs/original/{CLASS}",
-    ),
-    "support features": (
-        f"{BACKBONE}/original/{CLASS}/support_k1_s111.npz",
-        f"runs/original/{CLASS}",
-    ),
-    "scores": (
-        f"runs/original/{CLASS}/k1/s111/seg/scores.npz",
-        f"runs/original/{CLASS}/k1/s111/seg/vis",
-    ),
-    "metrics": (f"runs/original/{CLASS}/k1/s111/seg/metrics.json", "tables"),
+    "test images": (f"{CACHE}/test_px32.npz", FEATURES, RUNS),
+    "test images of panels": (f"{CACHE}/test_px32.npz", f"{SEG}/vis"),
+    "support images": (f"{CACHE}/support_s111_px32.npz", FEATURES, RUNS),
+    "support images of a detector": (f"{CACHE}/support_s111_px32.npz", "predict/new"),
+    "masks": (f"{CACHE}/masks_r32.npz", SEG),
+    "prompts": (f"{CACHE}/prompts.npz", RUNS),
+    "vision tower": (f"{BACKBONE}/vision.safetensors", FEATURES, RUNS),
+    "vision tower of a detector": (f"{BACKBONE}/vision.safetensors", "predict/new"),
+    "text tower": (f"{BACKBONE}/text.safetensors", RUNS),
+    "test features": (f"{FEATURES}/test.npz", RUNS),
+    "support features": (f"{FEATURES}/support_s111.npz", RUNS),
+    "support features of a detector": (f"{FEATURES}/support_s111.npz", "predict/new"),
+    "model": (f"{SEG}/model.npz", "predict/new"),
+    "scores": (f"{SEG}/scores.npz", f"{SEG}/vis"),
+    "scores of a page": (f"{SEG}/scores.npz", "report/own/original/examples.html"),
+    "metrics": (f"{SEG}/metrics.json", "tables"),
+    "record of a prediction": ("predict/new/record.json", "predict/new/maps"),
+    "record of the report": ("report/record.json", PAGE),
 }
+COMPARED = "cache", "features", "runs", "tables", "predict"
 
 
 def flipped(path: Path, _: Path) -> None:
@@ -67,66 +65,81 @@ def older(path: Path, _: Path) -> None:
         settings = files.read_settings(path) | {"code": "older"}
         files.write_npz(path, files.read_npz(path), settings)
     elif path.suffix == ".json":
-        run = files.read_record(path)
-        run["settings"]["code"] = "older"
-        files.write_record(path, run)
+        content = files.read_record(path)
+        content.get("settings", content)["code"] = "older"
+        files.write_record(path, content)
     else:
-        weights, described = transformer.load_tensors(path, "settings")
-        tower = transformer.Tower(weights, described["config"])
+        weights, described = load_tensors(path, "settings")
         settings = described["settings"] | {"code": "older"}
-        transformer.save_tower(path, tower, settings)
+        save_tower(path, Tower(weights, described["config"]), settings)
 
 
 DAMAGES = (flipped, truncated, empty, swapped, older)
 CASES = [f"{kind}, {how.__name__}" for kind in ARTEFACTS for how in DAMAGES]
-SHORT = 25
+SHORT = len(CASES)
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A finished project, left as it is, and its tables."""
+    """A finished project, left as it is, and its files."""
     project = Project(tmp_path_factory.mktemp("caches")).write()
-    (project.folder / "tiny.json").write_text(json.dumps(TINY))
-    project.configure(shots=[1], vis=True)
+    project.configure(shots=[1], vis=True, predict={"new": PREDICTION})
     project.snakemake()
-    return project, project.tables()
+    return project, contents(project.folder / "results")
 
 
 @pytest.fixture
 def copy(whole, tmp_path):
-    """Such a project to be spoiled."""
+    """Such a project to be damaged."""
     shutil.copytree(whole[0].folder, tmp_path / "copy", symlinks=True)
     return Project(tmp_path / "copy")
 
 
-def only(results: Path, pattern: str) -> list[Path]:
-    found = sorted(results.glob(pattern))
-    assert found
+def contents(results: Path) -> dict[str, bytes]:
+    """Every file that is the same in each run, by path."""
+    found = (path for name in COMPARED for path in (results / name).rglob("*"))
+    return {str(p.relative_to(results)): p.read_bytes() for p in found if p.is_file()}
+
+
+def only(results: Path, pattern: str) -> Path:
+    """The one file or folder of a pattern."""
+    (found,) = results.glob(pattern)
     return found
 
 
 def other_of(path: Path) -> Path:
-    """The file of the same kind of another class, or the other tower."""
-    if path.suffix == ".safetensors":
-        (other,) = (p for p in path.parent.glob("*.safetensors") if p != path)
-        return other
+    """The file of the same kind of another class, or of another kind."""
+    if path.suffix == ".safetensors" or path.name == "record.json":
+        found = path.parents[2].rglob(f"*{path.suffix}")
+        return next(other for other in sorted(found) if other != path)
     return Path(str(path).replace("/own/bolt/", "/own/metal_nut/"))
 
 
-def test_a_spoiled_cache_is_refused_by_name_or_made_anew(copy, whole, case):
-    """Cached files, each refused by name or made anew; deleted, all is as before."""
+def test_a_damaged_cache_is_refused_by_name_or_made_again(copy, whole, case):
+    """Cached files, each refused by name or made again; deleted, all is as before."""
     kind, _, how = case.partition(", ")
-    spoil = next(damage for damage in DAMAGES if damage.__name__ == how)
+    damage = next(damage for damage in DAMAGES if damage.__name__ == how)
     results = copy.folder / "results"
-    (path,) = only(results, ARTEFACTS[kind][0])
-    spoil(path, other_of(path))
-    for made in only(results, ARTEFACTS[kind][1]):
+    path, *deleted = (only(results, pattern) for pattern in ARTEFACTS[kind])
+    damage(path, other_of(path))
+    for made in deleted:
         shutil.rmtree(made) if made.is_dir() else made.unlink()
     run = copy.snakemake(check=False)
-    output = run.stdout + run.stderr
+    unread = set()
     if run.returncode:
-        assert f"error: {path.relative_to(copy.folder)}: " in output
-        assert "Traceback (most" not in output
+        assert_named(run.stdout + run.stderr, path.relative_to(copy.folder))
         path.unlink()
         copy.snakemake()
-    assert copy.tables() == whole[1]
+    else:  # what nothing read may be as it was
+        unread.add(str(path.relative_to(results)))
+    assert without(unread, contents(results)) == without(unread, whole[1])
+
+
+def without(names: set, contents: dict) -> dict:
+    return {name: content for name, content in contents.items() if name not in names}
+
+
+def assert_named(output, path):
+    lines = [line for line in output.splitlines() if f"{path}: " in line]
+    assert any("error: " in line for line in lines), output
+    assert "Traceback (most" not in output

@@ -65,8 +65,8 @@ def test_average_precision(case):
     """AUPR is scikit-learn's average precision, the same."""
     labels, scores = case
     expected = 100 * average_precision_score(labels, ranked(scores))
-    found, _ = metrics.precision_recall(labels, scores)
-    assert found == pytest.approx(expected, abs=1e-9)
+    found = metrics.image_metrics(labels, scores)
+    assert found["image_aupr"] == pytest.approx(expected, abs=1e-9)
 
 
 @many
@@ -76,7 +76,8 @@ def test_one_kind_of_label_alone(scores, kind):
     scores = np.array(scores, np.float64)
     labels = np.full(len(scores), kind, np.uint8)
     assert np.isnan(metrics.auroc(labels, scores))
-    assert np.isnan(metrics.precision_recall(labels, scores)[0]) == (kind == 0)
+    found = metrics.image_metrics(labels, scores)
+    assert np.isnan(found["image_aupr"]) == (kind == 0)
 
 
 @many
@@ -85,7 +86,7 @@ def test_nan_scores_are_refused(case, data):
     """Scores with nan are refused, wherever it stands."""
     labels, scores = case
     scores[data.draw(st.integers(0, len(scores) - 1))] = np.nan
-    for metric in (metrics.auroc, metrics.precision_recall):
+    for metric in (metrics.auroc, metrics.image_metrics):
         with pytest.raises(ValueError, match="nan"):
             metric(labels, scores)
 

@@ -39,12 +39,12 @@ def run_single(
     vision = towers[0].to(config["device"], config["precision"])
     variant = parse_variant(record["readout"]["fields"])
     place = run.dataset, run.class_name
-    samples = {"test": plan.classes[place].files.test}
+    samples = {"test": plan.classes[place].test}
     samples["support"] = plan.draw(place, run.seed)
     for name, wanted in samples.items():
         images[name] = load_images(wanted, plan.size, config["threads"])
         features[name] = embed_set(vision, images[name], variant)
-    if run.task == "seg" or (vis and plan.classes[place].files.has_masks):
+    if run.task == "seg" or (vis and plan.classes[place].has_masks):
         loaded = load_masks(samples["test"], config["resolution"], config["threads"])
         masks = loaded["masks"]
     truth = Truth(images["test"]["labels"], masks)

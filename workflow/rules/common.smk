@@ -4,6 +4,7 @@ import atexit
 import os
 import re
 import sys
+from pathlib import Path
 
 import snakemake_internals as internals
 from fsad.artifacts.code import code_digest, file_code
@@ -27,15 +28,12 @@ def or_stop(work, *arguments, **options):
 PLAN = or_stop(Plan, config, strict=workflow.is_main_process)
 config, TREE = PLAN.config, PLAN.tree
 FEATURES = {"backbone": PLAN.backbone}  # part of paths below features/
-GPU = int(config["device"] != "cpu")  # asked for by each job that uses one
-WRONG = internals.share_gpus(workflow, len(config["gpus"]) * config["jobs_per_gpu"], GPU)
-if WRONG:
-    raise WorkflowError(WRONG)
+or_stop(internals.share_gpus, workflow, config)
 os.environ[SNAKEMAKE_PID] = str(os.getpid())  # jobs end with it, see fsad.jobs
 
 
 def start_run():
-    """Keep other runs out of the results, before the first job."""
+    """Lock the results, and start the monitor, before the first job."""
     or_stop(lock_results, config["results"])
     or_stop(reset_future_mtimes, config["results"])
     if config["monitor"]:
@@ -53,29 +51,6 @@ def save_digests():
 def script_code(name):
     """Digest of a script; that of library code stands in the records of artefacts."""
     return file_code(workflow.source_path(f"../scripts/{name}.py"))
-
-
-def place(wildcards):
-    return wildcards.dataset, wildcards.class_name
-
-
-def run_of(wildcards):
-    """The run of a path; it must be one of the configuration."""
-    keys = dict(wildcards.items())
-    run = Run(**keys | {"shots": int(keys["shots"]), "seed": int(keys["seed"])})
-    if not PLAN.is_planned(run):
-        raise WorkflowError(f"{run_path(TREE.run, run)}: no run of this configuration")
-    return run
-
-
-def needed(files, is_made):
-    """Input files of a job; none where its output is there as planned.
-
-    The record in an artefact decides, not the time of a file it was made from, and a
-    job that is in no need of files has nothing made for it.
-    """
-    or_stop(internals.check_triggers, workflow)
-    return [] if is_made else files
 
 
 wildcard_constraints:

@@ -8,12 +8,7 @@ again, not file times. A job leaves files alone that are there as planned.
 rule prepare:
     output:
         test=update(fill(TREE.test_images, size=PLAN.size)),
-        support=update(
-            [
-                fill(TREE.support_images, size=PLAN.size, seed=seed)
-                for seed in config["seeds"]
-            ]
-        ),
+        support=update(of_seeds(TREE.support_images, size=PLAN.size)),
     log:
         f"{TREE.logs}/prepare/{{dataset}}/{{class_name}}.log",
     conda:

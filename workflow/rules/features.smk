@@ -20,28 +20,12 @@ rule backbone:
         "../scripts/backbone.py"
 
 
-def embeddings(wildcards):
-    return PLAN.embeddings(PLAN.reader(wildcards.readout), place(wildcards))
-
-
-def embedded_files(wildcards):
-    """Cached images, and the tower that they pass."""
-    images = [work.images.path for work in embeddings(wildcards)]
-    is_made = PLAN.has_features(PLAN.reader(wildcards.readout), place(wildcards))
-    return needed([PLAN.tower("vision").path, *images], is_made)
-
-
 rule embed:
     input:
         embedded_files,
     output:
         test=update(fill(TREE.test_features, **FEATURES)),
-        support=update(
-            [
-                fill(TREE.support_features, seed=seed, **FEATURES)
-                for seed in config["seeds"]
-            ]
-        ),
+        support=update(of_seeds(TREE.support_features, **FEATURES)),
     log:
         f"{TREE.logs}/embed/{{readout}}/{{dataset}}/{{class_name}}.log",
     benchmark:
@@ -51,7 +35,6 @@ rule embed:
     threads: config["threads"]
     resources:
         **needs("embed"),
-        gpu=GPU,
     params:
         tower=PLAN.tower("vision"),
         work=embeddings,

@@ -1,11 +1,6 @@
 """New images through a run, one job for each entry of the option `predict`."""
 
 
-def detector_files(wildcards):
-    name = wildcards.prediction
-    return needed(PLAN.detector_files(name), PLAN.has_prediction(name))
-
-
 rule predict:
     input:
         detector_files,
@@ -21,7 +16,6 @@ rule predict:
     threads: config["threads"]
     resources:
         **needs("predict"),
-        gpu=GPU,
     params:
         record=lambda w: PLAN.prediction(w.prediction),
         device=config["device"],

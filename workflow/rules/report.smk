@@ -1,23 +1,6 @@
 """The pages of the report; `snakemake --report FILE.html` binds them and the tables."""
 
-# Each page: what its menu shows beside it.
-CATEGORIES = {
-    "overview": "1 Overview",
-    "history": "3 Training",
-    "scores": "4 Image scores",
-    "examples": "5 Anomaly maps",
-    "times": "6 Run",
-    "settings": "6 Run",
-}
-TITLES = {"times": "Run times and cores", "settings": "Settings and versions"}
 PAGES = [f"{TREE.report}/{page}.html" for page in PLAN.pages()]
-
-
-def menu_labels(page):
-    """Data set, experiment and page by their names, of `DATASET/EXPERIMENT/PAGE`."""
-    *names, name = page.split("/")
-    keys = ("data set", "experiment")
-    return dict(zip(keys, names)) or {"page": TITLES[name]}
 
 
 rule report_pages:
@@ -42,7 +25,7 @@ rule report_pages:
     resources:
         **needs("report_pages"),
     params:
-        folder=TREE.report,
+        folder=lambda w, output: str(Path(output[-1]).parent),
         record=PLAN.report(),
         cached=PLAN.shown_of_all(),
         order=PLAN.order(),

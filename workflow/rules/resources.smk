@@ -17,6 +17,7 @@ MEASURED = {
     "tables": (95, 0, 0.1),
     "report_pages": (200, 10, 2),
 }
+USE_GPU = "embed", "train", "predict"
 # Of Snakemake itself in the cluster job and in its step.
 SNAKEMAKE_MB = 400
 
@@ -38,12 +39,13 @@ def needs(rule, runs=lambda wildcards: []):
         epochs = [PLAN.run(run)["options"].get("epochs", 1) for run in runs(wildcards)]
         return attempt * ceil(2 + 4 * minutes * images * (sum(epochs) / 100 or 1))
 
-    return {"mem_mb": mem_mb, "runtime": runtime}
+    gpu = int(rule in USE_GPU and config["device"] != "cpu")
+    return {"mem_mb": mem_mb, "runtime": runtime} | ({"gpu": gpu} if gpu else {})
 
 
 def count_images(wildcards):
     if "prediction" in wildcards.keys():
         return len(PLAN.images_to_predict(wildcards.prediction))
     if "class_name" in wildcards.keys():
-        return len(PLAN.classes[place(wildcards)].files.test)
+        return len(PLAN.classes[place(wildcards)].test)
     return 0

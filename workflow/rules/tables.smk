@@ -38,30 +38,3 @@ rule tables:
         script=script_code("tables"),
     script:
         "../scripts/tables.py"
-
-
-def write_incomplete_tables():
-    """Tables of the runs that are there, after a call in which jobs failed.
-
-    They name the runs that failed or needed something that did, and are left marked as
-    incomplete, so that the next call writes them anew.
-    """
-    failed = internals.failures(workflow, rules.tables.rule.name)
-    if failed is None:
-        return
-    from fsad.reports.tables import write_tables
-
-    paths = dict(zip(METRICS, PLAN.runs, strict=True))
-    try:
-        write_tables(
-            TREE.tables,
-            planned_runs(config, [p for p in METRICS if p not in failed["missing"]]),
-            PLAN.order(),
-            LITERATURE,
-            config["tables"],
-            failed=[run for path, run in paths.items() if path in failed["lost"]],
-            logs=failed["logs"],
-        )
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-    internals.mark_incomplete(workflow, rules.tables.rule.name)

@@ -6,11 +6,6 @@ The option `runs_per_job` decides. A run's bytes are the same in either.
 METRICS = [run_path(TREE.metrics, run) for run in PLAN.runs]
 
 
-def any_of(names):
-    """A pattern for these names; none at all matches nothing."""
-    return "|".join(map(re.escape, names)) or "(?!)"
-
-
 ALONE = [name for name in config["experiments"] if PLAN.one_run_per_job(name)]
 TOGETHER = [name for name in config["experiments"] if name not in ALONE]
 # Classes with the data for all tasks, as the start of a path.
@@ -19,27 +14,6 @@ COMPLETE = any_of(
     for dataset, class_name in PLAN.classes
     if PLAN.tasks((dataset, class_name)) == config["tasks"]
 )
-
-
-def runs_of(wildcards):
-    """The runs of a job."""
-    if "task" in wildcards.keys():
-        return [run_of(wildcards)]
-    return PLAN.class_runs(wildcards.experiment, place(wildcards))
-
-
-def run_job(wildcards):
-    return PLAN.run_job(runs_of(wildcards))._asdict()
-
-
-def run_inputs(wildcards):
-    runs = runs_of(wildcards)
-    return needed(PLAN.run_job(runs).inputs(), all(map(PLAN.has_run, runs)))
-
-
-def class_outputs(pattern, tasks):
-    """Paths of all runs of a class, with wildcards for experiment and class."""
-    return [fill(pattern, task=t, shots=k, seed=s) for t, k, s in PLAN.draws(tasks)]
 
 
 rule train:
@@ -58,7 +32,6 @@ rule train:
     threads: config["threads"]
     resources:
         **needs("train", runs_of),
-        gpu=GPU,
     params:
         job=run_job,
         script=script_code("train"),
@@ -85,18 +58,6 @@ use rule train_class as train_class_cls with:
     wildcard_constraints:
         experiment=any_of(TOGETHER),
         dataset=f"(?!{COMPLETE})[^/]+",
-
-
-def class_metrics(wildcards):
-    runs = PLAN.class_runs(wildcards.experiment, place(wildcards))
-    return [run_path(TREE.metrics, run) for run in runs]
-
-
-def drawn_files(wildcards):
-    """Cached images and masks that panels show."""
-    runs = PLAN.class_runs(wildcards.experiment, place(wildcards))
-    files = PLAN.shown_files(place(wildcards))
-    return needed(files, all(map(PLAN.has_panels, runs)))
 
 
 rule draw_panels:

@@ -27,20 +27,21 @@ def tagged():
 def test_all_of_an_episode_is_transformed_alike(tagged):
     symmetries = set()
     for seed in range(30):
-        batch = corpus.draw_batch(tagged, 2, np.random.default_rng(seed))
-        place = batch.images[..., 0].reshape(2, 3, -1)
+        drawn = corpus.draw_batch(tagged, 2, np.random.default_rng(seed))
+        images, share, _, (features,) = drawn
+        place = images[..., 0].reshape(2, 3, -1)
         assert (place == place[:, :1]).all()
         symmetries |= {tuple(row) for row in place[:, 0]}
-        assert np.allclose(batch.defect_share, place[:, 2] / 16)
-        angle = torch.atan2(*batch.teacher[0].flip(-1).unbind(-1))
-        assert np.allclose(angle, batch.images[..., 0].reshape(6, -1) / 16, atol=1e-3)
+        assert np.allclose(share, place[:, 2] / 16)
+        angle = torch.atan2(*features.flip(-1).unbind(-1))
+        assert np.allclose(angle, images[..., 0].reshape(6, -1) / 16, atol=1e-3)
     assert len(symmetries) == 8
 
 
 def test_words_stay_with_their_images(tagged):
-    batch = corpus.draw_batch(tagged, 3, np.random.default_rng(0))
-    drawn = batch.images[::3, 0, 0, 1]
-    assert [noun for noun, _ in batch.words] == [f"noun {i}" for i in drawn]
+    images, _, words, _ = corpus.draw_batch(tagged, 3, np.random.default_rng(0))
+    drawn = images[::3, 0, 0, 1]
+    assert [noun for noun, _ in words] == [f"noun {i}" for i in drawn]
     assert len(set(drawn)) == 3
 
 
@@ -49,7 +50,7 @@ def test_coarse_features_are_interpolated_to_the_grid():
     images = np.zeros((1, 3, GRID, GRID, 3), np.uint8)
     share = np.zeros((1, GRID, GRID), np.float32)
     whole = corpus.Corpus(images, share, [("nut", "hole")], [coarse])
-    (features,) = corpus.draw_batch(whole, 1, np.random.default_rng(0)).teacher
+    *_, (features,) = corpus.draw_batch(whole, 1, np.random.default_rng(0))
     assert features.shape == (3, GRID * GRID, 5)
     assert torch.allclose(features.norm(dim=-1), torch.ones(3, GRID * GRID))
 

@@ -26,13 +26,14 @@ def naive_distance(patch, memory):
 
 def test_defective_and_normal_patches_weigh_the_same():
     logits = torch.randn(40, generator=torch.Generator().manual_seed(0))
-    share = torch.tensor([0.5] * 3 + [0.1] * 7 + [0.0] * 30)  # 0.1 is neither
-    kinds = slice(0, 3), slice(10, None)
+    share = torch.tensor([[0.5] * 3 + [0.1] * 7 + [0.0] * 10])  # 0.1 is neither
+    is_normal = [True] * 20 + [False] * 10 + [True] * 10
+    kinds = slice(20, 23), is_normal
     expected = [
         log_loss([k] * len(logits[part]), logits[part].sigmoid(), labels=[0, 1])
         for k, part in zip((1, 0), kinds, strict=True)
     ]
-    ours = losses.patch_loss(logits, share)
+    ours = losses.patch_loss(logits.view(2, 20), share)
     assert float(ours) == pytest.approx(np.mean(expected), abs=1e-5)
 
 

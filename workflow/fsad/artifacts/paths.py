@@ -18,64 +18,41 @@ class Run(NamedTuple):
     seed: int
 
 
-class Tree(NamedTuple):
-    """Patterns of all paths below a results folder, with keys in braces."""
-
-    vision: str
-    text: str
-    test_images: str
-    support_images: str
-    masks: str
-    prompts: str
-    test_features: str
-    support_features: str
-    run: str
-    metrics: str
-    history: str
-    scores: str
-    model: str
-    panels: str
-    panels_record: str
-    prediction: str
-    prediction_record: str
-    tables: str
-    report: str
-    report_record: str
-    logs: str
-    benchmarks: str
-    monitor: str
-    digests: str
-
-
 CACHE = "cache/{dataset}/{class_name}"
 FEATURES = "features/{backbone}/{readout}/{dataset}/{class_name}"
 RUN = "runs/{experiment}/{dataset}/{class_name}/k{shots}/s{seed}/{task}"
-TREE = Tree(
-    vision="features/{backbone}/vision.safetensors",
-    text="features/{backbone}/text.safetensors",
-    test_images=f"{CACHE}/test_px{{size}}.npz",
-    support_images=f"{CACHE}/support_s{{seed}}_px{{size}}.npz",
-    masks=f"{CACHE}/masks_r{{resolution}}.npz",
-    prompts=f"{CACHE}/prompts.npz",
-    test_features=f"{FEATURES}/test.npz",
-    support_features=f"{FEATURES}/support_s{{seed}}.npz",
-    run=RUN,
-    metrics=f"{RUN}/metrics.json",
-    history=f"{RUN}/history.csv",
-    scores=f"{RUN}/scores.npz",
-    model=f"{RUN}/model.npz",
-    panels=f"{RUN}/vis",
-    panels_record=f"{RUN}/vis/record.json",
-    prediction="predict/{prediction}",
-    prediction_record="predict/{prediction}/record.json",
-    tables="tables",
-    report="report",
-    report_record="report/record.json",
-    logs="logs",
-    benchmarks="benchmarks",
-    monitor="monitor",
-    digests="digests.json",
-)
+
+
+class Tree(NamedTuple):
+    """Patterns of all paths below a results folder, with keys in braces."""
+
+    vision: str = "features/{backbone}/vision.safetensors"
+    text: str = "features/{backbone}/text.safetensors"
+    test_images: str = f"{CACHE}/test_px{{size}}.npz"
+    support_images: str = f"{CACHE}/support_s{{seed}}_px{{size}}.npz"
+    masks: str = f"{CACHE}/masks_r{{resolution}}.npz"
+    prompts: str = f"{CACHE}/prompts.npz"
+    test_features: str = f"{FEATURES}/test.npz"
+    support_features: str = f"{FEATURES}/support_s{{seed}}.npz"
+    run: str = RUN
+    metrics: str = f"{RUN}/metrics.json"
+    history: str = f"{RUN}/history.csv"
+    scores: str = f"{RUN}/scores.npz"
+    model: str = f"{RUN}/model.npz"
+    panels: str = f"{RUN}/vis"
+    panels_record: str = f"{RUN}/vis/record.json"
+    prediction: str = "predict/{prediction}"
+    prediction_record: str = "predict/{prediction}/record.json"
+    tables: str = "tables"
+    report: str = "report"
+    report_record: str = "report/record.json"
+    logs: str = "logs"
+    benchmarks: str = "benchmarks"
+    monitor: str = "monitor"
+    digests: str = "digests.json"
+
+
+TREE = Tree()
 RUN_KEY = re.compile(
     r"(?P<results>.*)/runs/(?P<experiment>[^/]+)/(?P<dataset>[^/]+)/(?P<class_name>[^/]+)"
     r"/k(?P<shots>\d+)/s(?P<seed>\d+)/(?P<task>[^/]+)"

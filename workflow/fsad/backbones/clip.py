@@ -3,7 +3,7 @@
 import logging
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fsad.artifacts.content import file_digest
@@ -13,14 +13,8 @@ from fsad.backbones.tower import Tower
 from fsad.errors import UserError
 
 HUB_DIGEST = re.compile("[0-9a-f]{64}")
-BLOCK_TYPE = "ResidualAttentionBlock"
-TEXT_WEIGHTS = (
-    "positional_embedding",
-    "text_projection",
-    "token_embedding.",
-    "transformer.",
-    "ln_final.",
-)
+TEXT_WEIGHTS = ("positional_embedding", "text_projection", "token_embedding.")
+TEXT_WEIGHTS += ("transformer.", "ln_final.")
 
 
 def load_backbone(backbone: Mapping) -> tuple[Tower, Tower]:
@@ -28,8 +22,7 @@ def load_backbone(backbone: Mapping) -> tuple[Tower, Tower]:
 
     Raises UserError if the weights cannot be loaded or the model is not a CLIP ViT.
     """
-    clip = load_clip(backbone)
-    return split_towers(clip, backbone["model"])
+    return split_towers(load_clip(backbone), backbone["model"])
 
 
 def load_clip(backbone: Mapping, image_size: int | None = None):
@@ -51,7 +44,11 @@ def load_clip(backbone: Mapping, image_size: int | None = None):
         with _no_warnings():  # of random weights, again
             return open_clip.create_model(model, force_image_size=image_size).eval()
     try:
-        return _finite(_trained(model, pretrained)).eval()
+        clip = _trained(model, pretrained).eval()
+        for name, weight in clip.named_parameters():
+            if not weight.isfinite().all():
+                raise ValueError(f"{name} contains values that are not finite")
+        return clip
     except UserError:
         raise
     except Exception as error:  # open_clip passes on whatever its loaders raise
@@ -86,22 +83,21 @@ def _no_warnings() -> Iterator[None]:
         logging.disable(before)
 
 
-def _finite(clip):
-    for name, weight in clip.named_parameters():
-        if not weight.isfinite().all():
-            raise ValueError(f"{name} contains values that are not finite")
-    return clip
-
-
 def split_towers(clip, name: str) -> tuple[Tower, Tower]:
     """Split an open_clip model; UserError if it is not a standard CLIP ViT."""
     text = getattr(clip, "text", clip)
     _require_standard(clip.visual, text, name)
-    visual = {n: w.detach().float() for n, w in clip.visual.state_dict().items()}
-    state = text.state_dict().items()
-    words = {n: w.detach().float() for n, w in state if n.startswith(TEXT_WEIGHTS)}
-    vision_tower = Tower(visual, _vision_config(clip.visual))
-    return vision_tower, Tower(words, _text_config(clip, text))
+    vision_weights, text_weights = (
+        {name: weight.detach().float() for name, weight in part.state_dict().items()}
+        for part in (clip.visual, text)
+    )
+    words = {n: w for n, w in text_weights.items() if n.startswith(TEXT_WEIGHTS)}
+    text_config = _transformer_config(text.transformer) | {
+        "context_length": text.positional_embedding.shape[0],
+        "logit_scale": clip.logit_scale.item(),
+    }
+    vision = Tower(vision_weights, _vision_config(clip.visual))
+    return vision, Tower(words, text_config)
 
 
 def _vision_config(visual) -> dict:
@@ -117,13 +113,6 @@ def _vision_config(visual) -> dict:
     }
 
 
-def _text_config(clip, text) -> dict:
-    return _transformer_config(text.transformer) | {
-        "context_length": text.positional_embedding.shape[0],
-        "logit_scale": clip.logit_scale.item(),
-    }
-
-
 def _transformer_config(transformer) -> dict:
     block = transformer.resblocks[0]
     quick = type(block.mlp.gelu).__name__ == "QuickGELU"
@@ -136,52 +125,39 @@ def _transformer_config(transformer) -> dict:
 
 
 def _require_standard(visual, text, name: str) -> None:
+    pool = getattr(text, "text_pool_type", None)
     checks = {
         "a ViT with a class token": lambda: visual.pool_type == "tok",
         "no attentional pooling": lambda: visual.attn_pool is None,
         "ln_pre": lambda: hasattr(visual.ln_pre, "weight"),
         "ln_post before pooling": lambda: not visual.final_ln_after_pool,
-        "square images and patches": lambda: _is_square(visual),
-        "standard vision blocks": lambda: _standard_blocks(visual.transformer),
-        "standard text blocks": lambda: _standard_blocks(text.transformer),
+        "square images": lambda: len({*visual.image_size}) == 1,
+        "square patches": lambda: len({*visual.patch_size}) == 1,
+        "standard vision blocks": lambda: _is_standard(visual.transformer),
+        "standard text blocks": lambda: _is_standard(text.transformer),
         "no class token in the text": lambda: getattr(text, "cls_emb", None) is None,
         "causal text attention": lambda: text.attn_mask is not None,
-        "text read at [EOS]": lambda: _text_pool(text) == "argmax",
+        "text read at [EOS]": lambda: (pool or text.pool_type) == "argmax",
         "a plain text projection": lambda: text.text_projection.ndim == 2,
         "the CLIP vocabulary": lambda: text.token_embedding.num_embeddings == 49408,
     }
     for requirement, check in checks.items():
-        if not _holds(check):
-            raise UserError(
-                f"backbone.model: {name} is not a standard CLIP ViT (needs "
-                f"{requirement}); "
-                "take one like ViT-B-16-plus-240, ViT-B-16 or ViT-L-14"
-            )
+        with suppress(AttributeError):
+            if check():
+                continue
+        raise UserError(
+            f"backbone.model: {name} is not a standard CLIP ViT (needs {requirement}); "
+            "take one like ViT-B-16-plus-240, ViT-B-16 or ViT-L-14"
+        )
 
 
-def _holds(check) -> bool:
-    try:
-        return check()
-    except AttributeError:
-        return False
-
-
-def _is_square(visual) -> bool:
-    return len(set(visual.image_size)) == 1 and len(set(visual.patch_size)) == 1
-
-
-def _text_pool(text) -> str:
-    return getattr(text, "text_pool_type", None) or text.pool_type
-
-
-def _standard_blocks(transformer) -> bool:
-    return all(_standard_block(block) for block in transformer.resblocks)
-
-
-def _standard_block(block) -> bool:
-    plain_scale = type(block.ls_1).__name__ == "Identity"
-    tanh = getattr(block.mlp.gelu, "approximate", "none") != "none"
-    return type(block).__name__ == BLOCK_TYPE and plain_scale and not tanh
+def _is_standard(transformer) -> bool:
+    return all(
+        type(block).__name__ == "ResidualAttentionBlock"
+        and type(block.ls_1).__name__ == "Identity"
+        and getattr(block.mlp.gelu, "approximate", "none") == "none"
+        for block in transformer.resblocks
+    )
 
 
 def _check_tag(model: str, tag: str) -> None:
@@ -220,13 +196,12 @@ def _check_download(model: str, tag: str) -> None:
 
 def _no_weights(backbone: Mapping, error: Exception) -> UserError:
     model, pretrained = backbone["model"], backbone["pretrained"]
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-    if Path(pretrained).is_file():
-        return UserError(
-            f"backbone.pretrained: {pretrained} holds no weights of {model} ({reason})"
+    reason = (str(error).strip() or repr(error)).splitlines()[0]
+    text = f"{pretrained} holds no weights of {model} ({reason})"
+    if not Path(pretrained).is_file():
+        text = (
+            f"weights {pretrained!r} of {model} are not on this machine and could not "
+            f"be downloaded ({reason}); run once with a network, or name a local "
+            "checkpoint file"
         )
-    return UserError(
-        f"backbone.pretrained: weights {pretrained!r} of {model} are not on this "
-        f"machine and could not be downloaded ({reason}); run once with a network, "
-        "or name a local checkpoint file"
-    )
+    return UserError(f"backbone.pretrained: {text}")

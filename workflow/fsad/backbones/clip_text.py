@@ -8,14 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fsad.backbones import transformer
 from fsad.backbones.tower import Tower
-from fsad.backbones.transformer import (
-    attend,
-    block_weights,
-    feed_forward,
-    layer_norm,
-    split_heads,
-)
 from fsad.errors import UserError
 
 ROW = 256  # approximate number of tokens that are encoded together
@@ -65,26 +59,17 @@ def encode_prompts(tower: Tower, words: Words, contexts: Contexts) -> TextFeatur
     `[SOS] c_i STATE . [EOS]`; for m = 0 ... n_pro * n_pro_ab - 1
     `[SOS] c_(m mod n_pro) a_(m mod n_pro_ab) NAME . [EOS]`.
     """
-    prefixes = _prefixes(words, contexts)
-    name, *manual = (
-        unit.expand(len(prefixes), -1, -1) for unit in (words.name, *words.states)
+    n_pro = len(contexts.normal)
+    start, name, *manual = (
+        tokens.expand(n_pro, -1, -1)
+        for tokens in (words.start[None], words.name, *words.states)
     )
-    learned = [torch.cat([tokens, name], 1) for tokens in _paired(contexts)]
+    prefixes = torch.cat([start, contexts.normal], 1)  # (n_pro, 1 + n_ctx, Dt)
+    abnormal = contexts.abnormal.repeat(n_pro, 1, 1)  # for m = 0, 1, ...
+    learned = [torch.cat([tokens, name], 1) for tokens in abnormal.split(n_pro)]
     features = encode_units(tower, prefixes, [name, *manual, *learned])
     parts = features.split([1, len(manual), len(learned)])
     return TextFeatures(*(part.flatten(0, 1) for part in parts))
-
-
-def _prefixes(words: Words, contexts: Contexts) -> Tensor:
-    starts = words.start.expand(len(contexts.normal), 1, -1)
-    return torch.cat([starts, contexts.normal], 1)  # (n_pro, 1 + n_ctx, Dt)
-
-
-def _paired(contexts: Contexts) -> Tensor:
-    """Abnormal contexts for m = 0, 1, ..., in rows of n_pro."""
-    n_pro = len(contexts.normal)
-    repeated = contexts.abnormal.repeat(n_pro, 1, 1)
-    return repeated.unflatten(0, (-1, n_pro))  # (n_pro_ab, n_pro, n_ctx_ab, Dt)
 
 
 def encode_units(tower: Tower, prefixes: Tensor, units: list[Tensor]) -> Tensor:
@@ -97,18 +82,14 @@ def encode_units(tower: Tower, prefixes: Tensor, units: list[Tensor]) -> Tensor:
     is causal, padding is omitted, and many units share one row of tokens after their
     prefix, with an attention mask that hides each unit from the others.
     """
-    _check_lengths(tower, prefixes, units)
-    rows = [_encode_row(tower, prefixes, row) for row in _rows(units)]
-    return torch.cat(rows, 1).transpose(0, 1)
-
-
-def _check_lengths(tower: Tower, prefixes: Tensor, units: list[Tensor]) -> None:
     longest = prefixes.shape[1] + max(unit.shape[1] for unit in units)
     if longest > tower.config["context_length"]:
         raise UserError(
             f"prompts: a sequence has {longest} tokens, the text tower takes "
             f"{tower.config['context_length']}; shorten the states or lower n_ctx"
         )
+    rows = [_encode_row(tower, prefixes, row) for row in _rows(units)]
+    return torch.cat(rows, 1).transpose(0, 1)
 
 
 def _rows(units: list[Tensor]) -> list[list[Tensor]]:
@@ -120,21 +101,18 @@ def _rows(units: list[Tensor]) -> list[list[Tensor]]:
 
 def _encode_row(tower: Tower, prefixes: Tensor, units: list[Tensor]) -> Tensor:
     """Features [n_pro, n, D] of the n units of one row, see `encode_units`."""
-    lengths = [part.shape[1] for part in (prefixes, *units)]
-    x = torch.cat([prefixes, *units], 1) + _positions(tower, lengths)
+    start, *lengths = (part.shape[1] for part in (prefixes, *units))
+    table = tower.weights["positional_embedding"]
+    places = [table[:start], *(table[start : start + length] for length in lengths)]
+    x = torch.cat([prefixes, *units], 1) + torch.cat(places)
+    lengths = [start, *lengths]
     attn_mask = _attention_mask(lengths, x.device)
     final = tower.config["layers"] - 1
     for index in range(final):
         x = _block(tower, index, x, attn_mask, lengths=None)
     x = _block(tower, final, x, attn_mask, lengths)
-    x = layer_norm(x, tower.weights, "ln_final", tower.config["eps"])
+    x = transformer.layer_norm(x, tower.weights, "ln_final", tower.config["eps"])
     return x @ tower.weights["text_projection"]
-
-
-def _positions(tower: Tower, lengths: list[int]) -> Tensor:
-    table, start = tower.weights["positional_embedding"], lengths[0]
-    units = [table[start : start + length] for length in lengths[1:]]
-    return torch.cat([table[:start], *units])
 
 
 def _attention_mask(lengths: list[int], device: torch.device) -> Tensor:
@@ -153,14 +131,13 @@ def _block(
     lengths: of prefix and units; with these only the last token of each unit is
     returned, [n_pro, n, Dt].
     """
-    weights, config = block_weights(tower, index), tower.config
-    h = layer_norm(x, weights, "ln_1", config["eps"])
-    q, k, v = split_heads(h, weights, config["heads"])
+    weights, config = transformer.block_weights(tower, index), tower.config
+    q, k, v = transformer.attention_inputs(x, weights, config)
     if lengths is not None:
         parts = x, q, attn_mask
         x, q, attn_mask = (_last_tokens(part, lengths) for part in parts)
-    x = x + attend(q, k, v, weights, attn_mask)
-    return x + feed_forward(x, weights, config)
+    x = x + transformer.attend(q, k, v, weights, attn_mask)
+    return x + transformer.feed_forward(x, weights, config)
 
 
 def _last_tokens(x: Tensor, lengths: list[int]) -> Tensor:

@@ -1,8 +1,5 @@
 """Image features of CLIP: one pass through the vision tower, by variant."""
 
-from collections.abc import Iterator
-from itertools import islice
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -11,10 +8,10 @@ from fsad.backbones.readout import Variant
 from fsad.backbones.tower import Tower
 from fsad.backbones.transformer import (
     attend,
+    attention_inputs,
     block_weights,
     feed_forward,
     layer_norm,
-    split_heads,
 )
 
 
@@ -27,9 +24,7 @@ def embed(tower: Tower, pixels: Tensor, variant: Variant) -> dict[str, Tensor]:
     the memory features include the attention residual of the next block, because the
     published code keeps a view that this block changes in place.
     """
-    tokens = _tokens(tower, pixels)
-    run = _dual_path if variant.path == "dual" else _single_path
-    summary, dense, mids = run(tower, tokens, variant)
+    summary, dense, mids = _read_out(tower, _tokens(tower, pixels), variant)
     features = {
         "global": _project(tower, summary[:, :1])[:, 0],
         "patch": _project(tower, dense[:, 1:]),
@@ -41,10 +36,15 @@ def embed(tower: Tower, pixels: Tensor, variant: Variant) -> dict[str, Tensor]:
 
 def embed_memory(tower: Tower, pixels: Tensor) -> dict[str, Tensor]:
     """`mid1` and `mid2` of `embed` in the dual path, without running later blocks."""
-    first, second = (block + 1 for block in memory_blocks(tower.config["layers"]))
-    blocks = _blocks(tower, _tokens(tower, pixels))
-    attended = [x[:, 1:] for _, _, x in islice(blocks, second + 1)]
-    mids = {"mid1": attended[first], "mid2": attended[second]}
+    first, second = memory_blocks(tower.config["layers"])
+    x, attended = _tokens(tower, pixels), []
+    for index in range(second + 2):
+        weights = block_weights(tower, index)
+        x = x + attend(*attention_inputs(x, weights, tower.config), weights)
+        attended.append(x[:, 1:])
+        if index <= second:
+            x = x + feed_forward(x, weights, tower.config)
+    mids = {"mid1": attended[first + 1], "mid2": attended[second + 1]}
     return {name: F.normalize(x.float(), dim=-1) for name, x in mids.items()}
 
 
@@ -69,54 +69,25 @@ def _project(tower: Tower, tokens: Tensor) -> Tensor:
     return normal @ tower.weights["proj"]
 
 
-def _blocks(tower: Tower, x: Tensor) -> Iterator[tuple]:
-    """Yield weights, (q, k, v) and the residual stream after attention of each block.
-
-    The feed-forward of a block runs when the next block is requested.
-    """
-    config = tower.config
+def _read_out(
+    tower: Tower, x: Tensor, variant: Variant
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """Final tokens of CLIP's own path and of the dense one, and memory features."""
+    config, dual, dense, mids = tower.config, variant.path == "dual", x, []
+    wanted = memory_blocks(config["layers"])
     for index in range(config["layers"]):
         weights = block_weights(tower, index)
-        qkv = _attention_inputs(x, weights, config)
-        attended = x + attend(*qkv, weights)
-        yield weights, qkv, attended
-        if index < config["layers"] - 1:
-            x = attended + feed_forward(attended, weights, config)
-
-
-def _dual_path(
-    tower: Tower, tokens: Tensor, variant: Variant
-) -> tuple[Tensor, Tensor, list[Tensor]]:
-    config, wanted, mids = tower.config, memory_blocks(tower.config["layers"]), []
-    dense = tokens
-    for index, block in enumerate(_blocks(tower, tokens)):
-        weights, qkv, attended = block
-        mids += [attended] * wanted.count(index - 1)
+        qkv = attention_inputs(x, weights, config)
         dense = _dense_step(dense, qkv, weights, config, variant)
-    x = attended + feed_forward(attended, weights, config)
-    mids += [x] * wanted.count(config["layers"] - 1)
+        if dual:
+            attended = x + attend(*qkv, weights)
+            mids += [attended] * wanted.count(index - 1)
+            x = attended + feed_forward(attended, weights, config)
+        else:
+            x = dense
+            mids += [x] * wanted.count(index)
+    mids += [x] * wanted.count(config["layers"] - 1) * dual
     return x, dense, mids
-
-
-def _single_path(
-    tower: Tower, tokens: Tensor, variant: Variant
-) -> tuple[Tensor, Tensor, list[Tensor]]:
-    config, wanted, mids = tower.config, memory_blocks(tower.config["layers"]), []
-    x = tokens
-    for index in range(config["layers"]):
-        weights = block_weights(tower, index)
-        qkv = _attention_inputs(x, weights, config)
-        x = _dense_step(x, qkv, weights, config, variant)
-        mids += [x] * wanted.count(index)
-    return x, x, mids
-
-
-def _attention_inputs(
-    x: Tensor, weights: dict[str, Tensor], config: dict
-) -> tuple[Tensor, ...]:
-    """Queries, keys and values of a block from its input x."""
-    h = layer_norm(x, weights, "ln_1", config["eps"])
-    return split_heads(h, weights, config["heads"])
 
 
 def _dense_step(

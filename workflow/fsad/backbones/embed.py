@@ -15,8 +15,6 @@ from fsad.backbones.devices import check_device
 from fsad.backbones.readout import Variant, parse_variant
 from fsad.backbones.tower import Tower, load_tower
 
-LABELS = "labels", "names"  # copied from images to their features
-
 
 def write_features(tower: Source, work: Sequence[Embedding]) -> None:
     """Embed cached images and write their features, unless these exist as planned.
@@ -44,7 +42,7 @@ def embed_set(
     images: `images` uint8 [N, S, S, 3], `labels` and `names` [N].
     """
     features = embed_images(tower, images["images"], variant)
-    return features | {name: images[name] for name in LABELS}
+    return features | {name: images[name] for name in ("labels", "names")}
 
 
 @torch.inference_mode()

@@ -23,13 +23,12 @@ def backbone_name(backbone: Mapping, memory: Memory | None = None) -> str:
     memory: see `digests.file_digests`.
     """
     model, pretrained = backbone["model"], backbone["pretrained"]
-    if _is_file(model, ".json"):
+    if model.endswith(".json") and Path(model).is_file():
         model = f"{Path(model).stem}-{_digest(model, memory)[:DIGEST_LENGTH]}"
     if pretrained == RANDOM:
         return f"{model}_random{backbone['random_seed']}"
     if Path(pretrained).is_file():
-        digest = _digest(pretrained, memory)
-        pretrained = f"sha256-{digest[:DIGEST_LENGTH]}"
+        pretrained = f"sha256-{_digest(pretrained, memory)[:DIGEST_LENGTH]}"
     return f"{model}_{pretrained}"
 
 
@@ -49,15 +48,13 @@ def check_backbone(backbone: Mapping, memory: Memory | None = None) -> None:
     if "/" in pretrained and not Path(pretrained).is_file():
         raise UserError(f"backbone.pretrained: no checkpoint file {pretrained}")
     expected = Path(f"{pretrained}.sha256")
-    if expected.is_file() and not _has_digest(pretrained, expected, memory):
+    if not expected.is_file():
+        return
+    if expected.read_text().split()[:1] != [_digest(pretrained, memory)]:
         raise UserError(
             f"backbone.pretrained: {pretrained} is not the file whose SHA-256 "
             f"{expected} holds; download it again, or recreate that file with sha256sum"
         )
-
-
-def _has_digest(path: str, expected: Path, memory: Memory | None) -> bool:
-    return expected.read_text().split()[:1] == [_digest(path, memory)]
 
 
 def _digest(path: str, memory: Memory | None) -> str:
@@ -95,11 +92,16 @@ def model_config(model: str) -> dict:
 
     open_clip is not imported, which would take seconds.
     """
-    path = (
-        Path(model) if model.endswith(".json") else _builtin_configs() / f"{model}.json"
-    )
+    builtin = Path(importlib.util.find_spec("open_clip").origin).parent
+    builtin /= "model_configs"
+    path = Path(model) if model.endswith(".json") else builtin / f"{model}.json"
     if not path.is_file():
-        raise _unknown_model(model)
+        known = sorted(path.stem for path in builtin.glob("*.json"))
+        close = difflib.get_close_matches(model, known, cutoff=0.4)
+        raise UserError(
+            f"backbone.model: {model!r} is neither an open_clip model nor a .json "
+            f"file; close to it: {', '.join(close) or 'none'}"
+        )
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         sizes = [config["vision_cfg"][name] for name in ("image_size", "patch_size")]
@@ -110,20 +112,3 @@ def model_config(model: str) -> dict:
             f"backbone.model: {path} is not an open_clip ViT configuration ({error})"
         ) from error
     return config
-
-
-def _unknown_model(model: str) -> UserError:
-    known = sorted(path.stem for path in _builtin_configs().glob("*.json"))
-    close = difflib.get_close_matches(model, known, cutoff=0.4)
-    return UserError(
-        f"backbone.model: {model!r} is neither an open_clip model nor a .json file; "
-        f"close to it: {', '.join(close) or 'none'}"
-    )
-
-
-def _builtin_configs() -> Path:
-    return Path(importlib.util.find_spec("open_clip").origin).parent / "model_configs"
-
-
-def _is_file(name: str, suffix: str) -> bool:
-    return name.endswith(suffix) and Path(name).is_file()

@@ -17,8 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from fsad.artifacts.files import SETTINGS, atomic, damaged
-from fsad.artifacts.stages import check_record, is_same
-from fsad.errors import UserError
+from fsad.artifacts.stages import check_record
 
 METADATA = "fsad"
 CHECKSUM = "crc32"
@@ -46,16 +45,11 @@ class Tower(NamedTuple):
 
         Everything else, including layer norms and skip connections, stays in float32.
         """
-        dtype = getattr(torch, precision)
-        weights = {
-            name: weight.to(device, dtype if _is_multiplied(name) else weight.dtype)
-            for name, weight in self.weights.items()
-        }
+        dtype, weights = getattr(torch, precision), {}
+        for name, weight in self.weights.items():
+            multiplied = ".attn." in name or ".mlp." in name
+            weights[name] = weight.to(device, dtype if multiplied else weight.dtype)
         return Tower(weights, self.config)
-
-
-def _is_multiplied(name: str) -> bool:
-    return ".attn." in name or ".mlp." in name
 
 
 def save_tower(path: str | Path, tower: Tower, settings: Mapping) -> None:
@@ -95,15 +89,6 @@ def load_tower(path: str | Path, record: Mapping | None = None) -> Tower:
     if record is not None:
         check_record(path, described[SETTINGS], record)
     return Tower(weights, described["config"])
-
-
-def has_tower(path: str | Path, record: Mapping) -> bool:
-    """Whether a tower exists and has this record; its weights are not read."""
-    try:
-        _, described = load_tensors(path, SETTINGS)
-    except UserError:
-        return False
-    return is_same(described[SETTINGS], record)
 
 
 def save_tensors(

@@ -26,12 +26,14 @@ def linear(x: Tensor, weights: dict[str, Tensor], name: str) -> Tensor:
     return F.linear(x.to(weight.dtype), weight, bias)
 
 
-def split_heads(
-    h: Tensor, weights: dict[str, Tensor], heads: int
+def attention_inputs(
+    x: Tensor, weights: dict[str, Tensor], config: dict
 ) -> tuple[Tensor, ...]:
-    """Queries, keys and values [B, heads, T, d] of normalised tokens [B, T, D]."""
+    """Queries, keys and values [B, heads, T, d] of a block from its input [B, T, D]."""
+    h = layer_norm(x, weights, "ln_1", config["eps"])
     parts = linear(h, weights, "attn.in_proj_").chunk(3, -1)
-    return tuple(part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in parts)
+    shape = config["heads"], -1
+    return tuple(part.unflatten(-1, shape).transpose(1, 2) for part in parts)
 
 
 def attend(
@@ -65,9 +67,6 @@ def feed_forward(x: Tensor, weights: dict[str, Tensor], config: dict) -> Tensor:
     """Second half of a block without its skip connection, `mlp(ln_2(x))`."""
     h = layer_norm(x, weights, "ln_2", config["eps"])
     h = linear(h, weights, "mlp.c_fc.")
-    h = h * torch.sigmoid(1.702 * h) if _is_quick(config) else F.gelu(h)
+    quick = config["activation"] == "quick_gelu"
+    h = h * torch.sigmoid(1.702 * h) if quick else F.gelu(h)
     return linear(h, weights, "mlp.c_proj.")
-
-
-def _is_quick(config: dict) -> bool:
-    return config["activation"] == "quick_gelu"

@@ -1,64 +1,87 @@
-"""Image and mask files as square uint8 arrays."""
+"""Images and masks of a class as square uint8 arrays."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
 
 from fsad.artifacts.files import atomic
-from fsad.data.layouts import Sample
+from fsad.data import faults
+from fsad.data.decode import decode, open_upright
+from fsad.data.faults import Fault, FileError
+from fsad.data.layouts import NO_MASK, Sample
+from fsad.data.masks import defect_mask, good_mask_faults
 from fsad.errors import UserError
-
-SIXTEEN_BIT = ("I;16", "I;16B", "I;16L")
-THIRTY_TWO_BIT = ("I", "F")
-# Modes of masks with values that are not colours: alpha, indices of a palette.
-NOT_COLOUR = ("LA", "La", "PA", "RGBA", "RGBa", "P")
 
 
 def load_images(
     samples: Sequence[Sample], size: int, threads: int
 ) -> dict[str, np.ndarray]:
-    """Decode and resize images, `threads` at once.
+    """Decode and resize images, `threads` at once, and log reasons to doubt them.
 
     Returns `images` uint8 [N, size, size, 3] RGB, `labels` uint8 [N], `names` str [N].
     """
     images = np.empty((len(samples), size, size, 3), np.uint8)
-    _fill(images, lambda s: square(read_image(s.path), size), samples, threads)
+    depths, digests = {}, {}
+
+    def load(sample: Sample) -> tuple[np.ndarray, list[Fault]]:
+        image, depths[sample.path] = decode(sample.path)
+        small = square(image, size)
+        digests[sample.path] = faults.pixel_digest(small)
+        return small, [(sample.path, why) for why in faults.image_faults(image)]
+
+    found = _fill(images, load, samples, threads)
+    paths = [sample.path for sample in samples]  # in order, whichever was loaded first
+    found += faults.depth_faults({path: depths[path] for path in paths})
+    found += faults.twin_faults({}, {path: digests[path] for path in paths})
+    warn(found)
     return {
         "images": images,
         "labels": np.array([sample.label for sample in samples], np.uint8),
-        "names": np.array([sample.name for sample in samples]),
+        "names": np.array([sample.name for sample in samples], str),
     }
 
 
 def load_masks(
     samples: Sequence[Sample], resolution: int, threads: int
 ) -> dict[str, np.ndarray]:
-    """Decode and resize the masks of test images.
+    """Decode and resize the masks of test images, and log reasons to doubt them.
 
     Returns `masks` uint8 [N, resolution, resolution], 1 is defect, and `names` str [N].
     Raises UserError if a defect image has no mask, or one of another size than the
     image, or if no mask marks a pixel at this resolution.
     """
     masks = np.empty((len(samples), resolution, resolution), np.uint8)
-    _fill(masks, lambda s: _load_mask(s, resolution), samples, threads)
+    warn(_fill(masks, lambda s: _load_mask(s, resolution), samples, threads))
     _check_kept(masks, samples)
     return {
         "masks": masks,
-        "names": np.array([sample.name for sample in samples]),
+        "names": np.array([sample.name for sample in samples], str),
     }
 
 
-def _fill(array: np.ndarray, load: Callable, samples: Sequence, threads: int) -> None:
-    """Load samples into rows of an array; a list of all would double the memory."""
+def _fill(
+    array: np.ndarray, load: Callable, samples: Sequence, threads: int
+) -> list[Fault]:
+    """Load samples into rows of an array; a list of all would double the memory.
+
+    load: returns the row and faults of a sample. Returns all faults.
+    """
+    found = []
     with ThreadPoolExecutor(threads) as pool:
-        for index, loaded in enumerate(pool.map(load, samples)):
+        for index, (loaded, own) in enumerate(pool.map(load, samples)):
             array[index] = loaded
+            found += own
+    return found
+
+
+def warn(found: Iterable[Fault]) -> None:
+    """Log one warning for each kind of fault."""
+    for line in faults.grouped(found):
+        logging.warning(line)
 
 
 def _check_kept(masks: np.ndarray, samples: Sequence[Sample]) -> None:
@@ -78,55 +101,25 @@ def _check_kept(masks: np.ndarray, samples: Sequence[Sample]) -> None:
         )
 
 
-def _load_mask(sample: Sample, resolution: int) -> np.ndarray:
+def _load_mask(sample: Sample, resolution: int) -> tuple[np.ndarray, list[Fault]]:
+    blank = np.zeros((resolution, resolution), np.uint8)
+    if not sample.masks:
+        if sample.label:
+            raise FileError(sample.path, NO_MASK)
+        return blank, []
+    shape = open_upright(sample.path).size[::-1]
     if sample.label == 0:
-        return np.zeros((resolution, resolution), np.uint8)
-    return resize_mask(defect_mask(sample), resolution)
-
-
-def defect_mask(sample: Sample) -> np.ndarray:
-    """Mask of a defect image, bool [H, W]; UserError if it is missing or unfit."""
-    if sample.mask is None:
-        raise UserError(
-            f"{sample.path}: defect image without a mask; add its mask under "
-            "ground_truth, or remove all masks of the class to skip seg"
-        )
-    mask = read_mask(sample.mask)
-    if mask.shape != (expected := image_shape(sample.path)):
-        raise UserError(
-            f"{sample.mask}: mask is {mask.shape[1]}x{mask.shape[0]} pixels, its image "
-            f"{expected[1]}x{expected[0]}; give the mask the size of the image"
-        )
-    if not mask.any():
-        raise UserError(
-            f"{sample.mask}: marks no pixel; draw the defect, or move {sample.path} "
-            "to test/good"
-        )
-    return mask
+        return blank, good_mask_faults(sample, shape)
+    mask, found = defect_mask(sample, shape)
+    return resize_mask(mask, resolution), found
 
 
 def read_image(path: Path) -> np.ndarray:
-    """Decode an image file, upright, to uint8 [H, W, 3] RGB."""
-    image = _decoded(path)
-    if image.mode in THIRTY_TWO_BIT:
-        raise UserError(f"{path}: has 32-bit pixels; save it with 8 or 16 bits")
-    if image.mode in SIXTEEN_BIT:
-        image = _eight_bit(image)
-    return np.asarray(image.convert("RGB"))
+    """Decode an image file, upright, to uint8 [H, W, 3] RGB.
 
-
-def read_mask(path: Path) -> np.ndarray:
-    """Decode a mask file to bool [H, W]; any value above 0 is defect."""
-    mask = _decoded(path)
-    if mask.mode in NOT_COLOUR:
-        mask = mask.convert("RGB")
-    array = np.asarray(mask)
-    return array.reshape(*array.shape[:2], -1).max(-1) > 0
-
-
-def image_shape(path: Path) -> tuple[int, int]:
-    """Height and width of an image, upright."""
-    return _decoded(path).size[::-1]
+    Raises UserError for any file of which that is not possible. See `decode`.
+    """
+    return decode(path)[0]
 
 
 def square(image: np.ndarray, size: int) -> np.ndarray:
@@ -157,24 +150,3 @@ def write_image(path: Path, array: np.ndarray) -> None:
     _, encoded = cv2.imencode(path.suffix, array)
     with atomic(path) as temporary:
         temporary.write_bytes(encoded)
-
-
-def _decoded(path: Path) -> Image.Image:
-    with _named_errors(path), Image.open(path) as image:
-        image.load()
-        return ImageOps.exif_transpose(image)
-
-
-@contextmanager
-def _named_errors(path: Path) -> Iterator[None]:
-    """Turn Pillow's errors for unreadable files into a UserError with the path."""
-    try:
-        yield
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(
-            f"{path}: cannot be read as an image ({error}); replace the file"
-        ) from error
-
-
-def _eight_bit(image: Image.Image) -> Image.Image:
-    return Image.fromarray((np.asarray(image, np.uint32) >> 8).astype(np.uint8))

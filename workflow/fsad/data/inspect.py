@@ -1,25 +1,26 @@
 """Inspection of a data folder: its contents, problems and configuration."""
 
-import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
 from tqdm import tqdm
 
 from fsad.artifacts.schema import read_schema, read_yaml
-from fsad.data import layouts
-from fsad.data.images import defect_mask, read_image
+from fsad.data import faults, layouts
+from fsad.data.decode import decode
+from fsad.data.faults import Fault, FileError
+from fsad.data.images import square
 from fsad.data.layouts import GOOD, ClassFiles, Sample
+from fsad.data.masks import defect_mask, good_mask_faults
+from fsad.data.walk import nfc, subfolders
 from fsad.data.words import SHIPPED
-from fsad.errors import UserError
 
 FAMILIES = ("mvtec", "visa")
-PLACES = "CLASS/train/good, CLASS/test/KIND and, for masks, CLASS/ground_truth/KIND"
+SIZE = 240  # about that of networks; images equal at this size are the same to them
 
 
 class DataReport(NamedTuple):
@@ -31,32 +32,34 @@ class DataReport(NamedTuple):
 
 
 class ImageReport(NamedTuple):
-    """Height and width of an image if it is readable, digest of its file, problems."""
+    """Shape, bits in use and digest of an image if it is readable, and its faults."""
 
     shape: tuple[int, int] | None
+    depth: int
     digest: str
-    problems: list[str]
+    faults: list[Fault]
 
 
 def check_data(root: str | Path, threads: int) -> DataReport:
     """Read every image and mask of a data folder, `threads` at once.
 
-    Every problem names a file or folder and the remedy. Raises UserError if `root`
-    is not a folder.
+    Every problem names a file or folder and the remedy, and is one line for all files
+    of a class that share it. Raises UserError if `root` is not a folder.
     """
     layout, names = find_layout(root)
     folder = layouts.data_root(layout, root)
-    listed = {name: layouts.find_class(layout, root, name) for name in names}
     lines, problems, counts = [], _no_classes(folder, names), {}
-    for name, files in listed.items():
+    for name in names:
+        files = layouts.find_class(layout, root, name)
         found = _inspect(files, name, threads)
         lines.append(_summary(name, files, found))
-        blocking = [*layouts.problems(files, folder / name), *_bad_name(folder / name)]
-        problems += [*blocking, *_class_problems(files, found)]
+        place = layouts.class_folder(folder, name)
+        blocking = layouts.problems(files, place) or _bad_name(place)
+        problems += [*blocking, *files.notes, *_class_problems(files, found)]
         if not blocking:
             counts[name] = len(files.train)
-    if names and not (folder / layouts.VISA_SPLIT).is_file():
-        problems += _strays(folder, listed.values())
+    if names:
+        problems += layouts.root_notes(layout, root, names)
     return DataReport(lines, problems, _options(layout, root, names, counts))
 
 
@@ -81,49 +84,63 @@ def _no_classes(folder: Path, names: Sequence[str]) -> list[str]:
         return []
     if (folder / "train" / GOOD).is_dir():
         return [f"{folder}: is one class; name the folder that holds it"]
-    below = sorted({str(p.parents[2]) for p in folder.glob(f"*/*/train/{GOOD}")})
+    below = [p for p in subfolders(folder) if any(p.glob(f"*/train/{GOOD}"))]
     if below:
-        return [f"{folder}: the classes lie deeper; name {' or '.join(below)}"]
-    return [f"{folder}: holds no CLASS/train/good; lay the images out as {PLACES}"]
+        deeper = " or ".join(map(str, below))
+        return [f"{folder}: the classes lie deeper; name {deeper}"]
+    return [
+        f"{folder}: holds no CLASS/train/good; lay the images out as {layouts.PLACES}"
+    ]
 
 
 def _bad_name(folder: Path) -> list[str]:
     pattern = read_schema("config")["$defs"]["class_name"]["pattern"]
     if re.search(pattern, folder.name):
         return []
-    return [f"{folder}: not a class name; rename it without leading dot, {{ or }}"]
+    return [f"{folder}: not a class name; rename it without control characters"]
 
 
 def _inspect(files: ClassFiles, name: str, threads: int) -> dict[Sample, ImageReport]:
     samples = [*files.train, *files.test]
     with ThreadPoolExecutor(threads) as pool:
-        found = pool.map(lambda s: _inspect_image(s, files.has_masks), samples)
+        found = pool.map(_inspect_image, samples)
         bar = tqdm(found, name, total=len(samples), mininterval=1, leave=False)
         return dict(zip(samples, bar, strict=True))
 
 
-def _inspect_image(sample: Sample, masked: bool) -> ImageReport:
-    shape, digest, problems = None, "", []
+def _inspect_image(sample: Sample) -> ImageReport:
+    shape, depth, digest, found = None, 0, "", []
     try:
-        shape = read_image(sample.path).shape[:2]
-        digest = hashlib.sha256(sample.path.read_bytes()).hexdigest()
-        if masked and sample.label:
-            defect_mask(sample)
-    except UserError as error:
-        problems.append(str(error))
-    return ImageReport(shape, digest, problems)
+        image, depth = decode(sample.path)
+        shape, digest = image.shape[:2], faults.pixel_digest(square(image, SIZE))
+        found += [(sample.path, why) for why in faults.image_faults(image)]
+        if sample.mask:
+            found += _mask_faults(sample, shape)
+    except FileError as error:
+        found.append((error.path, error.reason))
+    return ImageReport(shape, depth, digest, found)
 
 
-def _class_problems(files: ClassFiles, found: dict[Sample, ImageReport]) -> list[str]:
-    problems = [problem for image in found.values() for problem in image.problems]
-    train = {found[sample].digest: sample.path for sample in files.train}
-    train.pop("", None)
-    return problems + [
-        f"{sample.path}: the same image as {train[found[sample].digest]}; test "
-        "images must not be training images, remove one of them"
-        for sample in files.test
-        if found[sample].digest in train
-    ]
+def _mask_faults(sample: Sample, shape: tuple[int, int]) -> list[Fault]:
+    if sample.label == 0:
+        return good_mask_faults(sample, shape)
+    return defect_mask(sample, shape)[1]
+
+
+def _class_problems(
+    files: ClassFiles, reports: Mapping[Sample, ImageReport]
+) -> list[str]:
+    """Lines of the faults of single images and of those among images of a class."""
+    found = [fault for report in reports.values() for fault in report.faults]
+    read = {s.path: report for s, report in reports.items() if report.shape}
+    train = {s.path: read[s.path] for s in files.train if s.path in read}
+    test = {s.path: read[s.path] for s in files.test if s.path in read}
+    found += faults.depth_faults({path: one.depth for path, one in read.items()})
+    digests = [{p: one.digest for p, one in part.items()} for part in (train, test)]
+    found += faults.twin_faults(*digests)
+    shapes = {path: one.shape for path, one in test.items()}
+    found += faults.aspect_faults({one.shape for one in train.values()}, shapes)
+    return faults.grouped(found)
 
 
 def _summary(name: str, files: ClassFiles, found: dict[Sample, ImageReport]) -> str:
@@ -144,35 +161,6 @@ def _sizes(shapes: Iterable[tuple[int, int]]) -> str:
     return f"{len(texts)} sizes from {texts[0]} to {texts[-1]} pixels"
 
 
-def _strays(folder: Path, listed: Iterable[ClassFiles]) -> list[str]:
-    """Problems of images that are not part of a class, one for each folder."""
-    read = {s.path for files in listed for s in (*files.train, *files.test)}
-    read |= {mask for files in listed for mask in files.mask_files}
-    strays = {}
-    for path in sorted(folder.rglob("*")):
-        if path not in read and _looks_like_image(path):
-            strays.setdefault((path.parent, _why_stray(path)), []).append(path)
-    return [_stray_problem(paths, why) for (_, why), paths in strays.items()]
-
-
-def _looks_like_image(path: Path) -> bool:
-    kind = Image.registered_extensions().get(path.suffix.lower())
-    return kind in Image.OPEN and not path.name.startswith(".") and path.is_file()
-
-
-def _why_stray(path: Path) -> str:
-    if not layouts.is_image(path):
-        return "is in an unsupported format; save it as .png"
-    if path.parent.parent.name == "ground_truth":
-        return "is the mask of no image; name it like its image, with _mask added"
-    return f"belongs to no class; images belong in {PLACES}"
-
-
-def _stray_problem(paths: Sequence[Path], why: str) -> str:
-    more = f" (and {len(paths) - 1} more there)" if len(paths) > 1 else ""
-    return f"{paths[0]}{more}: {why}"
-
-
 def _options(
     layout: str, root: str | Path, names: Sequence[str], counts: dict[str, int]
 ) -> dict:
@@ -184,8 +172,8 @@ def _options(
         source["classes"] = list(counts)
     if layout in FAMILIES:
         source["prompts"] = layout
-    name = re.sub("[^A-Za-z0-9_.-]+", "_", Path(root).resolve().name).lstrip("_.-")
-    name = name or "own"
+    name = nfc(Path(root).resolve().name)
+    name = re.sub("[^A-Za-z0-9_.-]+", "_", name).lstrip("_.-") or "own"
     options = {"results": f"results/{name}", "datasets": {name: source}}
     defaults = read_schema("config")["properties"]["shots"]["default"]
     shots = [number for number in defaults if number <= min(counts.values())]

@@ -1,42 +1,67 @@
-"""Files of a class in each supported data set layout."""
+"""The images of a class: folder layouts, and which mask belongs to which image."""
 
 import csv
 import os
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from fsad.data.faults import Fault, grouped
+from fsad.data.pairing import Named, pair
+from fsad.data.walk import IMAGE, OTHER, Found, nfc, subfolders, unreadable, walk
 from fsad.errors import UserError
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
 GOOD = "good"
+MEANS_GOOD = ("good", "ok", "normal")
 VISA_SPLIT = Path("split_csv", "1cls.csv")
+PLACES = "CLASS/train/good, CLASS/test/KIND and, for masks, CLASS/ground_truth/KIND"
+NO_MASK = (
+    "defect image without a mask; add its mask under ground_truth, or remove all masks "
+    "of the class to skip seg"
+)
 
 
 class Sample(NamedTuple):
-    """An image: name within its class, file, label (1: defect), file of its mask."""
+    """An image: name within its class, file, label (1: defect), files of its masks."""
 
     name: str
     path: Path
     label: int
     mask: Path | None
+    more_masks: tuple[Path, ...] = ()
+
+    @property
+    def masks(self) -> tuple[Path, ...]:
+        """All files of masks; their union counts."""
+        return (self.mask, *self.more_masks) if self.mask else ()
 
 
 class ClassFiles(NamedTuple):
-    """Good training images and test images of a class, each sorted by name."""
+    """Good training images and test images of a class, each sorted by name.
+
+    notes: a line for each kind of file that is left out, or read otherwise than it may
+    be meant.
+    """
 
     train: list[Sample]
     test: list[Sample]
+    notes: list[str]
 
     @property
     def has_masks(self) -> bool:
-        """Whether pixel-level evaluation is possible at all."""
-        return any(sample.mask for sample in self.test)
+        """Whether a defective test image has a mask."""
+        return any(sample.mask for sample in self.test if sample.label)
+
+    @property
+    def has_seg(self) -> bool:
+        """Whether pixels can be evaluated: no defective test image, or masks."""
+        return self.has_masks or not any(sample.label for sample in self.test)
 
     @property
     def mask_files(self) -> list[Path]:
         """Mask files of the test images."""
-        return [sample.mask for sample in self.test if sample.mask]
+        return [mask for sample in self.test for mask in sample.masks]
 
 
 def list_class(layout: str, root: str | Path, name: str) -> ClassFiles:
@@ -49,7 +74,7 @@ def list_class(layout: str, root: str | Path, name: str) -> ClassFiles:
     Raises UserError if there is no such class, or with the first of its `problems`.
     """
     files = find_class(layout, root, name)
-    for problem in problems(files, data_root(layout, root) / name):
+    for problem in problems(files, class_folder(data_root(layout, root), name)):
         raise UserError(problem)
     return files
 
@@ -57,45 +82,42 @@ def list_class(layout: str, root: str | Path, name: str) -> ClassFiles:
 def find_class(layout: str, root: str | Path, name: str) -> ClassFiles:
     """List the images of a class, however few; UserError if there is no such class."""
     root = data_root(layout, root)
-    listed = _visa_download if _is_visa_download(layout, root) else _folders
     try:
-        return listed(root, name)
+        if _is_visa_download(layout, root):
+            return _visa_download(root, name)
+        return _folders(root, name)
     except OSError as error:
-        raise _unreadable(error) from None
-
-
-def _unreadable(error: OSError) -> UserError:
-    return UserError(f"{error.filename}: cannot be read ({error.strerror})")
+        raise unreadable(error) from None
 
 
 def problems(files: ClassFiles, folder: Path) -> list[str]:
-    """Reasons why a class cannot be trained and evaluated, with their remedies."""
-    found, kinds = [], {sample.label for sample in files.test}
+    """Reasons why a class cannot be planned, with their remedies."""
+    found = [bad for bad in [bad_class_name(folder)] if bad]
     if not files.train:
         found.append(
-            f"{folder / 'train' / GOOD}: no good training image "
-            f"({', '.join(sorted(SUFFIXES))}); add some or leave the class out"
+            f"{folder / 'train' / GOOD}: no good training image; add some or leave the "
+            "class out"
         )
-    for label, kind in enumerate(("good", "defect")):
-        if label not in kinds:
-            found.append(
-                f"{folder / 'test'}: no {kind} test image, AUROC needs good and "
-                "defect ones; add some or leave the class out"
-            )
     paths = *(s.path for s in files.train + files.test), *files.mask_files
     return found + [bad for bad in map(_bad_name, paths) if bad]
 
 
 def list_classes(layout: str, root: str | Path) -> list[str]:
-    """Sorted names of the classes below `root`."""
+    """Sorted names of the classes below `root`, in their composed Unicode form."""
     root = data_root(layout, root)
     if _is_visa_download(layout, root):
-        return sorted({row["object"] for row in _split_rows(root)})
-    try:
-        folders = [path for path in root.iterdir() if (path / "train" / GOOD).is_dir()]
-    except OSError as error:
-        raise _unreadable(error) from None
-    return sorted(path.name for path in folders)
+        return sorted({nfc(row["object"]) for row in _split_rows(root)})
+    found = {}
+    for path in subfolders(root):
+        if (path / "train" / GOOD).is_dir():
+            found.setdefault(nfc(path.name), []).append(path)
+    for same in found.values():
+        if len(same) > 1:
+            raise UserError(
+                f"{same[0]}: reads like another folder ({len(same)} of this name in "
+                "different Unicode forms); rename all but one"
+            )
+    return sorted(found)
 
 
 def data_root(layout: str, root: str | Path) -> Path:
@@ -107,47 +129,35 @@ def data_root(layout: str, root: str | Path) -> Path:
     return prepared if layout == "visa" and prepared.is_dir() else root
 
 
-def _is_visa_download(layout: str, root: Path) -> bool:
-    return layout == "visa" and (root / VISA_SPLIT).is_file()
-
-
-def _folders(root: Path, name: str) -> ClassFiles:
+def class_folder(root: Path, name: str) -> Path:
+    """Folder of a class, whose name may be of another Unicode form."""
     folder = root / name
-    if not folder.is_dir():
-        raise _no_class(root, name)
-    train = [_sample(path, 0, None) for path in image_files(folder / "train" / GOOD)]
-    test = []
-    for kind in subfolders(folder / "test"):
-        masks = _masks_by_stem(folder / "ground_truth" / kind.name)
-        label = int(kind.name != GOOD)
-        test += [_sample(p, label, _mask_of(p, masks)) for p in image_files(kind)]
-    return ClassFiles(train, test)
+    if folder.is_dir():
+        return folder
+    return next((p for p in subfolders(root) if nfc(p.name) == nfc(name)), folder)
 
 
-def _sample(path: Path, label: int, mask: Path | None) -> Sample:
-    return Sample(f"{path.parent.name}/{path.name}", path, label, mask)
+def root_notes(layout: str, root: str | Path, names: Iterable[str]) -> list[str]:
+    """Notes of files in a data folder but in none of these classes, as of `ClassFiles`.
 
-
-def _masks_by_stem(folder: Path) -> dict[str, Path]:
-    return {path.stem: path for path in image_files(folder)}
-
-
-def _mask_of(image: Path, masks: dict[str, Path]) -> Path | None:
-    return masks.get(f"{image.stem}_mask") or masks.get(image.stem)
-
-
-def image_files(folder: Path) -> list[Path]:
-    """Image files directly in `folder`, sorted by name; none if it does not exist."""
-    if not folder.is_dir():
+    There are none for the original download of VisA, whose table lists the images.
+    """
+    root = data_root(layout, root)
+    if _is_visa_download(layout, root):
         return []
-    return sorted(p for p in folder.iterdir() if is_image(p))
+    try:
+        found = walk(root, without={nfc(name) for name in names})
+    except OSError as error:
+        raise unreadable(error) from None
+    return grouped(_left_out(found, (), ()))
 
 
 def find_images(paths: Sequence[str | Path]) -> dict[str, Path]:
-    """Given image files and those in given folders at any depth, sorted, by name.
+    """Given files, and all possible images in given folders at any depth, by name.
 
-    Names are relative to the deepest folder that contains all given paths. A file that
-    does not exist is listed too. Raises UserError for a folder without images.
+    Names are relative to the deepest folder that contains all given paths, and sorted.
+    Files that cannot be read are listed too, as is one that does not exist. Raises
+    UserError for a folder without images. See `walk` for what is passed over.
     """
     given = [Path(path).absolute() for path in paths]
     base = os.path.commonpath([p if p.is_dir() else p.parent for p in given])
@@ -158,40 +168,106 @@ def find_images(paths: Sequence[str | Path]) -> dict[str, Path]:
 def _images_below(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
-    found = [f for f in path.rglob("*") if is_image(f) and not f.is_dir()]
+    try:
+        found = [file.path for file in walk(path) if file.kind != OTHER]
+    except OSError as error:
+        raise unreadable(error) from None
     if not found:
-        raise UserError(f"{path}: holds no image ({', '.join(sorted(SUFFIXES))})")
+        raise UserError(f"{path}: holds no image; name a folder of images, or files")
     return found
 
 
-def is_image(path: Path) -> bool:
-    """Whether a file is an image, judged by its name."""
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+def _is_visa_download(layout: str, root: Path) -> bool:
+    return layout == "visa" and (root / VISA_SPLIT).is_file()
 
 
-def subfolders(folder: Path) -> list[Path]:
-    """Folders directly in `folder`, sorted; none if it does not exist."""
+def _folders(root: Path, name: str) -> ClassFiles:
+    folder = class_folder(root, name)
     if not folder.is_dir():
-        return []
-    return sorted(path for path in folder.iterdir() if path.is_dir())
+        raise _no_class(root, name)
+    found, places = walk(folder), defaultdict(list)
+    for file in found:
+        places[file.path.relative_to(folder).parts[:-1]].append(file)
+    train, claimed = _samples(places[("train", GOOD)], [], 0)
+    test = []
+    for place in sorted(p for p in places if len(p) == 2 and p[0] == "test"):
+        label, truth = int(place[1] != GOOD), _truth(places, place[1])
+        samples, masks = _samples(places[place], truth, label)
+        test, claimed = test + samples, claimed | masks
+    used = {path for s in (*train, *test) for path in (s.path, *s.masks)}
+    notes = [*_left_out(found, used, claimed), *_doubts(test)]
+    return ClassFiles(train, test, grouped(notes))
+
+
+def _truth(places: Mapping[tuple, list[Found]], kind: str) -> Iterator[Named]:
+    """Files of ground_truth/KIND, and of its folders that are named as an image is."""
+    for place, files in places.items():
+        if [*map(nfc, place[:2])] == ["ground_truth", nfc(kind)] and len(place) < 4:
+            for file in files:
+                yield (place[2] if len(place) == 3 else file.path.stem), file
+
+
+def _samples(
+    files: list[Found], truth: Iterable[Named], label: int
+) -> tuple[list[Sample], set[Path]]:
+    """Samples of the images in a folder, and all files that can be masks of them."""
+    pairs, claimed = pair(files, truth)
+    samples = [_sample(path, label, *masks) for path, masks in pairs.items()]
+    return samples, claimed
+
+
+def _sample(path: Path, label: int, *masks: Path) -> Sample:
+    first, *more = masks or (None,)
+    return Sample(f"{path.parent.name}/{path.name}", path, label, first, tuple(more))
+
+
+def _left_out(
+    found: Iterable[Found], used: Collection[Path], claimed: Collection[Path]
+) -> Iterator[Fault]:
+    """Files that could be images or masks but are not used, and why."""
+    for path, kind in found:
+        if kind == OTHER or path in used:
+            continue
+        if path in claimed:
+            why = "is left out, its image has another mask; remove one of them"
+        elif kind != IMAGE:
+            why = kind
+        elif "ground_truth" in path.parts[-4:-1]:
+            why = "is the mask of no image; name it like its image, with _mask added"
+        else:
+            why = f"belongs to no class; images belong in {PLACES}"
+        yield path, why
+
+
+def _doubts(test: Sequence[Sample]) -> Iterator[Fault]:
+    """Images that may be meant otherwise than they are read."""
+    defective = [sample for sample in test if sample.label]
+    masked = any(sample.mask for sample in defective)
+    for sample in defective:
+        if masked and not sample.mask:
+            yield sample.path, NO_MASK
+        if sample.path.parent.name.casefold() in MEANS_GOOD:
+            why = "counts as defective; if it is not, name its folder test/good"
+            yield sample.path, why
 
 
 def _visa_download(root: Path, name: str) -> ClassFiles:
-    rows = [row for row in _split_rows(root) if row["object"] == name]
+    rows = [row for row in _split_rows(root) if nfc(row["object"]) == nfc(name)]
     if not rows:
         raise _no_class(root, name)
     samples = {"train": [], "test": []}
     try:
         for row in rows:
+            masks = [root / row["mask"]] if row["mask"] else []
             label = int(row["label"] != "normal")
-            mask = root / row["mask"] if row["mask"] else None
-            samples[row["split"]].append(_sample(root / row["image"], label, mask))
+            samples[row["split"]].append(_sample(root / row["image"], label, *masks))
     except KeyError as error:
         raise UserError(
             f"{root / VISA_SPLIT}: column or split {error} is not as in VisA's file"
         ) from None
     train = [sample for sample in samples["train"] if sample.label == 0]
-    return ClassFiles(sorted(train), sorted(samples["test"]))
+    test = sorted(samples["test"])
+    return ClassFiles(sorted(train), test, grouped(_doubts(test)))
 
 
 def _split_rows(root: Path) -> list[dict]:
@@ -208,6 +284,17 @@ def _no_class(root: Path, name: str) -> UserError:
         f"{root / name}: no such class folder; {root} holds {found}: "
         "correct `root` or `classes` of the data set"
     )
+
+
+def bad_class_name(folder: Path) -> str | None:
+    """Problem with the name of a class, None if there is none.
+
+    Snakemake reads {WORD} and <WORD> in paths, of which the name is a part.
+    """
+    for brackets, letters in (("curly", "{}"), ("angle", "<>")):
+        if set(letters) & set(folder.name):
+            return f"{folder}: has {brackets} brackets in its name; rename it"
+    return None
 
 
 def _bad_name(path: Path) -> str | None:

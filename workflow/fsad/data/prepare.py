@@ -1,12 +1,41 @@
 """Cached images and masks of a class, decoded and resized once."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
-from fsad.artifacts.files import is_whole, write_npz
+from fsad.artifacts.files import is_whole, read_npz, write_npz
 from fsad.artifacts.provenance import with_provenance
 from fsad.artifacts.sources import Source
-from fsad.data.images import load_images, load_masks
-from fsad.data.layouts import Sample
+from fsad.data.decode import image_shape
+from fsad.data.faults import aspect_faults, pixel_digest, twin_faults
+from fsad.data.images import load_images, load_masks, warn
+from fsad.data.layouts import ClassFiles, Sample
+from fsad.data.support import named_support
+
+
+def write_class(
+    files: ClassFiles, test: Source, support: Sequence[Source], threads: int
+) -> None:
+    """Write the test images and support images of a class, and log reasons to doubt.
+
+    Test images should not be support images, and be of the aspect of one.
+    """
+    write_images(test, files.test, threads)
+    learned, shapes = {}, set()
+    for target in support:
+        names = [name for name, _ in target.record["images"]]
+        samples = named_support(files.train, names)
+        write_images(target, samples, threads)
+        learned |= _digests(target.path, samples)
+        shapes |= {image_shape(sample.path) for sample in samples}
+    found = twin_faults(learned, _digests(test.path, files.test))
+    own = {sample.path: image_shape(sample.path) for sample in files.test}
+    warn([*found, *aspect_faults(shapes, own)])
+
+
+def _digests(path: str | Path, samples: Sequence[Sample]) -> dict[Path, str]:
+    images = read_npz(path, "images")["images"]
+    return {s.path: pixel_digest(x) for s, x in zip(samples, images, strict=True)}
 
 
 def write_images(target: Source, samples: Sequence[Sample], threads: int) -> None:

@@ -1,11 +1,12 @@
 """Support sets: the few good training images that a method is fitted to."""
 
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from fsad.data.layouts import Sample
+from fsad.data.walk import nfc
 from fsad.errors import UserError
 
 
@@ -31,21 +32,21 @@ def draw_support(
         )
     if names is not None:
         return pool[:shots]
-    generator = np.random.default_rng([seed, zlib.crc32(class_name.encode())])
+    generator = np.random.default_rng([seed, zlib.crc32(nfc(class_name).encode())])
     return [pool[i] for i in generator.permutation(len(pool))[:shots]]
 
 
-def named_support(train: Sequence[Sample], names: Iterable[str]) -> list[Sample]:
+def named_support(train: Sequence[Sample], names: Sequence[str]) -> list[Sample]:
     """Training images with these names (FILE or good/FILE), in order.
 
-    Raises UserError for an unknown name.
+    Names may be of another Unicode form. Raises UserError for an unknown name.
     """
-    known = {sample.path.name: sample for sample in train}
-    known |= {sample.name: sample for sample in train}
-    missing = [name for name in names if name not in known]
-    if missing:
+    by_name = {s.path.name: s for s in train} | {s.name: s for s in train}
+    known = {nfc(name): sample for name, sample in by_name.items()} | by_name
+    chosen = [known.get(name) or known.get(nfc(name)) for name in names]
+    if None in chosen:
         raise UserError(
-            f"support: {missing[0]!r} is not among the good training images of "
-            f"{train[0].path.parent}; correct `support` of the class"
+            f"support: {names[chosen.index(None)]!r} is not among the good training "
+            f"images of {train[0].path.parent}; correct `support` of the class"
         )
-    return [known[name] for name in names]
+    return chosen

@@ -9,6 +9,7 @@ from fsad.artifacts.files import is_whole, write_npz
 from fsad.artifacts.provenance import with_provenance
 from fsad.artifacts.schema import check_options, read_schema, read_yaml
 from fsad.artifacts.sources import Source
+from fsad.data.walk import nfc
 from fsad.errors import UserError
 
 SHIPPED = Path(__file__).parents[1] / "prompts"
@@ -38,7 +39,8 @@ def read_prompts(source: str, class_name: str) -> dict:
     source: see `prompts_file`. Raises UserError if the file is malformed.
     """
     path = prompts_file(source)
-    known = read_yaml(path).get(class_name, {})
+    classes = {nfc(name): options for name, options in read_yaml(path).items()}
+    known = classes.get(nfc(class_name), {})
     if not isinstance(known, dict):
         raise UserError(f"{path}: {class_name}: must hold `text` or `states`")
     return check_options(known, read_schema("prompts"), f"{path}: {class_name}")

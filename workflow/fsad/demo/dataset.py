@@ -10,7 +10,6 @@ the centre of the part. Lengths and sigmas are in pixels.
 import json
 import shutil
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import cv2
@@ -23,16 +22,8 @@ from fsad.artifacts.code import code_digest
 from fsad.artifacts.files import write_json, write_text
 from fsad.data.layouts import GOOD
 from fsad.data.words import class_words
-from fsad.demo.drawing import (
-    Array,
-    Colour,
-    blend,
-    coverage,
-    relief,
-    rotate,
-    shift,
-    visible_change,
-)
+from fsad.demo import drawing
+from fsad.demo.drawing import Array, Colour, Field, blend, coverage, rotate, shift
 from fsad.errors import UserError
 
 MAT_NOISE = 0.08, 1.2  # contrast and sigma of the surface below an object
@@ -45,7 +36,7 @@ SLATE, BLUE, GREY = (0.2, 0.24, 0.28), (0.36, 0.5, 0.68), (0.62, 0.68, 0.74)
 CREAM, COFFEE, RUST = (0.9, 0.86, 0.76), (0.3, 0.2, 0.1), (0.42, 0.2, 0.08)
 GREASE, ORANGE = (0.75, 0.62, 0.25), (0.86, 0.62, 0.5)
 
-Painter = Callable[[Array], Array]  # from a plane to the scene of a part on it
+Defect = Callable[[Field, Array, Generator], Array]
 
 
 def write_demo(root: Path, seed: int = 0) -> None:
@@ -82,6 +73,18 @@ def generate(
                 _write(Path(root, name), folder, f"{index:03}", seed)
 
 
+def _write(root: Path, folder: str, index: str, seed: int) -> None:
+    kind = Path(folder).name
+    rng = default_rng([seed, *f"{root.name}/{folder}/{index}".encode()])
+    image, mask = render(root.name, kind, rng)
+    files = {f"{folder}/{index}.png": image}
+    if kind != GOOD:
+        files[f"ground_truth/{kind}/{index}_mask.png"] = mask
+    for name, pixels in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(root / name)
+
+
 def render(name: str, kind: str, rng: Generator) -> tuple[Array, Array]:
     """Photograph of a part of a class, and the mask of its defect.
 
@@ -100,21 +103,7 @@ def render(name: str, kind: str, rng: Generator) -> tuple[Array, Array]:
     if kind == GOOD:
         return image, np.zeros(shape, np.uint8)
     scene = DEFECTS[name][kind](paint, plane, default_rng(defect_seed))
-    return visible_change(image, _photograph(scene, default_rng(exposure_seed)))
-
-
-def _write(root: Path, folder: str, index: str, seed: int) -> None:
-    kind = Path(folder).name
-    rng = default_rng([seed, *f"{root.name}/{folder}/{index}".encode()])
-    image, mask = render(root.name, kind, rng)
-    _save(root / folder / f"{index}.png", image)
-    if kind != GOOD:
-        _save(root / "ground_truth" / kind / f"{index}_mask.png", mask)
-
-
-def _save(path: Path, pixels: Array) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)
+    return drawing.visible_change(image, _photograph(scene, default_rng(exposure_seed)))
 
 
 def _pose(shape: tuple[int, int], largest_turn: float, rng: Generator) -> Array:
@@ -127,34 +116,28 @@ def _pose(shape: tuple[int, int], largest_turn: float, rng: Generator) -> Array:
 
 def _photograph(scene: Array, rng: Generator) -> Array:
     """Image of a scene under uneven tinted light, by a soft lens and a noisy sensor."""
-    image = cv2.GaussianBlur(scene * _light(scene, rng), (0, 0), rng.uniform(0.4, 0.9))
-    image += rng.uniform(0.01, 0.02) * rng.standard_normal(image.shape, np.float32)
-    return (255 * image).clip(0, 255).round().astype(np.uint8)
-
-
-def _light(scene: Array, rng: Generator) -> Array:
     height, width, _ = scene.shape
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     slope, _ = rotate((x, y), rng.uniform(0, 2 * np.pi))
     falloff = 1 + rng.uniform(0.1, 0.25) * slope - 0.05 * (x**2 + y**2)
-    return falloff[..., None] * rng.uniform(0.65, 1.1) * rng.normal(1, 0.03, 3)
+    light = falloff[..., None] * rng.uniform(0.65, 1.1) * rng.normal(1, 0.03, 3)
+    image = cv2.GaussianBlur(scene * light, (0, 0), rng.uniform(0.4, 0.9))
+    image += rng.uniform(0.01, 0.02) * rng.standard_normal(image.shape, np.float32)
+    return (255 * image).clip(0, 255).round().astype(np.uint8)
 
 
-def _smooth_noise(
-    shape: tuple[int, int], rng: Generator, sigma_x: float, sigma_y: float = 0
-) -> Array:
-    """Blurred noise of unit variance; a `sigma_y` of 0 stands for `sigma_x`."""
+def _noise(shape: tuple, rng: Generator, sigma: float, sigma_y: float = 0) -> Array:
+    """Blurred noise of unit variance; a `sigma_y` of 0 stands for `sigma`."""
     white = rng.standard_normal(shape, np.float32)
-    noise = cv2.GaussianBlur(white, (0, 0), sigmaX=sigma_x, sigmaY=sigma_y)
+    noise = cv2.GaussianBlur(white, (0, 0), sigmaX=sigma, sigmaY=sigma_y)
     return noise / noise.std()
 
 
-def _surface(
-    plane: Array, colour: Colour, rng: Generator, contrast: float, sigma: float
-) -> Array:
-    """Scene of one colour with smooth noise."""
-    noise = contrast * _smooth_noise(plane.shape[1:], rng, sigma)
-    return np.float32(colour) * (1 + noise)[..., None]
+def _surface(plane: Array, colour: Colour, rng: Generator, *noise: float) -> Array:
+    """Scene of one colour with smooth noise, by its contrast and sigma."""
+    contrast, sigma = noise
+    values = contrast * _noise(plane.shape[1:], rng, sigma)
+    return np.float32(colour) * (1 + values)[..., None]
 
 
 def _shade(scene: Array, shading: Array) -> Array:
@@ -169,7 +152,7 @@ def _cast_shadow(scene: Array, shape: Array) -> Array:
 
 def _emboss(scene: Array, distance: Array, over: Colour, height: float) -> Array:
     """Scene with a bevelled shape on it, or sunk into it if `height` is negative."""
-    bevel = relief((-distance / 5).clip(0, 1))
+    bevel = drawing.relief((-distance / 5).clip(0, 1))
     return _shade(blend(scene, coverage(distance), over), height * bevel)
 
 
@@ -177,7 +160,7 @@ def _blob(plane: Array, radius: float, rng: Generator) -> Array:
     """Coverage of an irregular, slightly elongated disc around the origin."""
     x, y = rotate(plane, rng.uniform(0, np.pi))
     radius = rng.uniform(0.8, 1.2) * radius
-    ragged = 0.2 * radius * _smooth_noise(x.shape, rng, radius / 3)
+    ragged = 0.2 * radius * _noise(x.shape, rng, radius / 3)
     return coverage(np.hypot(x, y * rng.uniform(1, 1.5)) - radius + ragged)
 
 
@@ -200,7 +183,7 @@ def _batch_tint(rng: Generator) -> Array:
 
 def _fabric(plane: Array, rng: Generator) -> Array:
     # The weave repeats after two threads; 64 more keep their numbers above 0.
-    drift = [0.12 * _smooth_noise(side.shape, rng, 25) for side in plane]
+    drift = [0.12 * _noise(side.shape, rng, 25) for side in plane]
     u, v = plane / THREAD + drift + rng.uniform(64, 66, (2, 1, 1))
     warp_on_top = (u // 1 + v // 1) % 2 == 0
     warp, weft = _threads(u, v, BLUE, rng), _threads(v, u, GREY, rng)
@@ -210,14 +193,12 @@ def _fabric(plane: Array, rng: Generator) -> Array:
 def _threads(across: Array, along: Array, colour: Colour, rng: Generator) -> Array:
     tone = rng.normal(1, 0.12, 128)[across.astype(int)]  # one for each thread
     arch = np.abs(np.sin(np.pi * across)) ** 0.6 * np.abs(np.sin(np.pi * along)) ** 0.3
-    fibre = 0.06 * _smooth_noise(across.shape, rng, 0.8)
+    fibre = 0.06 * _noise(across.shape, rng, 0.8)
     return (tone * (0.15 + 0.85 * arch) + fibre)[..., None] * np.float32(colour)
 
 
 def _metal(plane: Array, rng: Generator) -> Array:
-    shape = 400, 400
-    streaks = _smooth_noise(shape, rng, 60, 0.7)
-    streaks = streaks + 0.5 * _smooth_noise(shape, rng, 15, 1)
+    streaks = _noise((400, 400), rng, 60, 0.7) + 0.5 * _noise((400, 400), rng, 15, 1)
     streaks = cv2.remap(streaks, *(plane + 200), cv2.INTER_LINEAR)
     steel = _surface(plane, STEEL * _batch_tint(rng), rng, 0.03, 12)
     return _shade(steel, 0.18 * streaks)
@@ -276,47 +257,37 @@ def _on_ring(plane: Array, rng: Generator) -> Array:
     return shift(plane, RING * np.cos(angle), RING * np.sin(angle))
 
 
-def _spot(
-    paint: Painter,
-    plane: Array,
-    rng: Generator,
-    *,
-    radius: float,
-    colour: Colour,
-    soaked: bool = False,
-    place: Callable[[Array, Generator], Array] = _anywhere,
-) -> Array:
+def _spot(radius: float, colour: Colour, soaked=False, place=_anywhere) -> Defect:
     """Blob of a colour; with `soaked` the pattern below shows through."""
-    scene, blob = paint(plane), _blob(place(plane, rng), radius, rng)
-    matter = _surface(plane, colour, rng, 0.1, 2)
-    if soaked:
-        matter *= scene.mean(-1, keepdims=True) / scene.mean()
-    return blend(scene, rng.uniform(0.85, 1) * blob, matter)
+
+    def draw(paint: Field, plane: Array, rng: Generator) -> Array:
+        scene, blob = paint(plane), _blob(place(plane, rng), radius, rng)
+        matter = _surface(plane, colour, rng, 0.1, 2)
+        if soaked:
+            matter *= scene.mean(-1, keepdims=True) / scene.mean()
+        return blend(scene, rng.uniform(0.85, 1) * blob, matter)
+
+    return draw
 
 
-def _line(
-    paint: Painter,
-    plane: Array,
-    rng: Generator,
-    *,
-    length: float,
-    width: float,
-    colour: Colour,
-    height: float,
-) -> Array:
+def _line(length: float, width: float, colour: Colour, height: float) -> Defect:
     """Line on top of the part, or a groove in it if `height` is negative."""
-    scene, line = paint(plane), _stroke(_anywhere(plane, rng), length, width, rng)
-    if height > 0:
-        scene = _cast_shadow(scene, line)
-    return _shade(blend(scene, line, colour), height * relief(line))
+
+    def draw(paint: Field, plane: Array, rng: Generator) -> Array:
+        scene, line = paint(plane), _stroke(_anywhere(plane, rng), length, width, rng)
+        if height > 0:
+            scene = _cast_shadow(scene, line)
+        return _shade(blend(scene, line, colour), height * drawing.relief(line))
+
+    return draw
 
 
-def _dent(paint: Painter, plane: Array, rng: Generator) -> Array:
+def _dent(paint: Field, plane: Array, rng: Generator) -> Array:
     dent = cv2.GaussianBlur(_blob(_anywhere(plane, rng), 16, rng), (0, 0), 3)
-    return _shade(paint(plane), -rng.uniform(4, 5) * relief(dent))
+    return _shade(paint(plane), -rng.uniform(4, 5) * drawing.relief(dent))
 
 
-def _cut(paint: Painter, plane: Array, rng: Generator) -> Array:
+def _cut(paint: Field, plane: Array, rng: Generator) -> Array:
     """Gap across the gasket's ring."""
     x, y = rotate(plane, rng.uniform(0, 2 * np.pi))
     edge = rng.uniform(6, 9) + rng.uniform(-0.2, 0.2) * (x - RING)
@@ -324,21 +295,25 @@ def _cut(paint: Painter, plane: Array, rng: Generator) -> Array:
     return blend(paint(plane), gap * (x > 0), _surface(plane, BEIGE, rng, *MAT_NOISE))
 
 
-def _bend(paint: Painter, plane: Array, rng: Generator) -> Array:
+def _bend(paint: Field, plane: Array, rng: Generator) -> Array:
     """Part of the gasket's ring displaced inwards or outwards."""
     reach = np.exp(-(_on_ring(plane, rng) ** 2).sum(0) / (2 * 14**2))
     pull = rng.choice([-1, 1]) * rng.uniform(24, 30) * reach
     return paint(plane * (1 + pull / np.hypot(*plane).clip(1)))
 
 
-def _lost_pill(paint: Painter, plane: Array, rng: Generator, *, edge: float) -> Array:
+def _lost_pill(edge: float) -> Defect:
     """One pill lost up to a ragged line at the distance `edge` from its centre."""
-    cell, number = _cells(plane)
-    x, _ = rotate(cell, rng.uniform(0, 2 * np.pi))
-    line = x - edge - rng.uniform(-3, 3)
-    lost = coverage(line + 1.5 * _smooth_noise(line.shape, rng, 2))
-    lost *= number == rng.integers(COLUMNS * ROWS)
-    return blend(paint(plane), lost * coverage(np.hypot(*cell) - PILL - 2), SHADE)
+
+    def draw(paint: Field, plane: Array, rng: Generator) -> Array:
+        cell, number = _cells(plane)
+        x, _ = rotate(cell, rng.uniform(0, 2 * np.pi))
+        line = x - edge - rng.uniform(-3, 3)
+        lost = coverage(line + 1.5 * _noise(line.shape, rng, 2))
+        lost *= number == rng.integers(COLUMNS * ROWS)
+        return blend(paint(plane), lost * coverage(np.hypot(*cell) - PILL - 2), SHADE)
+
+    return draw
 
 
 PARTS = {  # height and width of the images, largest turn in radians, painter
@@ -349,24 +324,24 @@ PARTS = {  # height and width of the images, largest turn in radians, painter
 }
 DEFECTS = {
     "woven_fabric": {
-        "hole": partial(_spot, radius=16, colour=BLACK),
-        "stain": partial(_spot, radius=20, colour=COFFEE, soaked=True),
-        "loose_thread": partial(_line, length=100, width=5, colour=CREAM, height=0.5),
+        "hole": _spot(16, BLACK),
+        "stain": _spot(20, COFFEE, soaked=True),
+        "loose_thread": _line(100, 5, CREAM, height=0.5),
     },
     "brushed_metal": {
-        "scratch": partial(_line, length=95, width=4, colour=SLATE, height=-1),
+        "scratch": _line(95, 4, SLATE, height=-1),
         "dent": _dent,
-        "rust_spot": partial(_spot, radius=18, colour=RUST),
+        "rust_spot": _spot(18, RUST),
     },
     "rubber_gasket": {
         "cut": _cut,
         "bend": _bend,
-        "grease_spot": partial(_spot, radius=13, colour=GREASE, place=_on_ring),
+        "grease_spot": _spot(13, GREASE, place=_on_ring),
     },
     "blister_pack": {
-        "missing_pill": partial(_lost_pill, edge=40),
-        "broken_pill": partial(_lost_pill, edge=6),
-        "tear": partial(_line, length=65, width=7, colour=BLACK, height=-1),
+        "missing_pill": _lost_pill(40),
+        "broken_pill": _lost_pill(6),
+        "tear": _line(65, 7, BLACK, height=-1),
     },
 }
 CLASSES = tuple(PARTS)

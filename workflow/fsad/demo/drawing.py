@@ -2,16 +2,22 @@
 
 Planes are float [2, H, W], the x and y of every pixel in the coordinates of a part;
 coverages are float [H, W], 1 inside a shape, 0 outside, in between on its edge;
-scenes are float [H, W, 3] RGB reflectances, 0 to 1.
+scenes are float [H, W, 3] RGB reflectances, 0 to 1. Fields are functions of a plane to
+float [H, W] or to a scene; makers draw a field from a generator.
 """
+
+from collections.abc import Callable
 
 import cv2
 import numpy as np
+from numpy.random import Generator
 
 VISIBLE = 8  # smallest visible change of a pixel, of 255
 
 Array = np.ndarray
 Colour = tuple[float, float, float] | Array
+Field = Callable[[Array], Array]
+Maker = Callable[[Generator], Field]
 
 
 def rotate(plane: Array, angle: float) -> Array:

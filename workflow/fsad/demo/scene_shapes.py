@@ -9,8 +9,8 @@ from functools import partial
 import numpy as np
 from numpy.random import Generator
 
-from fsad.demo.drawing import Array, blend, coverage, relief, shift
-from fsad.demo.scene_textures import Field
+from fsad.demo.drawing import Array, Field, blend, coverage, relief, rotate, shift
+from fsad.demo.scene_textures import noise_tile, sample_tile
 
 SIDE = 112  # side of an image in pixels
 
@@ -21,29 +21,35 @@ def soft_coverage(distance: Array, softness: float = 1 / SIDE) -> Array:
 
 
 def emboss(
-    scene: Array, distance: Array, over: Array, *, height: float, width: float
+    scene: Array, distance: Array, over: Array, height: float, width: float
 ) -> Array:
-    """Scene with a bevelled shape on it, or sunk into it if `height` is negative.
+    """Scene with a shape on it, or sunk into it if `height` is negative.
 
-    over: colour or scene of the shape. width: of the bevel.
+    over: colour or scene of the shape. height, width: of its bevel.
     """
     bevel = relief((-distance / width).clip(0, 1) * width * SIDE / 4)
     scene = blend(scene, soft_coverage(distance), over)
     return scene * (1 + height * bevel[..., None]).clip(0, 3)
 
 
+def blot(plane: Array, radius: float, rng: Generator) -> Array:
+    """Signed distance to an irregular blot around the origin."""
+    x, y = rotate(plane, rng.uniform(0, 2 * np.pi))
+    ragged = rng.uniform(0.05, 0.4) * radius
+    noise = sample_tile(noise_tile(rng, 6, 6), plane, 0.075 / max(radius, 0.05))
+    return np.hypot(x, y * rng.uniform(1, 2)) - radius + ragged * noise
+
+
+def _round(size: float, profile: Field) -> Field:
+    """Signed distance to a shape by its radius, relative to `size`, at an angle."""
+    return lambda p: np.hypot(*p) - size * profile(np.arctan2(p[1], p[0]))
+
+
 def _lump(rng: Generator, size: float) -> Field:
     waves = np.arange(2, 6)
     amounts, starts = rng.normal(0, 0.12, 4) / waves**0.5, rng.uniform(0, 7, 4)
-
-    def distance(p: Array) -> Array:
-        angle = np.arctan2(p[1], p[0])
-        ripples = zip(waves, amounts, starts, strict=True)
-        return np.hypot(*p) - size * (
-            1 + sum(a * np.cos(n * angle + s) for n, a, s in ripples)
-        )
-
-    return distance
+    ripples = list(zip(waves, amounts, starts, strict=True))
+    return _round(size, lambda x: 1 + sum(a * np.cos(n * x + s) for n, a, s in ripples))
 
 
 def _polygon(rng: Generator, size: float) -> Field:
@@ -70,11 +76,10 @@ def _box(rng: Generator, size: float) -> Field:
 def _gear(rng: Generator, size: float) -> Field:
     teeth, depth, edge = rng.integers(6, 30), rng.uniform(0.03, 0.15), rng.uniform(1, 6)
 
-    def distance(p: Array) -> Array:
-        wave = np.tanh(edge * np.cos(teeth * np.arctan2(p[1], p[0])))
-        return np.hypot(*p) - size * (1 - depth + depth * wave)
+    def profile(angle: Array) -> Array:
+        return 1 - depth + depth * np.tanh(edge * np.cos(teeth * angle))
 
-    return distance
+    return _round(size, profile)
 
 
 def _disc(rng: Generator, size: float) -> Field:
@@ -110,7 +115,8 @@ def random_fold(rng: Generator, size: float) -> Field:
         return lambda p: shift(p, *place)
     if kind == 2:
         return partial(_fold_circle, rng.integers(2, 13), size * rng.uniform(0.4, 0.85))
-    return partial(_fold_grid, size * rng.uniform(0.2, 0.6), rng.integers(1, 4, 2))
+    step, most = size * rng.uniform(0.2, 0.6), rng.integers(1, 4, (2, 1, 1))
+    return lambda p: np.float32(p - step * np.round(p / step).clip(-most, most))
 
 
 def _fold_circle(count: int, radius: float, plane: Array) -> Array:
@@ -118,11 +124,6 @@ def _fold_circle(count: int, radius: float, plane: Array) -> Array:
     angle = (np.arctan2(plane[1], plane[0]) + step / 2) % step - step / 2
     distance = np.hypot(*plane)
     return np.float32([distance * np.cos(angle) - radius, distance * np.sin(angle)])
-
-
-def _fold_grid(step: float, counts: Array, plane: Array) -> Array:
-    axes = zip(plane, counts, strict=True)
-    return np.float32([x - step * np.round(x / step).clip(-n, n) for x, n in axes])
 
 
 SHAPES = {

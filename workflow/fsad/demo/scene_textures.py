@@ -1,29 +1,18 @@
 """Random materials of scenes: two colours mixed by a sum of random fields.
 
-A field is a function of a plane [2, H, W] to float [H, W], or to a scene [H, W, 3]. A
-maker draws a field from a generator: whatever is random in a material differs between
-the parts that are made of it. Planes are in halves of an image's side.
+Whatever a maker draws differs between the parts that are made of a material. Planes are
+in halves of an image's side.
 """
 
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable
 
 import cv2
 import numpy as np
 from numpy.random import Generator, default_rng
 
-from fsad.demo.drawing import Array, relief, rotate, shift
+from fsad.demo.drawing import Array, Field, Maker, relief, rotate, shift
 
 TILE = 256  # side of a periodic texture in pixels
-
-Field = Callable[[Array], Array]
-Maker = Callable[[Generator], Field]
-T = TypeVar("T")
-
-
-def choose(rng: Generator, items: Sequence[T]) -> T:
-    """Random item of a sequence."""
-    return items[rng.integers(len(items))]
 
 
 def log_uniform(rng: Generator, low: float, high: float) -> float:
@@ -44,7 +33,7 @@ def plain(colour: Array) -> Maker:
 
 def random_material(rng: Generator) -> tuple[Maker, Callable]:
     """Maker of scenes of a random material, and the kind of its main field."""
-    kinds = [choose(rng, FIELDS) for _ in range(rng.integers(1, 4))]
+    kinds = [rng.choice(FIELDS) for _ in range(rng.integers(1, 4))]
     make_field = _sum_of_fields([kind(rng) for kind in kinds], rng)
     low = random_colour(rng)
     step = (random_colour(rng) - low) * rng.uniform(0.1, 1)
@@ -69,13 +58,10 @@ def random_material(rng: Generator) -> tuple[Maker, Callable]:
 def _sum_of_fields(makers: list[Maker], rng: Generator) -> Maker:
     """Maker of a weighted sum of fields, some of which are equal on all parts."""
     seeds = rng.integers(2**62, size=len(makers))
-    printed = rng.random(len(makers)) < 0.25  # equal on all parts
+    kinds = list(zip(makers, seeds, rng.random(len(makers)) < 0.25, strict=True))
 
     def make(part: Generator) -> Field:
-        fields = [
-            maker(default_rng(seed) if same else part)
-            for maker, seed, same in zip(makers, seeds, printed, strict=True)
-        ]
+        fields = [kind(default_rng(s) if same else part) for kind, s, same in kinds]
         return lambda p: sum(0.6**i * field(p) for i, field in enumerate(fields))
 
     return make
@@ -101,7 +87,7 @@ def noise_tile(rng: Generator, sigma_x: float, sigma_y: float) -> Array:
 
 
 def _noise(rng: Generator) -> Maker:
-    fade, sigma = rng.uniform(0.5, 1.5), rng.uniform(1.5, 12) * choose(rng, [1, 2])
+    fade, sigma = rng.uniform(0.5, 1.5), rng.uniform(1.5, 12) * rng.choice([1, 2])
     stretch = rng.choice([1, 1, log_uniform(rng, 3, 60)]) ** 0.5
     angle, octaves = rng.uniform(0, np.pi), range(rng.integers(1, 4))
     scale = rng.uniform(0.3, 0.7)
@@ -114,75 +100,59 @@ def _noise(rng: Generator) -> Maker:
     return make
 
 
+def _warped(phase: Field, warp: float, sigma: float, wave: Field) -> Maker:
+    """Maker of a wave whose phase has a start and a drift of each part."""
+
+    def make(part: Generator) -> Field:
+        drift, start = warp * noise_tile(part, sigma, sigma), part.uniform(0, 2 * np.pi)
+        return lambda p: wave(phase(p) + sample_tile(drift, p, 0.4) + start)
+
+    return make
+
+
 def _waves(rng: Generator) -> Maker:
     frequency, angle = rng.uniform(3, 30), rng.uniform(0, np.pi)
     warp, sigma = rng.choice([0, rng.uniform(0.2, 2)]), rng.uniform(4, 15)
     edge = rng.uniform(0.5, 4)
 
-    def make(part: Generator) -> Field:
-        drift, start = warp * noise_tile(part, sigma, sigma), _phase(part)
+    def wave(phase: Array) -> Array:
+        return 1.3 * np.tanh(edge * np.sin(phase))
 
-        def field(p: Array) -> Array:
-            along = frequency * rotate(p, angle)[0]
-            phase = along + sample_tile(drift, p, 0.4) + start
-            return 1.3 * np.tanh(edge * np.sin(phase))
-
-        return field
-
-    return make
+    return _warped(lambda p: frequency * rotate(p, angle)[0], warp, sigma, wave)
 
 
 def _rings(rng: Generator) -> Maker:
     frequency, centre = rng.uniform(8, 40), rng.uniform(-2, 2, 2)
     warp, sigma, stretch = rng.uniform(0.5, 3), rng.uniform(8, 25), rng.uniform(1, 4)
 
-    def make(part: Generator) -> Field:
-        drift, start = warp * noise_tile(part, sigma, sigma), _phase(part)
+    def phase(p: Array) -> Array:
+        x, y = shift(p, *centre)
+        return frequency * np.hypot(x, y / stretch)
 
-        def field(p: Array) -> Array:
-            x, y = shift(p, *centre)
-            radius = frequency * np.hypot(x, y / stretch)
-            return 1.4 * np.sin(radius + sample_tile(drift, p, 0.4) + start)
-
-        return field
-
-    return make
-
-
-def _phase(rng: Generator) -> float:
-    return rng.uniform(0, 2 * np.pi)
+    return _warped(phase, warp, sigma, lambda x: 1.4 * np.sin(x))
 
 
 def _cells(rng: Generator) -> Maker:
     """Voronoi cells of random points, by depth, by number or by their borders."""
     count, scale = int(rng.uniform(30, 500)), rng.uniform(0.3, 0.6)
-    tone = choose(rng, [_cell_depths, _cell_tones, _cell_borders])
+    kind, centre = rng.integers(3), (slice(TILE, 2 * TILE),) * 2
 
     def make(part: Generator) -> Field:
         points = np.full((TILE, TILE), 255, np.uint8)
         points[tuple(part.integers(0, TILE, (2, count)))] = 0
-        depth, labels = cv2.distanceTransformWithLabels(
+        tile, labels = cv2.distanceTransformWithLabels(
             np.tile(points, (3, 3)), cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_CCOMP
         )
-        centre = (slice(TILE, 2 * TILE),) * 2
-        tile = tone(depth[centre], labels[centre], part)
+        tile, labels = tile[centre], labels[centre]
+        if kind == 1:
+            tile = part.standard_normal(labels.max() + 1)[labels]
+        elif kind == 2:
+            ridges = (cv2.Laplacian(tile, cv2.CV_32F) > 0.5).astype(np.float32)
+            tile = -cv2.GaussianBlur(ridges, (0, 0), 0.8)
         tile = np.float32((tile - tile.mean()) / (tile.std() + 1e-6))
         return lambda p: sample_tile(tile, p, scale)
 
     return make
-
-
-def _cell_depths(depth: Array, labels: Array, part: Generator) -> Array:
-    return depth
-
-
-def _cell_tones(depth: Array, labels: Array, part: Generator) -> Array:
-    return part.standard_normal(labels.max() + 1)[labels]
-
-
-def _cell_borders(depth: Array, labels: Array, part: Generator) -> Array:
-    ridges = (cv2.Laplacian(depth, cv2.CV_32F) > 0.5).astype(np.float32)
-    return -cv2.GaussianBlur(ridges, (0, 0), 0.8)
 
 
 def _lattice(rng: Generator) -> Maker:

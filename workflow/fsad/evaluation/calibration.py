@@ -57,8 +57,7 @@ def _left_out(
         one = {name: x[index : index + 1] for name, x in support.items()}
         fitted = method.restore(task, options, others, detector.fitted.learned)
         found.append(score(detector._replace(fitted=fitted), one))
-    values, maps = zip(*found, strict=True)
-    return np.concatenate(values), np.concatenate(maps)
+    return tuple(map(np.concatenate, zip(*found, strict=True)))
 
 
 def views(image: np.ndarray) -> np.ndarray:

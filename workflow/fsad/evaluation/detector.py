@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from torch import Tensor
 
 from fsad.artifacts.files import damaged
 from fsad.backbones.devices import check_device
@@ -53,24 +52,32 @@ def load_detector(path: str | Path, device: str = "cpu") -> Detector:
     """
     check_device(device)
     tensors, header = load_tensors(path, DETECTOR)
-    vision, support, learned = (_with_prefix(tensors, name) for name in PREFIXES)
+    vision, support, learned = (with_prefix(tensors, f"{p}.") for p in PREFIXES)
     described = header[DETECTOR]
     if weights_digest(vision) != described["vision_sha256"]:
         raise damaged(path, ValueError("its vision tower is not the exported one"))
-    options = described["options"] | {"device": device}
-    method = load(described["method"])
-    fitted = method.restore(described["task"], options, support, learned)
-    tower = Tower(vision, header["config"]).to(device, options["precision"])
+    tower = Tower(vision, header["config"])
+    return assemble(tower, described, support, learned, device)
+
+
+def assemble(
+    tower: Tower,
+    described: dict,
+    support: base.Features,
+    learned: base.Features,
+    device: str,
+) -> Detector:
+    """A detector on a device, from its tensors."""
+    options, method = described["options"] | {"device": device}, described["method"]
+    fitted = load(method).restore(described["task"], options, support, learned)
+    tower = tower.to(device, options["precision"])
     return Detector(tower, parse_variant(described["variant"]), fitted, described)
 
 
-def _with_prefix(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
-    prefix = f"{name}."
-    return {
-        key.removeprefix(prefix): tensor
-        for key, tensor in tensors.items()
-        if key.startswith(prefix)
-    }
+def with_prefix(arrays: Mapping, prefix: str) -> dict:
+    """Arrays whose names start with a prefix, without it."""
+    found = (name for name in arrays if name.startswith(prefix))
+    return {name.removeprefix(prefix): arrays[name] for name in found}
 
 
 def save_detector(path: str | Path, detector: Detector) -> None:

@@ -14,30 +14,20 @@ METRICS = {
     "seg": ("pixel_auroc", "pixel_aupr", "pixel_f1max", "aupro"),
 }
 SELECTIONS = ("last", "best")
-FPR_LIMIT = 0.3
 SCORE_BITS = 31
 
 
 class Ranking(NamedTuple):
     """Labels in the order of falling scores, and a threshold at each distinct score.
 
-    labels: int32 [N], 0 is good. last_ties: int64 [T], index of the last of the scores
-    that equal each threshold. true_positives: int64 [T], labels other than 0 up to it.
+    labels: int32 [N], 0 is good. positives: int64 [T], number of scores at or above
+    each threshold, of labels other than 0 (true) or of label 0 (false).
     """
 
     labels: np.ndarray
-    last_ties: np.ndarray
+    positives: np.ndarray
     true_positives: np.ndarray
-
-    @property
-    def positives(self) -> np.ndarray:
-        """Scores at or above each threshold, int64 [T]."""
-        return self.last_ties + 1
-
-    @property
-    def false_positives(self) -> np.ndarray:
-        """Labels 0 at or above each threshold, int64 [T]."""
-        return self.positives - self.true_positives
+    false_positives: np.ndarray
 
 
 def auroc(labels: np.ndarray, scores: np.ndarray) -> float:
@@ -55,25 +45,16 @@ def image_metrics(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
     return dict(zip(METRICS["cls"], values, strict=True))
 
 
-def pixel_metrics(masks: np.ndarray, maps: np.ndarray) -> dict[str, float]:
-    """Pixel-level metrics of masks and anomaly maps, both [N, R, R]."""
-    ranking = _ranked(label_regions(masks), maps)
-    values = _auroc(ranking), *_precision_recall(ranking), _aupro(ranking, FPR_LIMIT)
-    return dict(zip(METRICS["seg"], values, strict=True))
+def pixel_metrics(
+    masks: np.ndarray, maps: np.ndarray, fpr_limit: float = 0.3
+) -> dict[str, float]:
+    """Pixel-level metrics of masks and anomaly maps, both [N, R, R].
 
-
-def precision_recall(labels: np.ndarray, scores: np.ndarray) -> tuple[float, float]:
-    """Average precision, and the best F1 over all thresholds."""
-    return _precision_recall(_ranked(labels != 0, scores))
-
-
-def aupro(masks: np.ndarray, maps: np.ndarray, limit: float = FPR_LIMIT) -> float:
-    """Area under the per-region overlap curve up to a false positive rate of `limit`.
-
-    Every 8-connected defect region counts the same, whatever its area (Bergmann et
-    al., IJCV 2021). Scaled so that a perfect map gives 100.
+    fpr_limit: false positive rate that AUPRO ends at.
     """
-    return _aupro(_ranked(label_regions(masks), maps), limit)
+    ranking = _ranked(label_regions(masks), maps)
+    values = _auroc(ranking), *_precision_recall(ranking), _aupro(ranking, fpr_limit)
+    return dict(zip(METRICS["seg"], values, strict=True))
 
 
 def _auroc(ranking: Ranking) -> float:
@@ -85,6 +66,7 @@ def _auroc(ranking: Ranking) -> float:
 
 
 def _precision_recall(ranking: Ranking) -> tuple[float, float]:
+    """Average precision, and the best F1 over all thresholds."""
     true, positives = ranking.true_positives, ranking.positives
     if not true[-1]:
         return float("nan"), float("nan")
@@ -98,14 +80,21 @@ def _precision_recall(ranking: Ranking) -> tuple[float, float]:
 
 
 def _aupro(ranking: Ranking, limit: float) -> float:
+    """Area under the per-region overlap curve up to a false positive rate of `limit`.
+
+    Every 8-connected defect region counts the same, whatever its area (Bergmann et
+    al., IJCV 2021). Scaled so that a perfect map gives 100.
+    """
     areas, false = np.bincount(ranking.labels), ranking.false_positives
     if len(areas) == 1 or not areas[0]:
         return float("nan")
     kept = np.searchsorted(false, limit * areas[0], "right") + 1  # one beyond the limit
-    last, false_rate = ranking.last_ties[:kept], false[:kept] / areas[0]
+    positives, rates = ranking.positives[:kept], np.r_[0, false[:kept] / areas[0]]
     share = np.r_[0, 1 / areas[1:]] / (len(areas) - 1)
-    overlap = np.cumsum(share[ranking.labels[: last[-1] + 1]])[last]
-    return 100 * _area_up_to(np.r_[0, false_rate], np.r_[0, overlap], limit) / limit
+    overlap = np.cumsum(share[ranking.labels[: positives[-1]]])[positives - 1]
+    overlap, inside = np.r_[0, overlap], rates <= limit
+    y = np.r_[overlap[inside], np.interp(limit, rates, overlap)]
+    return 100 * float(np.trapezoid(y, np.r_[rates[inside], limit])) / limit
 
 
 def label_regions(masks: np.ndarray) -> np.ndarray:
@@ -127,9 +116,9 @@ def _ranked(labels: np.ndarray, scores: np.ndarray) -> Ranking:
     keys = keys[::-1]
     labels = (keys & kind((1 << bits) - 1)).astype(np.int32)
     keys >>= kind(bits)
-    last_ties = np.flatnonzero(np.append(keys[1:] != keys[:-1], True))
-    true_positives = np.cumsum(labels != 0, dtype=np.int32)[last_ties]
-    return Ranking(labels, last_ties, true_positives.astype(np.int64))
+    positives = np.flatnonzero(np.append(keys[1:] != keys[:-1], True)) + 1
+    true = np.cumsum(labels != 0, dtype=np.int32)[positives - 1].astype(np.int64)
+    return Ranking(labels, positives, true, positives - true)
 
 
 def _ordered(scores: np.ndarray) -> np.ndarray:
@@ -143,9 +132,3 @@ def _ordered(scores: np.ndarray) -> np.ndarray:
     if scores.dtype == np.float32 and scores.min(initial=0) >= 0:
         return (scores + 0.0).view(np.uint32)  # -0.0 becomes 0.0
     return np.unique(scores, return_inverse=True)[1].astype(np.uint32)
-
-
-def _area_up_to(x: np.ndarray, y: np.ndarray, limit: float) -> float:
-    inside = x <= limit
-    end = np.interp(limit, x, y)
-    return float(np.trapezoid(np.r_[y[inside], end], np.r_[x[inside], limit]))

@@ -1,7 +1,6 @@
 """Predictions of new images: a table of scores, anomaly maps and overlays."""
 
 import csv
-import io
 import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +11,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from fsad.artifacts.files import write_record, write_text
+from fsad.artifacts.files import atomic, write_record
 from fsad.data.images import read_image, square, write_image
 from fsad.data.layouts import find_images
 from fsad.data.overlay import overlay, png_name
@@ -68,16 +67,12 @@ def predict(
     is green, its end red.
     """
     rows, files = [], list(images.items())
-    with tqdm(total=len(files), desc="predict", mininterval=1) as bar:
-        for start in range(0, len(files), BATCH):
-            batch = files[start : start + BATCH]
-            rows += _predict_batch(detector, batch, out, threads)
-            bar.update(len(batch))
-    write_text(out / TABLE, _table(rows))
-    return Counts(
-        anomalous=sum(row[3] == 1 for row in rows),
-        failed=sum(row[4] != "" for row in rows),
-    )
+    for start in tqdm(range(0, len(files), BATCH), "predict", mininterval=1):
+        rows += _predict_batch(detector, files[start : start + BATCH], out, threads)
+    with atomic(out / TABLE) as path, open(path, "w", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows([COLUMNS, *sorted(rows)])
+    failed = sum(row[4] != "" for row in rows)
+    return Counts(sum(row[3] == 1 for row in rows), failed)
 
 
 def _predict_batch(
@@ -85,9 +80,21 @@ def _predict_batch(
 ) -> list[tuple]:
     with ThreadPoolExecutor(threads) as pool:
         read = list(pool.map(_read, batch))
-    unread = [(name, "", "", "", error) for name, _, error in read if error]
+    rows = [(name, "", "", "", error) for name, _, error in read if error]
     pictures = {name: picture for name, picture, error in read if not error}
-    return unread + _detected(detector, pictures, out) if pictures else unread
+    if not pictures:
+        return rows
+    size, described = detector.tower.config["image_size"], detector.described
+    threshold, (low, high) = np.float32(described["threshold"]), described["map_range"]
+    images = np.stack([square(picture, size) for picture in pictures.values()])
+    scores, maps = detect(detector, images)
+    heats = ((maps - low) / max(high - low, 1e-12)).clip(0, 1)
+    for index, (name, picture) in enumerate(pictures.items()):
+        write_image(out / "maps" / f"{name}.tiff", maps[index])
+        write_image(out / "overlays" / png_name(name), _overlay(picture, heats[index]))
+        above = int(scores[index] > threshold)
+        rows.append((name, scores[index], threshold, above, ""))
+    return rows
 
 
 def _read(file: tuple[str, Path]) -> tuple[str, np.ndarray | None, str]:
@@ -100,36 +107,8 @@ def _read(file: tuple[str, Path]) -> tuple[str, np.ndarray | None, str]:
         return name, None, str(error)
 
 
-def _detected(
-    detector: Detector, pictures: dict[str, np.ndarray], out: Path
-) -> list[tuple]:
-    size = detector.tower.config["image_size"]
-    threshold = np.float32(detector.described["threshold"])
-    images = np.stack([square(picture, size) for picture in pictures.values()])
-    scores, maps = detect(detector, images)
-    low, high = detector.described["map_range"]
-    heats = ((maps - low) / max(high - low, 1e-12)).clip(0, 1)
-    for (name, picture), values, heat in zip(
-        pictures.items(), maps, heats, strict=True
-    ):
-        write_image(out / "maps" / f"{name}.tiff", values)
-        write_image(out / "overlays" / png_name(name), _overlay(picture, heat))
-    return [
-        (name, score, threshold, int(score > threshold), "")
-        for name, score in zip(pictures, scores, strict=True)
-    ]
-
-
 def _overlay(picture: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    height, width = picture.shape[:2]
-    scale = min(1, LONGEST / max(height, width))
-    shape = max(1, round(width * scale)), max(1, round(height * scale))
+    scale = min(1, LONGEST / max(picture.shape[:2]))
+    shape = [max(1, round(side * scale)) for side in picture.shape[1::-1]]
     picture = cv2.resize(picture, shape, interpolation=cv2.INTER_AREA)
     return overlay(picture, cv2.resize(heat, shape))
-
-
-def _table(rows: Sequence[tuple]) -> str:
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerows([COLUMNS, *sorted(rows)])
-    return file.getvalue()

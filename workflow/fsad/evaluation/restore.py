@@ -10,15 +10,11 @@ from fsad.artifacts.paths import Run, Tree, fill, parse_run, results_tree, run_p
 from fsad.artifacts.sources import Source
 from fsad.artifacts.stages import check_record, identity
 from fsad.backbones.devices import check_device
-from fsad.backbones.readout import parse_variant
 from fsad.backbones.tower import load_tower
 from fsad.errors import UserError
 from fsad.evaluation.calibration import calibrate
-from fsad.evaluation.detector import Detector
+from fsad.evaluation.detector import Detector, assemble, with_prefix
 from fsad.evaluation.runs import read_support
-from fsad.methods.registry import load
-
-SELECTION = "last"  # the epoch of `best` was picked on the test images
 
 
 def run_detector(folder: str | Path, device: str = "cpu") -> Detector:
@@ -30,21 +26,18 @@ def run_detector(folder: str | Path, device: str = "cpu") -> Detector:
     """
     check_device(device)
     results, run = parse_run(Path(folder).resolve())
-    tree = results_tree(results)
+    tree, keys = results_tree(results), run._asdict()
     if not Path(run_path(tree.metrics, run)).is_file():
         raise UserError(f"{folder}: no finished run of the pipeline ({tree.run})")
-    record = _read_record(run_path(tree.model, run), run)
+    model = run_path(tree.model, run)
+    record = read_settings(model)
+    check_record(model, record, {"class": keys.pop("class_name"), **keys})
     support = _support_features(tree, run, record)
     detector = _uncalibrated(tree, run, record, support, device)
-    images = _support_images(tree, run, record, detector.tower.config["image_size"])
+    size = detector.tower.config["image_size"]
+    path = fill(tree.support_images, size=size, **run._asdict())
+    images = read_support(Source(path, {}), record["support"])["images"]
     return calibrate(detector, support, images)
-
-
-def _read_record(model: str, run: Run) -> dict:
-    """Settings of a run, which must be those of its folder."""
-    record, keys = read_settings(model), run._asdict()
-    check_record(model, record, {"class": keys.pop("class_name"), **keys})
-    return record
 
 
 def _support_features(tree: Tree, run: Run, record: Mapping) -> dict[str, np.ndarray]:
@@ -56,11 +49,6 @@ def _support_features(tree: Tree, run: Run, record: Mapping) -> dict[str, np.nda
     return read_support(Source(path, {}), record["support"])
 
 
-def _support_images(tree: Tree, run: Run, record: Mapping, size: int) -> np.ndarray:
-    path = fill(tree.support_images, size=size, **run._asdict())
-    return read_support(Source(path, {}), record["support"])["images"]
-
-
 def _uncalibrated(
     tree: Tree,
     run: Run,
@@ -68,26 +56,12 @@ def _uncalibrated(
     support: Mapping[str, np.ndarray],
     device: str,
 ) -> Detector:
-    options = record["options"] | {"device": device}
-    learned = _learned(run_path(tree.model, run))
-    fitted = load(record["method"]).restore(run.task, options, support, learned)
+    # Of the last epoch: that of `best` was picked on the test images.
+    learned = with_prefix(read_npz(run_path(tree.model, run)), "last_")
     known = {"backbone": record["backbone"], "part": "vision"}
     vision = load_tower(fill(tree.vision, **known), known)
     described = {name: record[name] for name in ("method", "task", "backbone")}
+    options = record["options"] | {"device": device}
     described |= {"variant": record["readout"]["fields"], "options": options}
-    return Detector(
-        vision.to(device, options["precision"]),
-        parse_variant(described["variant"]),
-        fitted,
-        described | {"run": dict(record)},
-    )
-
-
-def _learned(model: str) -> dict[str, np.ndarray]:
-    """Learned tensors of a run after the last epoch."""
-    prefix = f"{SELECTION}_"
-    return {
-        name.removeprefix(prefix): array
-        for name, array in read_npz(model).items()
-        if name.startswith(prefix)
-    }
+    described["run"] = dict(record)
+    return assemble(vision, described, support, learned, device)

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
@@ -16,12 +16,10 @@ from fsad.artifacts.sources import RunJob, Source
 from fsad.artifacts.stages import check_record, is_same
 from fsad.backbones.tower import load_tower
 from fsad.errors import UserError
-from fsad.evaluation.metrics import METRICS, SELECTIONS
+from fsad.evaluation.metrics import METRICS
 from fsad.evaluation.tasks import TASKS, Truth
 from fsad.methods.base import Detector, Features, Method, Prediction, Text
 from fsad.methods.maps import full_maps
-
-FILES = "model.npz", "scores.npz", "history.csv", "metrics.json"
 
 
 class Evaluation(NamedTuple):
@@ -33,21 +31,14 @@ class Evaluation(NamedTuple):
     prediction: Prediction
 
 
-class Outcome(NamedTuple):
-    """A finished run: two evaluations, and one row per epoch."""
-
-    last: Evaluation
-    best: Evaluation
-    history: list[dict]
-
-
 def fit(
     method: Method, task: str, features: Mapping[str, Features], truth: Truth, seed: int
-) -> Outcome:
+) -> tuple[dict[str, Evaluation], list[dict]]:
     """Fit a method and evaluate each detector that it yields.
 
-    features: those of the `support` and the `test` images. `best` is the first
-    evaluation with the highest AUROC on the test images, as most papers report it.
+    Returns the evaluations `last` and `best`, and a row per epoch. features: those of
+    the `support` and the `test` images. `best` is the first evaluation with the highest
+    AUROC on the test images, as most papers report it.
     """
     last = best = observed = None
     history = []
@@ -56,18 +47,14 @@ def fit(
         if step.detector is not None:
             if observed is None:
                 observed = step.detector.observe(features["test"])
-                auroc = TASKS[task].auroc(truth, _device(observed), step.detector.sigma)
+                device = next(iter(observed.values())).device
+                auroc = TASKS[task].auroc(truth, device, step.detector.sigma)
             prediction = step.detector.predict(observed)
-            area = auroc(TASKS[task].values(prediction))
-            last = Evaluation(step.epoch, area, step.detector, prediction)
+            row["auroc"] = auroc(TASKS[task].values(prediction))
+            last = Evaluation(step.epoch, row["auroc"], step.detector, prediction)
             best = last if best is None or last.auroc > best.auroc else best
-            row["auroc"] = area
         history.append(row)
-    return Outcome(last, best, history)
-
-
-def _device(observed: Mapping[str, Tensor]):
-    return next(iter(observed.values())).device
+    return {"last": last, "best": best}, history
 
 
 def run_job(job: RunJob) -> None:
@@ -76,17 +63,15 @@ def run_job(job: RunJob) -> None:
     A finished run, see `is_finished`, is left alone. Raises UserError if a cached file
     is damaged or of another record.
     """
-    pending = [
-        (folder, record)
-        for folder, record in zip(job.folders, job.records, strict=True)
-        if not is_finished(folder, record)
-    ]
+    runs = zip(job.folders, job.records, strict=True)
+    pending = [run for run in runs if not is_finished(*run)]
     if not pending:
         return
     test, masks = _read(job.test), job.masks and _read(job.masks)["masks"]
-    truth, text = Truth(test["labels"], masks), _read_text(job)
+    text = Text(load_tower(*job.text), _read(job.prompts)) if job.text else None
+    truth = Truth(test["labels"], masks)
     for folder, record in pending:
-        support = read_support(Source(*job.support[record["seed"]]), record["support"])
+        support = read_support(job.support[record["seed"]], record["support"])
         make_run(folder, record, text, {"support": support, "test": test}, truth)
 
 
@@ -95,22 +80,29 @@ def _read(source: Source) -> dict[str, np.ndarray]:
     return files.read_npz(path, record=record)
 
 
-def _read_text(job: RunJob) -> Text | None:
-    """Text tower and tokens, if the method reads text."""
-    return Text(load_tower(*job.text), _read(job.prompts)) if job.text else None
-
-
 def read_support(source: Source, images: Sequence) -> dict[str, np.ndarray]:
     """First rows of a cached file, whose rows are those of the largest draw.
 
     images: names and digests of the wanted support images. Raises UserError unless they
     are the first of the file, or if it is damaged or of another record.
     """
-    path, record = source
-    arrays = files.read_npz(path, record=record)
-    first = files.read_settings(path)["images"][: len(images)]
-    check_record(path, {"support": first}, {"support": images})
-    return {name: array[: len(images)] for name, array in arrays.items()}
+    path, _ = source
+    arrays, count = _read(source), len(images)
+    found = files.read_settings(path)["images"][:count]
+    check_record(path, {"support": found}, {"support": images})
+    return {name: array[:count] for name, array in arrays.items()}
+
+
+def is_finished(folder: str | Path, record: Mapping) -> bool:
+    """Whether a folder has all files of a run of this record, arrays undamaged."""
+    folder = Path(folder)
+    try:
+        settings = files.read_record(folder / "metrics.json")["settings"]
+    except UserError:
+        return False
+    arrays = folder / "model.npz", folder / "scores.npz"
+    whole = all(files.is_whole(path, record) for path in arrays)
+    return is_same(settings, record) and whole and (folder / "history.csv").is_file()
 
 
 def make_run(
@@ -122,70 +114,40 @@ def make_run(
 ) -> None:
     """Fit and evaluate one run, and write it into `folder`.
 
-    record: of stage `run`, with its task, seed, module of the method and options.
+    record: of stage `run`, with its task, seed, module of the method and options. It is
+    stored in model.npz, scores.npz and metrics.json, but not in history.csv.
+    metrics.json is written last: with it the run is complete.
     """
     task, options = record["task"], record["options"]
     method = import_module(record["module"]).create(task, options, text)
-    outcome = fit(method, task, features, truth, record["seed"])
-    write_run(folder, outcome, features["test"], truth, record)
-
-
-def is_finished(folder: str | Path, record: Mapping) -> bool:
-    """Whether a folder has all files of a run of this record, arrays undamaged."""
-    folder = Path(folder)
-    try:
-        settings = files.read_record(folder / "metrics.json")["settings"]
-    except UserError:
-        return False
-    arrays = (folder / name for name in FILES if name.endswith(".npz"))
-    whole = all(files.is_whole(path, record) for path in arrays)
-    return is_same(settings, record) and whole and (folder / "history.csv").is_file()
-
-
-def write_run(
-    folder: str | Path,
-    outcome: Outcome,
-    test: Features,
-    truth: Truth,
-    record: Mapping,
-) -> None:
-    """Write model.npz, scores.npz, history.csv and metrics.json into `folder`.
-
-    The record is stored in each but history.csv. metrics.json is written last: with it
-    the run is complete.
-    """
+    found, history = fit(method, task, features, truth, record["seed"])
     folder, settings = Path(folder), with_provenance(record)
-    task, resolution = record["task"], record["options"]["resolution"]
-    files.write_npz(folder / "model.npz", _model(outcome), settings)
-    scores = _scores(outcome, test, resolution)
+    files.write_npz(folder / "model.npz", _model(found), settings)
+    scores = _scores(found, features["test"], options["resolution"])
     files.write_npz(folder / "scores.npz", scores, settings)
-    files.write_text(folder / "history.csv", _history(task, outcome.history))
-    results = {e.epoch: _results(task, e, truth) for _, e in _selected(outcome)}
-    metrics = {name: results[e.epoch] for name, e in _selected(outcome)}
-    files.write_record(folder / "metrics.json", metrics | {"settings": settings})
+    files.write_text(folder / "history.csv", _history(task, history))
+    results = {name: _results(task, e, truth) for name, e in found.items()}
+    files.write_record(folder / "metrics.json", results | {"settings": settings})
 
 
-def _selected(outcome: Outcome) -> list[tuple[str, Evaluation]]:
-    return [(selection, getattr(outcome, selection)) for selection in SELECTIONS]
-
-
-def _model(outcome: Outcome) -> dict[str, np.ndarray]:
+def _model(found: Mapping[str, Evaluation]) -> dict[str, np.ndarray]:
     return {
         f"{selection}_{name}": tensor.cpu().numpy()
-        for selection, evaluation in _selected(outcome)
+        for selection, evaluation in found.items()
         for name, tensor in evaluation.detector.learned.items()
     }
 
 
-def _scores(outcome: Outcome, test: Features, resolution: int) -> dict[str, np.ndarray]:
+def _scores(
+    found: Mapping[str, Evaluation], test: Features, resolution: int
+) -> dict[str, np.ndarray]:
     arrays = {name: test[name] for name in ("names", "labels")}
-    for selection, evaluation in _selected(outcome):
-        prediction, sigma = evaluation.prediction, evaluation.detector.sigma
-        scores, maps = image_scores(prediction, resolution, sigma)
+    for selection, (*_, detector, prediction) in found.items():
+        scores, maps = image_scores(prediction, resolution, detector.sigma)
         components = {n: c.cpu().numpy() for n, c in prediction.components.items()}
         named = {"scores": scores, "maps": maps, **components}
         arrays |= {f"{selection}_{name}": array for name, array in named.items()}
-    return arrays | {"sigma": np.array(sigma)}
+    return arrays | {"sigma": np.array(detector.sigma)}
 
 
 def image_scores(
@@ -211,16 +173,14 @@ def _results(task: str, evaluation: Evaluation, truth: Truth) -> dict:
     return {"epoch": evaluation.epoch, **found, "components": components}
 
 
-def _history(task: str, history: Iterable[Mapping]) -> str:
+def _history(task: str, history: Sequence[Mapping]) -> str:
     """A table with a row per epoch, and the AUROC where the epoch was evaluated."""
-    rows = list(history)
-    names = [name for name in rows[-1] if name != "auroc"]
-    table = [[*names, METRICS[task][0]]]
-    table += [[*(_number(r[n]) for n in names), r.get("auroc", "")] for r in rows]
+    names = [name for name in history[-1] if name != "auroc"]
+    rows = [[*names, METRICS[task][0]]]
+    for row in history:
+        terms = (row[name] for name in names)
+        numbers = [x.item() if isinstance(x, Tensor) else x for x in terms]
+        rows.append([*numbers, row.get("auroc", "")])
     file = io.StringIO()
-    csv.writer(file, lineterminator="\n").writerows(table)
+    csv.writer(file, lineterminator="\n").writerows(rows)
     return file.getvalue()
-
-
-def _number(value: float | Tensor) -> float:
-    return value.item() if isinstance(value, Tensor) else value

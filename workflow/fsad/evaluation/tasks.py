@@ -37,10 +37,6 @@ def _image_auroc(truth: Truth, device: torch.device, sigma: float):
     return lambda scores: metrics.auroc(truth.labels, scores.cpu().numpy())
 
 
-def _image_metrics(truth: Truth, scores: np.ndarray, sigma: float) -> dict:
-    return metrics.image_metrics(truth.labels, scores)
-
-
 def _pixel_auroc(truth: Truth, device: torch.device, sigma: float):
     resolution = truth.masks.shape[-1]
     if device.type == "cpu":
@@ -68,6 +64,10 @@ def device_auroc(defective: Tensor, scores: Tensor) -> float:
 
 
 TASKS = {
-    "cls": Task(lambda prediction: prediction.scores, _image_auroc, _image_metrics),
+    "cls": Task(
+        lambda prediction: prediction.scores,
+        _image_auroc,
+        lambda truth, scores, _: metrics.image_metrics(truth.labels, scores),
+    ),
     "seg": Task(lambda prediction: prediction.maps, _pixel_auroc, _pixel_metrics),
 }

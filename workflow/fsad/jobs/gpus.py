@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from typing import IO
 
@@ -24,8 +25,11 @@ def gpu_slot(config: Mapping) -> Iterator[None]:
     if not config["gpus"]:
         yield
         return
+    folder = Path(config["results"]) / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
     gpus = visible_gpus(config["gpus"], os.environ.get(VISIBLE))
-    with _first_free(_slots(config, gpus)) as gpu:
+    slots = product(range(config["jobs_per_gpu"]), gpus)  # first those of all GPUs
+    with _first_free([(folder / f"gpu{gpu}_{i}.lock", gpu) for i, gpu in slots]) as gpu:
         os.environ[VISIBLE] = gpu
         yield
 
@@ -43,17 +47,12 @@ def visible_gpus(gpus: Sequence[int], visible: str | None) -> list[str]:
     return [names[gpu] for gpu in gpus]
 
 
-def _slots(config: Mapping, gpus: Sequence[str]) -> list[tuple[Path, str]]:
-    """Lock file and GPU of each slot, the first slots of all GPUs first."""
-    folder = Path(config["results"]) / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    numbers = range(config["jobs_per_gpu"])
-    return [(folder / f"gpu{gpu}_{i}.lock", gpu) for i in numbers for gpu in gpus]
-
-
 @contextmanager
 def _first_free(slots: Sequence[tuple[Path, str]]) -> Iterator[str]:
-    """GPU of a free slot; the kernel frees the slot when this process ends."""
+    """GPU of a free slot, given by its lock file and GPU.
+
+    The kernel frees the slot when this process ends.
+    """
     while True:
         for path, gpu in slots:
             with open(path, "w") as file:

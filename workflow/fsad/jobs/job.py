@@ -30,19 +30,15 @@ def job(log: str, cores: int, torch: int | None = None) -> Iterator[None]:
     _redirect_output(log)
     end_with_snakemake()
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.INFO)
-    _limit(cores, torch)
+    if torch is None:
+        limit_threads(cores)
+    else:
+        if torch > cores:
+            keep_to_cores(cores)
+        limit_torch_threads(torch)
     with program():
         yield
     print(DONE, flush=True)
-
-
-def _limit(cores: int, torch: int | None) -> None:
-    if torch is None:
-        limit_threads(cores)
-        return
-    if torch > cores:
-        keep_to_cores(cores)
-    limit_torch_threads(torch)
 
 
 @contextmanager

@@ -20,7 +20,14 @@ def lock_results(folder: str | Path) -> None:
     power cut. Logs a warning if the file system has no locks. Raises UserError if
     another run holds the lock, or the folder cannot be written.
     """
-    descriptor = _opened(Path(folder))
+    path = Path(folder, NAME)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise UserError(
+            f"results: {folder} cannot be written ({error.strerror})"
+        ) from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -35,38 +42,19 @@ def lock_results(folder: str | Path) -> None:
         )
 
 
-def _opened(folder: Path) -> int:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        return os.open(folder / NAME, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise UserError(
-            f"results: {folder} cannot be written ({error.strerror})"
-        ) from None
-
-
 def reset_future_mtimes(folder: str | Path) -> None:
     """Set modification times in the future to the present, in the same order.
 
     A clock that was set back leaves such times. Snakemake would take everything made
     from such a file for out of date.
     """
-    now, mtimes = time.time(), _mtimes(folder)
-    ahead = sorted((mtime, path) for path, mtime in mtimes.items() if mtime > now)
+    now, mtimes = time.time(), []
+    for place, folders, files in os.walk(folder):
+        for path in (os.path.join(place, name) for name in (*folders, *files)):
+            with suppress(OSError):  # other runs may delete files meanwhile
+                mtimes.append((os.lstat(path).st_mtime, path))
+    ahead = sorted(entry for entry in mtimes if entry[0] > now)
     for rank, (_, path) in enumerate(ahead):
         mtime = now - (len(ahead) - rank) * STEP
         with suppress(OSError):
             os.utime(path, (mtime, mtime), follow_symlinks=False)
-
-
-def _mtimes(folder: str | Path) -> dict[str, float]:
-    """Modification time of each file and folder below `folder`.
-
-    Files that other runs delete meanwhile are left out.
-    """
-    mtimes = {}
-    for place, folders, files in os.walk(folder):
-        for path in (os.path.join(place, name) for name in (*folders, *files)):
-            with suppress(OSError):
-                mtimes[path] = os.lstat(path).st_mtime
-    return mtimes

@@ -36,12 +36,8 @@ def start_monitor(pid: int, folder: str | Path, cores: int) -> None:
     command = [sys.executable, "-m", "fsad.cli", "monitor", str(pid)]
     command += ["--out", str(folder), "--cores", str(cores)]
     process = subprocess.Popen(command, start_new_session=True)
-    atexit.register(_finish, process)
-
-
-def _finish(process: subprocess.Popen) -> None:
-    process.terminate()
-    process.wait()
+    atexit.register(process.wait)  # last
+    atexit.register(process.terminate)
 
 
 def watch(pid: int, folder: str | Path) -> None:
@@ -95,8 +91,8 @@ def _rows(
         name = names.get(key, STARTING) if isinstance(key, int) else key
         rows[name] += Usage(spent / step, used.memory)
     return [
-        (round(time, 3), name, round(row.cpu, 3), round(row.memory / 2**20, 1))
-        for name, row in rows.items()
+        (round(time, 3), name, round(cpu, 3), round(memory / 2**20, 1))
+        for name, (cpu, memory) in rows.items()
     ]
 
 
@@ -116,11 +112,13 @@ def _jobs(root: psutil.Process) -> list[psutil.Process]:
 
 def _name_jobs(root: psutil.Process, names: dict[int, str]) -> None:
     """Name each new job by the path of its log file below `logs`."""
-    for job in _jobs(root):
-        if job.pid in names:
-            continue
-        for log in _logs([job, *_descendants(job)]):
-            names[job.pid] = log
+    for job in (job for job in _jobs(root) if job.pid not in names):
+        for process in (job, *_descendants(job)):
+            with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                for file in process.open_files():
+                    _, found, name = file.path.partition("/logs/")
+                    if found:
+                        names[job.pid] = str(Path(name).with_suffix(""))
 
 
 def _descendants(process: psutil.Process) -> list[psutil.Process]:
@@ -134,8 +132,7 @@ def _total(processes: list[psutil.Process], ended: bool = True) -> Usage:
     for process in processes:
         with suppress(psutil.NoSuchProcess), process.oneshot():
             times = process.cpu_times()
-            cpu = times.user + times.system
-            cpu += _ended(process) if ended else 0
+            cpu = times.user + times.system + (_ended(process) if ended else 0)
             total += Usage(cpu, process.memory_info().rss)
     return total
 
@@ -144,15 +141,3 @@ def _ended(process: psutil.Process) -> float:
     """CPU seconds of the children that have ended."""
     times = process.cpu_times()
     return times.children_user + times.children_system
-
-
-def _logs(processes: list[psutil.Process]) -> list[str]:
-    """Open log files of processes: paths below `logs`, without suffix."""
-    logs = []
-    for process in processes:
-        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-            parts = [
-                Path(file.path).with_suffix("").parts for file in process.open_files()
-            ]
-            logs += ["/".join(p[p.index("logs") + 1 :]) for p in parts if "logs" in p]
-    return logs

@@ -4,6 +4,8 @@ import os
 import threading
 import time
 
+import psutil
+
 SNAKEMAKE_PID = "FSAD_SNAKEMAKE_PID"  # environment variable, set by the Snakefile
 POLL_SECONDS = 1
 
@@ -16,14 +18,6 @@ def end_with_snakemake() -> None:
 def _watch() -> None:
     parent = os.getppid()
     snakemake = int(os.environ.get(SNAKEMAKE_PID, parent))
-    while os.getppid() == parent and _exists(snakemake):
+    while os.getppid() == parent and psutil.pid_exists(snakemake):
         time.sleep(POLL_SECONDS)
     os._exit(1)
-
-
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True

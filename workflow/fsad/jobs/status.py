@@ -2,7 +2,7 @@
 
 import csv
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -56,11 +56,10 @@ def state(metrics: str, job: Job | None) -> str:
     """
     if job is None:
         return "done"
-    return "stale" if Path(metrics).exists() else _state_of_log(job.log)
+    return "stale" if Path(metrics).exists() else _state_of_log(_tail(job.log))
 
 
-def _state_of_log(log: str) -> str:
-    text = _tail(log)
+def _state_of_log(text: str) -> str:
     if not text or text.rstrip().endswith(DONE):
         return "missing"
     return "failed" if ERROR.search(text) else "unfinished"
@@ -82,49 +81,42 @@ def report(planned: Planned, jobs: Sequence[Job], benchmarks: str | Path) -> str
     of finished jobs.
     """
     makes = {path: job for job in jobs for path in job.outputs}
-    times = _run_times(Path(benchmarks), planned.runs)
-    rows = _rows(planned, makes, times)
+    rows = _rows(planned, makes, _run_times(Path(benchmarks), planned.runs))
     counts = ([row[column] for row in rows] for column in range(2, len(HEAD)))
-    total = ["all", "", *map(_total, counts)]
-    table = [HEAD, *([*map(_text, row)] for row in [*rows, total])]
+    total, left = ["all", "", *map(_total, counts)], defaultdict(list)
+    for _, experiment, *_, seconds in rows:
+        left[planned.methods[experiment]].append(seconds)
     others = [job for job in jobs if planned.runs.keys().isdisjoint(job.outputs)]
     size = sum(s for path, s in planned.features.items() if path in makes)
-    return "\n".join(
-        [
-            *_aligned(table),
-            "",
-            ABOUT,
-            "",
-            *_by_method(planned, rows),
-            f"Features to make: {size / 1e9:.2f} GB.",
-            f"Other jobs to run (images, features, tables): {len(others)}",
-            *_failures(jobs),
-        ]
-    )
+    lines = [
+        *_aligned([HEAD, *([*map(_text, row)] for row in [*rows, total])]),
+        *("", ABOUT, ""),
+        *(f"Left of {method}: {_text(_total(s))}" for method, s in left.items()),
+        f"Features to make: {size / 1e9:.2f} GB.",
+        f"Other jobs to run (images, features, tables): {len(others)}",
+        *_failures(jobs),
+    ]
+    return "\n".join(lines)
 
 
 def _rows(planned: Planned, makes: Mapping, times: Mapping) -> list[list]:
-    """One row for each data set and experiment."""
-    found = defaultdict(list)
+    """One row for each data set and experiment; `left` is None if it is unknown."""
+    states, own, of_method = defaultdict(list), defaultdict(list), defaultdict(list)
     for path, run in planned.runs.items():
-        found[run.dataset, run.experiment].append(state(path, makes.get(path)))
-    means = _mean_times(times, planned.methods)
-    return [
-        [
-            *(dataset, experiment, len(states)),
-            *(states.count(name) for name in STATES),
-            sum(times.get((dataset, experiment), [0.0])),
-            _left(len(states) - states.count("done"), means.get(experiment)),
-        ]
-        for (dataset, experiment), states in found.items()
-    ]
-
-
-def _left(runs: int, seconds: float | None) -> float | None:
-    """Time of the remaining runs, None if it is unknown."""
-    if runs == 0:
-        return 0.0
-    return None if seconds is None else runs * seconds
+        states[run.dataset, run.experiment].append(state(path, makes.get(path)))
+    for (_, experiment), seconds in times.items():
+        own[experiment] += seconds
+        of_method[planned.methods.get(experiment)] += seconds
+    rows = []
+    for (dataset, experiment), found in states.items():
+        counts = [found.count(name) for name in STATES]
+        known = own[experiment] or of_method[planned.methods[experiment]]
+        runs, left = sum(counts[1:]), None
+        if known or not runs:
+            left = runs * (sum(known) / len(known) if known else 0.0)
+        spent = sum(times.get((dataset, experiment), [0.0]))
+        rows.append([dataset, experiment, len(found), *counts, spent, left])
+    return rows
 
 
 def _run_times(benchmarks: Path, runs: Mapping[str, Run]) -> dict[tuple, list[float]]:
@@ -132,41 +124,17 @@ def _run_times(benchmarks: Path, runs: Mapping[str, Run]) -> dict[tuple, list[fl
 
     The time of a job of all runs of a class is divided equally among them.
     """
-    counts, times = defaultdict(int), defaultdict(list)
-    for run in runs.values():
-        counts[run.dataset, run.experiment, run.class_name] += 1
+    counts = Counter((r.experiment, r.dataset, r.class_name) for r in runs.values())
+    times = defaultdict(list)
     for rule in ("train", "train_class"):
         for path in sorted((benchmarks / rule).rglob("*.tsv")):
-            names = path.relative_to(benchmarks / rule).with_suffix("").parts
-            experiment, dataset, class_name = names[:3]
-            number = counts[dataset, experiment, class_name]
-            shares = number if rule == "train_class" and number else 1
-            times[dataset, experiment] += [_seconds(path) / shares] * shares
+            names = path.relative_to(benchmarks / rule).with_suffix("").parts[:3]
+            shares = max(1, counts[names]) if rule == "train_class" else 1
+            with open(path, newline="", encoding="utf-8") as file:
+                rows = list(csv.DictReader(file, delimiter="\t"))
+            seconds = sum(float(row["s"]) for row in rows)
+            times[names[1], names[0]] += [seconds / shares] * shares
     return times
-
-
-def _seconds(path: Path) -> float:
-    with open(path, newline="", encoding="utf-8") as file:
-        return sum(float(row["s"]) for row in csv.DictReader(file, delimiter="\t"))
-
-
-def _mean_times(times: Mapping, methods: Mapping[str, str]) -> dict[str, float]:
-    """Mean seconds of a run by experiment, of its method if it has no finished run."""
-    own, shared = defaultdict(list), defaultdict(list)
-    for (_, experiment), seconds in times.items():
-        own[experiment] += seconds
-        shared[methods.get(experiment)] += seconds
-    found = {name: own[name] or shared[method] for name, method in methods.items()}
-    return {name: sum(s) / len(s) for name, s in found.items() if s}
-
-
-def _by_method(planned: Planned, rows: Sequence[Sequence]) -> list[str]:
-    """Remaining time by method."""
-    left = defaultdict(list)
-    for _, experiment, *_, seconds in rows:
-        left[planned.methods[experiment]].append(seconds)
-    sums = {method: _total(values) for method, values in left.items()}
-    return [f"Left of {method}: {_text(seconds)}" for method, seconds in sums.items()]
 
 
 def _total(column: Sequence) -> int | float | None:
@@ -185,22 +153,21 @@ def _text(value: str | int | float | None) -> str:
 
 def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
     """Lines of a table, the first two columns aligned left, the others right."""
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return [
-        "  ".join(
-            text.ljust(width) if column < 2 else text.rjust(width)
-            for column, (text, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in table
-    ]
+    columns = []
+    for index, column in enumerate(zip(*table, strict=True)):
+        width, align = max(map(len, column)), "<" if index < 2 else ">"
+        columns.append([f"{text:{align}{width}}" for text in column])
+    return ["  ".join(row) for row in zip(*columns, strict=True)]
 
 
 def _failures(jobs: Sequence[Job]) -> list[str]:
     """A line for each failed job: its rule, its log and the error."""
-    failed = [job for job in jobs if _state_of_log(job.log) == "failed"]
+    tails = [(job, _tail(job.log)) for job in jobs]
     lines = [
-        f"failed: {job.rule}, {job.log}: {_tail(job.log).rstrip().splitlines()[-1]}"
-        for job in failed[:SHOWN_FAILURES]
+        f"failed: {job.rule}, {job.log}: {text.rstrip().splitlines()[-1]}"
+        for job, text in tails
+        if _state_of_log(text) == "failed"
     ]
-    more = len(failed) - SHOWN_FAILURES
-    return [*lines, f"and {more} more failed jobs"] if more > 0 else lines
+    more = len(lines) - SHOWN_FAILURES
+    rest = [f"and {more} more failed jobs"] if more > 0 else []
+    return lines[:SHOWN_FAILURES] + rest

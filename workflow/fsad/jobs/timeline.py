@@ -7,6 +7,7 @@ import pandas as pd
 from fsad.jobs.monitor import ALL, OWN, STARTING
 
 BINS = 400  # most points in time of the plot
+GREYS = {OWN: "0.45", STARTING: "0.8"}  # for Snakemake and for jobs without a log
 
 
 def summarise(folder: str | Path, cores: int | None) -> None:
@@ -41,32 +42,22 @@ def draw(timeline: pd.DataFrame, path: str | Path, cores: int | None) -> None:
     """Plot cores and memory over time, stacked by rule."""
     import matplotlib.pyplot as plt
 
+    tab20 = plt.colormaps["tab20"].colors
     figure, axes = plt.subplots(2, 1, sharex=True, figsize=(9, 5), layout="constrained")
     panels = ("cores", "cores", 1), ("memory_mb", "memory, GB", 1024)
     for axis, (column, label, unit) in zip(axes, panels, strict=True):
         table = _by_rule(timeline, column) / unit
-        axis.stackplot(
-            table.index, table.T, labels=table.columns, colors=_colours(table), lw=0
-        )
-        axis.set_ylabel(label)
+        colours = iter((*tab20[::2], *tab20[1::2]))
+        shades = [GREYS.get(rule) or next(colours) for rule in table]
+        axis.stackplot(table.index, table.T, labels=table.columns, colors=shades, lw=0)
         axis.spines[["top", "right"]].set_visible(False)
-    if cores:
-        axes[0].axhline(cores, color="black", lw=0.8, ls="--", label="--cores")
-    for axis in axes:
-        axis.set_ylim(bottom=0)
+        if cores and column == "cores":
+            axis.axhline(cores, color="black", lw=0.8, ls="--", label="--cores")
+        axis.set(ylabel=label, ylim=(0, None))
     figure.legend(*axes[0].get_legend_handles_labels(), fontsize=8, loc="outside right")
     axes[1].set_xlabel("seconds")
     figure.savefig(path)
     plt.close(figure)
-
-
-def _colours(table: pd.DataFrame) -> list:
-    """One colour for each rule; grey for Snakemake and for jobs without a log."""
-    from matplotlib import colormaps
-
-    colours = [*colormaps["tab20"].colors[::2], *colormaps["tab20"].colors[1::2]]
-    greys = {OWN: "0.45", STARTING: "0.8"}
-    return [greys.get(rule) or colours.pop(0) for rule in table]
 
 
 def _by_rule(timeline: pd.DataFrame, column: str) -> pd.DataFrame:

@@ -36,9 +36,8 @@ def _promptad_readout(options: Mapping) -> Variant:
 
 def _promptad_options(options: Mapping, task: str) -> dict:
     schedule = {name: options[name] for name in ("epochs", "eval_every")}
-    return (
-        options["training"] | schedule | {"n_pro": options["training"]["n_pro"][task]}
-    )
+    training = options["training"]
+    return training | schedule | {"n_pro": training["n_pro"][task]}
 
 
 METHODS = {

@@ -21,8 +21,8 @@ def graph_of_call(
     script = Path(snakefile).parent / ASKED
     if not script.is_file():
         raise UserError(
-            f"--snakefile: {snakefile} is not the Snakefile of this pipeline; call this "
-            "from its folder, or name it"
+            f"--snakefile: {snakefile} is not the Snakefile of this pipeline; call "
+            "fsad from its folder, or name it"
         )
     question = {
         "snakefile": str(snakefile),

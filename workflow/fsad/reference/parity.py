@@ -42,21 +42,16 @@ def formula_weight(name: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
     x = state.standard_normal(shape)
     if "ln_" in name:
         x = 1 + 0.1 * x if name.endswith("weight") else 0.1 * x
+    elif "embedding" in name:
+        x = x * 0.1
+    elif name.endswith("bias"):
+        x = x * 0.02
+    elif name in ("visual.proj", "text_projection"):
+        x = x * shape[0] ** -0.5
     else:
-        x = x * _scale(name, shape)
+        inputs = shape[1:] if name == "visual.conv1.weight" else shape[1]
+        x = x * float(np.prod(inputs)) ** -0.5
     return x.astype(np.float32)
-
-
-def _scale(name: str, shape: tuple[int, ...]) -> float:
-    if "embedding" in name:
-        return 0.1
-    if name.endswith("bias"):
-        return 0.02
-    if name in ("visual.proj", "text_projection"):
-        return shape[0] ** -0.5
-    return (
-        float(np.prod(shape[1:] if name == "visual.conv1.weight" else shape[1])) ** -0.5
-    )
 
 
 def formula_towers(config: dict, seed: int) -> tuple[Tower, Tower]:
@@ -75,23 +70,19 @@ def formula_towers(config: dict, seed: int) -> tuple[Tower, Tower]:
 def compute(case: dict[str, np.ndarray], meta: dict) -> dict[str, np.ndarray]:
     """Compute all arrays of a case with the functions of the pipeline."""
     vision, text = formula_towers(meta["model_config"], meta["weight_seed"])
-    test, support = (
-        embed(vision, torch.from_numpy(case[name]), VARIANTS["original"])
-        for name in ("test", "support")
-    )
-    trained, prompts = _learn(text, support[COMPARED[meta["task"]]], case, meta)
-    scale = torch.tensor(logit_scale(text, _options(meta)), dtype=torch.float64)
-    prompts_and_scale = {"prompts": prompts, "logit_scale": scale}
-    predicted = _predict(test, support, prompts_and_scale, case, meta)
-    features = {f"test_{name}": value for name, value in test.items()}
-    features |= {f"support_{name}": support[name] for name in ("global", "patch")}
-    return {n: np.asarray(v) for n, v in (features | trained | predicted).items()}
+    images = (torch.from_numpy(case[name]) for name in ("test", "support"))
+    test, support = (embed(vision, x, VARIANTS["original"]) for x in images)
+    found, learned = _learn(text, support[COMPARED[meta["task"]]], case, meta)
+    found |= _predict(test, support, learned, case, meta)
+    found |= {f"test_{name}": value for name, value in test.items()}
+    found |= {f"support_{name}": support[name] for name in ("global", "patch")}
+    return {name: np.asarray(value) for name, value in found.items()}
 
 
 def _learn(
     tower: Tower, features: Tensor, case: dict, meta: dict
-) -> tuple[dict[str, Tensor], Tensor]:
-    """Train as the case does; arrays by published names, and the prompts.
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Train as the case does; arrays by published names, and the learned detector's.
 
     The text features and gradients are those before the training.
     """
@@ -103,36 +94,32 @@ def _learn(
     scale = logit_scale(tower, options)
     objective(features, first, scale, meta["lambda1"]).total.backward()
     epochs = list(learn(tower, words, start, features, options))
-    last = epochs[-1]
+    contexts, prompts = epochs[-1].contexts, epochs[-1].prompts
     values = {
         "text_normal": first.normal,
         "text_abnormal_manual": first.manual,
         "text_abnormal_learned": first.learned,
         "grad_normal_ctx": start.normal.grad,
         "grad_abnormal_ctx": start.abnormal.grad,
-        "normal_ctx_final": last.contexts.normal,
-        "abnormal_ctx_final": last.contexts.abnormal,
-        "text_features_final": last.prompts,
+        "normal_ctx_final": contexts.normal,
+        "abnormal_ctx_final": contexts.abnormal,
+        "text_features_final": prompts,
+        "losses": torch.stack([epoch.losses for epoch in epochs]),
     }
-    values = {name: value.detach() for name, value in values.items()}
-    values["losses"] = torch.stack([epoch.losses for epoch in epochs])
-    return values, last.prompts
+    learned = {
+        "prompts": prompts,
+        "logit_scale": torch.tensor(scale, dtype=torch.float64),
+    }
+    return {name: value.detach() for name, value in values.items()}, learned
 
 
 def _options(meta: Mapping) -> dict:
-    same = ("epochs", "n_ctx", "n_ctx_ab", "n_pro", "n_pro_ab", "lr", "momentum")
+    """Options of the pipeline by the names of a case; others are not read."""
     renamed = {"min_lr": meta["eta_min"], "match_weight": meta["lambda1"]}
-    kept = {name: meta[name] for name in (*same, "weight_decay")}
-    return kept | renamed | {"eval_every": meta["epochs"], "temperature": "stored"}
+    return {**meta, **renamed, "eval_every": meta["epochs"], "temperature": "stored"}
 
 
-def _predict(
-    test: dict[str, Tensor],
-    support: dict[str, Tensor],
-    learned: dict[str, Tensor],
-    case: dict,
-    meta: dict,
-) -> dict:
+def _predict(test: dict, support: dict, learned: dict, case: dict, meta: dict) -> dict:
     """Scores and maps of both tasks, and their AUROC."""
     resolution, truth = meta["resolution"], Truth(case["labels"], case["masks"])
     memory, found, aurocs = {name: support[name] for name in MEMORY}, {}, {}

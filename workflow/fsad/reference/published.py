@@ -23,35 +23,27 @@ MIDDLE = 1024  # published: bilinear to 1024 pixels first, bicubic to the model'
 RESOLUTION = 400
 
 
-def embedded_sequences(clip, tokens: dict, contexts: Contexts) -> list[list]:
-    """Embedded normal, manual and learned sequences, each [T, Dt]."""
+def text_features(clip, tokens: dict, contexts: Contexts) -> TextFeatures:
+    """Encode every sequence, padded to the context length, with open_clip's modules."""
     normal, abnormal = contexts
     table = clip.token_embedding.weight
     start = table[int(tokens["start"])][None]
     rows = zip(tokens["states"], tokens["state_lengths"], strict=True)
     states = [table[torch.from_numpy(row[:length])] for row, length in rows]
     name = table[torch.from_numpy(tokens["name"])]
-    n_pro, n_pro_ab = len(normal), len(abnormal)
-    return [
-        [torch.cat([start, c, name]) for c in normal],
-        [torch.cat([start, c, state]) for state in states for c in normal],
-        [
-            torch.cat([start, normal[m % n_pro], abnormal[m % n_pro_ab], name])
-            for m in range(n_pro * n_pro_ab)
-        ],
-    ]
-
-
-def text_features(clip, tokens: dict, contexts: Contexts) -> TextFeatures:
-    """Encode every sequence, padded to the context length, with open_clip's modules."""
-    groups = embedded_sequences(clip, tokens, contexts)
-    sequences = [sequence for group in groups for sequence in group]
+    count = len(normal) * len(abnormal)
+    pairs = (
+        (normal[m % len(normal)], abnormal[m % len(abnormal)]) for m in range(count)
+    )
+    sequences = [torch.cat([start, c, name]) for c in normal]
+    sequences += [torch.cat([start, c, state]) for state in states for c in normal]
+    sequences += [torch.cat([start, *pair, name]) for pair in pairs]
     ends = torch.tensor([len(sequence) - 1 for sequence in sequences])
     length = clip.positional_embedding.shape[0]
     padded = torch.stack([F.pad(s, (0, 0, 0, length - len(s))) for s in sequences])
     x = clip.transformer(padded + clip.positional_embedding, attn_mask=clip.attn_mask)
     x = clip.ln_final(x)[torch.arange(len(x)), ends] @ clip.text_projection
-    return TextFeatures(*x.split([len(group) for group in groups]))
+    return TextFeatures(*x.split([len(normal), len(states) * len(normal), count]))
 
 
 def step(clip, tokens: dict, contexts: Contexts, features: Tensor) -> float:
@@ -70,15 +62,12 @@ def read(path, size: int) -> np.ndarray:
 
 
 def train(
-    clip,
-    tokens: dict,
-    contexts: Contexts,
-    features: Tensor,
-    *,
-    logit_scale: float,
-    options: Mapping,
+    clip, tokens: dict, contexts: Contexts, features: Tensor, options: Mapping
 ) -> Iterator[Tensor]:
-    """Train with full sequences; yield the prompts [2, D] after each epoch."""
+    """Train with full sequences; yield the prompts [2, D] after each epoch.
+
+    options: of the training, with `logit_scale` as a number.
+    """
     contexts = Contexts(*(c.clone().requires_grad_() for c in contexts))
     names = "lr", "momentum", "weight_decay"
     optimizer = torch.optim.SGD(contexts, **{name: options[name] for name in names})
@@ -88,7 +77,8 @@ def train(
     for _ in range(options["epochs"]):
         optimizer.zero_grad()
         text = text_features(clip, tokens, contexts)
-        objective(features, text, logit_scale, options["match_weight"]).total.backward()
+        weights = options["logit_scale"], options["match_weight"]
+        objective(features, text, *weights).total.backward()
         optimizer.step()
         schedule.step()
         with torch.no_grad():
@@ -104,14 +94,9 @@ def see(
     """
     pixels = read(sample.path, tower.config["image_size"])[None]
     pixels = normalise_pixels(pixels, tower)
-    return embed(tower, pixels, variant) | {"image": denormalised(pixels, tower)}
-
-
-def denormalised(pixels: Tensor, tower: Tower) -> Tensor:
-    """Recover the image from normalised pixels [1, 3, S, S], uint8 [S, S, 3]."""
     mean, std = (torch.tensor(tower.config[n])[:, None, None] for n in ("mean", "std"))
-    image = (pixels[0].cpu() * std + mean) * 255
-    return image.round().clamp(0, 255).byte().permute(1, 2, 0)
+    shown = ((pixels[0].cpu() * std + mean) * 255).round().clamp(0, 255).byte()
+    return embed(tower, pixels, variant) | {"image": shown.permute(1, 2, 0)}
 
 
 def evaluate(
@@ -132,7 +117,8 @@ def evaluate(
     for sample in samples:
         seen = see(sample)
         kept.append(seen["image"])
-        distance = sum(_distances(seen[n], memory[n]) for n in MEMORY) / 2
+        cosines = [(seen[n] @ memory[n].flatten(0, 1).T).amax(-1) for n in MEMORY]
+        distance = sum((1 - cosine) / 2 for cosine in cosines) / 2
         if task == "cls":
             text = _text_probability(seen["global"], prompts, logit_scale).item()
             scored.append(1 / (1 / enlarged(distance).max().item() + 1 / text))
@@ -142,10 +128,6 @@ def evaluate(
             scored.append(smoothed(enlarged(1 / (1 / text + 1 / distance))))
             truth.append(read_mask(sample))
     return 100 * roc_auc_score(np.ravel(truth), np.ravel(scored))
-
-
-def _distances(patches: Tensor, memory: Tensor) -> Tensor:
-    return (1 - (patches @ memory.flatten(0, 1).T).amax(-1)) / 2
 
 
 def _text_probability(features: Tensor, prompts: Tensor, logit_scale: float) -> Tensor:
@@ -169,6 +151,5 @@ def read_mask(sample: Sample) -> np.ndarray:
     if sample.mask is None:
         return np.zeros((RESOLUTION, RESOLUTION), np.uint8)
     mask = cv2.imread(str(sample.mask), cv2.IMREAD_GRAYSCALE)
-    shape = (RESOLUTION, RESOLUTION)
-    resized = cv2.resize(mask, shape, interpolation=cv2.INTER_NEAREST)
-    return (resized > 0).astype(np.uint8)
+    mask = cv2.resize(mask, (RESOLUTION,) * 2, interpolation=cv2.INTER_NEAREST)
+    return (mask > 0).astype(np.uint8)

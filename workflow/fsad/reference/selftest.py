@@ -9,7 +9,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -23,7 +22,7 @@ from fsad.artifacts.files import read_record, write_json, write_text
 from fsad.artifacts.paths import Run, results_tree, run_path
 from fsad.artifacts.schema import read_yaml
 from fsad.backbones.clip import load_clip, split_towers
-from fsad.backbones.readout import Variant, parse_variant
+from fsad.backbones.readout import parse_variant
 from fsad.data import images
 from fsad.data.words import tokenize
 from fsad.demo.dataset import write_demo
@@ -62,28 +61,21 @@ class Cost(NamedTuple):
 
 
 class Subject(NamedTuple):
-    """The class that is tested: its plan, and its runs by task.
-
-    Commands run in the working directory and write below `folder`.
-    """
+    """The class that is tested."""
 
     plan: Plan
-    runs: Mapping[str, Run]
-    folder: Path
+    runs: Mapping[str, Run]  # by task
+    folder: Path  # of all results; commands run in the working directory
     snakefile: str
 
 
 def prepare_data(configfiles: Sequence[str]) -> None:
     """Generate the demo's images if a configuration names their folder."""
     for path in configfiles:
-        if _uses_demo(read_yaml(path).get("datasets")):
+        datasets = read_yaml(path).get("datasets")  # not checked yet
+        sources = datasets.values() if isinstance(datasets, Mapping) else ()
+        if any(isinstance(s, Mapping) and s.get("root") == DEMO for s in sources):
             write_demo(Path(DEMO))
-
-
-def _uses_demo(datasets: object) -> bool:
-    """Whether a data set is the demo's; `datasets` is not checked yet."""
-    sources = datasets.values() if isinstance(datasets, Mapping) else ()
-    return any(isinstance(s, Mapping) and s.get("root") == DEMO for s in sources)
 
 
 def first_class(config: Mapping, folder: Path, snakefile: str) -> Subject:
@@ -104,9 +96,9 @@ def first_class(config: Mapping, folder: Path, snakefile: str) -> Subject:
 
 def verify(subject: Subject) -> list[Check]:
     """Check every promise."""
-    costs = {threads: pipeline(subject, threads) for threads in CORES}
+    (_, cost), _ = (measured(snakemake, subject, t, "--cores", "2") for t in CORES)
     used = {threads: monitored(subject, threads) for threads in CORES}
-    other, cost = published_way(subject)
+    other, other_cost = measured(published_way, subject)
     return [
         *(check_cores(threads, jobs) for threads, jobs in used.items()),
         check_at_once(subject),
@@ -114,7 +106,7 @@ def verify(subject: Subject) -> list[Check]:
         check_epoch(subject, used[2]),
         check_long(subject),
         *(check_auroc(subject, task, auroc) for task, auroc in other.items()),
-        *check_costs(costs[2], cost),
+        *check_costs(cost, other_cost),
         check_nothing_kept(subject),
         *([check_maps(subject)] if "seg" in subject.runs else []),
         check_cache(subject),
@@ -122,27 +114,12 @@ def verify(subject: Subject) -> list[Check]:
     ]
 
 
-def checklist(subject: Subject, checks: list[Check]) -> str:
-    """Format checks as a page of Markdown."""
-    run = next(iter(subject.runs.values()))
-    rows = [(c.promise, c.found, "PASS" if c.passed else "FAIL") for c in checks]
-    about = (
-        f"{run.dataset}/{run.class_name}, {run.shots}-shot, {run.experiment}, "
-        f"{subject.plan.backbone}, on {os.cpu_count()} cores. `published`: the "
-        "published way, which evaluates every epoch; its start-up is not counted, that "
-        "of the pipeline is."
-    )
-    table = markdown_table(["promise", "found", ""], rows, left=3)
-    return f"# Self-test\n\n{about}\n\n{table}\n"
-
-
 def write_config(subject: Subject, threads: int) -> Path:
     """Write the configuration with a number of threads to a file."""
-    results = str(subject.folder / f"threads_{threads}")
-    path = subject.folder / f"threads_{threads}.json"
-    config = {**subject.plan.config, "results": results, "threads": threads}
-    write_json(path, config)
-    return path
+    path = subject.folder / f"threads_{threads}"
+    changed = {"results": str(path), "threads": threads}
+    write_json(path.with_suffix(".json"), {**subject.plan.config, **changed})
+    return path.with_suffix(".json")
 
 
 def snakemake(subject: Subject, threads: int, *arguments: str) -> str:
@@ -154,25 +131,19 @@ def snakemake(subject: Subject, threads: int, *arguments: str) -> str:
 
 def run_command(command: list) -> str:
     """Run a command; return its output. UserError with the end of it if it fails."""
-    run = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    one = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    run = subprocess.run(command, **one)
     if run.returncode != 0:
         raise UserError(f"{' '.join(map(str, command))}: {run.stdout[-TAIL:].strip()}")
     return run.stdout
 
 
-def pipeline(subject: Subject, threads: int) -> Cost:
-    """Run the class through the pipeline on two cores; return the cost."""
-    before = children_seconds(), time.perf_counter()
-    snakemake(subject, threads, "--cores", "2")
-    return Cost(time.perf_counter() - before[1], children_seconds() - before[0])
-
-
-def children_seconds() -> float:
-    """CPU seconds of all child processes that have ended."""
-    times = os.times()
-    return times.children_user + times.children_system
+def measured(action: Callable, *arguments: object) -> tuple[object, Cost]:
+    """Result of a call, and its cost, with that of child processes that have ended."""
+    begin = os.times()
+    result = action(*arguments)
+    *cpu, seconds = np.subtract(os.times(), begin)
+    return result, Cost(seconds, sum(cpu))
 
 
 def monitored(subject: Subject, threads: int) -> pd.DataFrame:
@@ -193,12 +164,9 @@ def last(folder: Path, task: str) -> float:
     return read_record(folder / "metrics.json")["last"][metrics.METRICS[task][0]]
 
 
-def published_way(subject: Subject) -> tuple[dict[str, float], Cost]:
-    """Run all tasks the published way; last AUROC by task, and the cost."""
-    begin = time.perf_counter(), time.process_time()
-    found = {task: list(published_run(subject, task))[-1] for task in subject.runs}
-    end = time.perf_counter(), time.process_time()
-    return found, Cost(end[0] - begin[0], end[1] - begin[1])
+def published_way(subject: Subject) -> dict[str, float]:
+    """Run all tasks the published way; last AUROC by task."""
+    return {task: list(published_run(subject, task))[-1] for task in subject.runs}
 
 
 def published_run(subject: Subject, task: str) -> Iterator[float]:
@@ -207,7 +175,8 @@ def published_run(subject: Subject, task: str) -> Iterator[float]:
     place, options = (run.dataset, run.class_name), plan.run(run)["options"]
     clip = load_clip(plan.config["backbone"]).requires_grad_(False)
     vision, text = split_towers(clip, plan.config["backbone"]["model"])
-    see = seen_with(vision, parse_variant(plan.run(run)["readout"]["fields"]))
+    variant = parse_variant(plan.run(run)["readout"]["fields"])
+    see = partial(published.see, vision, variant=variant, read=_read)
     drawn = [see(sample) for sample in plan.draw(place, run.seed)]
     names = (*MEMORY, COMPARED[task])
     support = {name: torch.cat([image[name] for image in drawn]) for name in names}
@@ -215,20 +184,16 @@ def published_run(subject: Subject, task: str) -> Iterator[float]:
     tokens = tokenize(words["text"], words["states"])
     width = clip.token_embedding.weight.shape[1]
     contexts = initial_contexts(options, width, run.seed)
+    features, test = support[COMPARED[task]], plan.classes[place].test
     scale = logit_scale(text, options)
-    inputs, test = (clip, tokens, contexts), plan.classes[place].files.test
-    features, how = support[COMPARED[task]], {"logit_scale": scale, "options": options}
-    for prompts in published.train(*inputs, features, **how):
+    options = {**options, "logit_scale": scale}
+    for prompts in published.train(clip, tokens, contexts, features, options):
         yield published.evaluate(see, test, support, prompts, scale, task=task)
 
 
-def seen_with(vision, variant: Variant) -> Callable:
-    """`published.see` with the pipeline's own decoding and resizing."""
-
-    def read(path: Path, size: int) -> np.ndarray:
-        return images.square(images.read_image(path), size)
-
-    return partial(published.see, vision, variant=variant, read=read)
+def _read(path: Path, size: int) -> np.ndarray:
+    """Image as the pipeline decodes and resizes it."""
+    return images.square(images.read_image(path), size)
 
 
 def check_cores(threads: int, jobs: pd.DataFrame) -> Check:
@@ -243,9 +208,8 @@ def check_at_once(subject: Subject) -> Check:
     plan = snakemake(subject, 2, "--cores", f"{SERVER}", "--dry-run", "--forceall")
     threads = re.findall(r"rule train:\n(?: .*\n)*? +threads: (\d+)", plan)
     jobs = min((SERVER // int(number) for number in threads), default=0)
-    return Check(
-        f"{AT_ONCE} jobs at once on {SERVER} cores", f"{jobs}", jobs == AT_ONCE
-    )
+    promise = f"{AT_ONCE} jobs at once on {SERVER} cores"
+    return Check(promise, f"{jobs}", jobs == AT_ONCE)
 
 
 def check_schedule(subject: Subject) -> Check:
@@ -277,15 +241,12 @@ def check_long(subject: Subject) -> Check:
     task = list(subject.runs)[-1]
     out = subject.folder / f"by_hand/{task}_{LONG_EPOCHS}_epochs"
     options = {"epochs": LONG_EPOCHS, "resolution": OTHER_RESOLUTION}
-    start = time.perf_counter()
-    by_hand(subject, task, out, **options)
-    seconds = time.perf_counter() - start
+    _, cost = measured(partial(by_hand, subject, task, out, **options))
     trained = read_record(out / "metrics.json")["settings"]["options"]
-    passed = seconds < LONG_SECONDS and options.items() <= trained.items()
-    promise = (
-        f"{LONG_EPOCHS} epochs at {OTHER_RESOLUTION} px take less than {LONG_SECONDS} s"
-    )
-    return Check(promise, f"{seconds:.0f} s", passed)
+    passed = cost.seconds < LONG_SECONDS and options.items() <= trained.items()
+    how = f"{LONG_EPOCHS} epochs at {OTHER_RESOLUTION} px"
+    promise = f"{how} take less than {LONG_SECONDS} s"
+    return Check(promise, f"{cost.seconds:.0f} s", passed)
 
 
 def by_hand(subject: Subject, task: str, out: Path, **options: int) -> None:
@@ -302,9 +263,8 @@ def check_auroc(subject: Subject, task: str, other: float) -> Check:
     """Compare AUROC of the last epoch with that of the published way."""
     ours = last(run_folder(subject, task), task)
     promise = f"{task}: AUROC within {PERCENT} % of the published way's"
-    return Check(
-        promise, f"{ours:.2f}, published {other:.2f}", abs(ours - other) < PERCENT
-    )
+    found = f"{ours:.2f}, published {other:.2f}"
+    return Check(promise, found, abs(ours - other) < PERCENT)
 
 
 def check_costs(ours: Cost, other: Cost) -> list[Check]:
@@ -312,16 +272,13 @@ def check_costs(ours: Cost, other: Cost) -> list[Check]:
     faster, saved = other.seconds / ours.seconds, 100 * (1 - ours.cpu / other.cpu)
     times = f"{ours.seconds:.0f} s, published {other.seconds:.0f} s"
     cpu = f"{ours.cpu:.0f} s of CPU, published {other.cpu:.0f} s"
-    return [
-        Check("faster", f"{faster:.1f} times: {times}", faster > 1),
-        Check("saves CPU time", f"{saved:.0f} %: {cpu}", saved > 0),
-    ]
+    check = Check("faster", f"{faster:.1f} times: {times}", faster > 1)
+    return [check, Check("saves CPU time", f"{saved:.0f} %: {cpu}", saved > 0)]
 
 
 def check_nothing_kept(subject: Subject) -> Check:
     """Look for pictures, and arrays as large as an image, among the files of runs."""
-    size = subject.plan.size
-    folders = [run_folder(subject, task) for task in subject.runs]
+    size, folders = subject.plan.size, [run_folder(subject, t) for t in subject.runs]
     pictures = [path for folder in folders for path in folder.rglob("*.png")]
     arrays = [a for f in folders for a in np.load(f / "scores.npz").values()]
     large = [array for array in arrays if array.ndim > 3 or size in array.shape[1:]]
@@ -350,13 +307,12 @@ def check_cache(subject: Subject) -> Check:
 def check_by_hand(subject: Subject) -> Check:
     """Compare the metrics of a run by hand with those of the pipeline."""
     task = next(iter(subject.runs))
-    out = subject.folder / f"by_hand/{task}"
-    by_hand(subject, task, out)
-    folders = out, run_folder(subject, task)
-    results = [read_record(folder / "metrics.json") for folder in folders]
+    folders = subject.folder / f"by_hand/{task}", run_folder(subject, task)
+    by_hand(subject, task, folders[0])
+    ours, other = (read_record(folder / "metrics.json") for folder in folders)
     values = [last(folder, task) for folder in folders]
     found = f"{values[0]:.4f}, and {values[1]:.4f} of the pipeline"
-    passed = all(results[0][s] == results[1][s] for s in metrics.SELECTIONS)
+    passed = all(ours[s] == other[s] for s in metrics.SELECTIONS)
     return Check("a training by hand gives the same numbers", found, passed)
 
 
@@ -365,9 +321,17 @@ def write_checklist(subject: Subject) -> str:
 
     Raises UserError if a promise is not kept.
     """
-    checks = verify(subject)
-    path = subject.folder / "checklist.md"
-    page = checklist(subject, checks)
+    checks, path = verify(subject), subject.folder / "checklist.md"
+    run = next(iter(subject.runs.values()))
+    rows = [(c.promise, c.found, "PASS" if c.passed else "FAIL") for c in checks]
+    about = (
+        f"{run.dataset}/{run.class_name}, {run.shots}-shot, {run.experiment}, "
+        f"{subject.plan.backbone}, on {os.cpu_count()} cores. `published`: the "
+        "published way, which evaluates every epoch; its start-up is not counted, that "
+        "of the pipeline is."
+    )
+    table = markdown_table(["promise", "found", ""], rows, left=3)
+    page = f"# Self-test\n\n{about}\n\n{table}\n"
     write_text(path, page)
     broken = sum(not check.passed for check in checks)
     if broken:

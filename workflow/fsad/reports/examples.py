@@ -10,7 +10,7 @@ import numpy as np
 from fsad.artifacts.files import read_npz, read_settings, write_text
 from fsad.evaluation import metrics
 from fsad.reports import panels
-from fsad.reports.formats import embedded, html_page
+from fsad.reports.formats import html_page, picture
 
 HEIGHT = 192  # pixels of a panel
 JPEG_QUALITY = 85
@@ -27,8 +27,7 @@ def write_examples(
     scores: scores.npz of a run of each class. images, masks: cached files of the
     classes; images of classes without masks are ranked by their scores.
     """
-    test = {read_settings(file)["class"]: file for file in images}
-    mask = {read_settings(file)["class"]: file for file in masks}
+    test, mask = ({read_settings(f)["class"]: f for f in x} for x in (images, masks))
     body = []
     for file in scores:
         names = read_settings(file)
@@ -48,20 +47,16 @@ def _examples(scores: str, images: str, masks: str | None) -> str:
     quality = image_quality(run, maps, mask)
     if np.isnan(quality).all():
         return "<p>No defective test image.</p>"
-    heat = panels.scaled(maps)
-    figures = []
-    for word, index in _extremes(quality).items():
+    shown = {np.nanargmax(quality): "best"}
+    shown.setdefault(np.nanargmin(quality), "worst")
+    kind = "score" if mask is None else "pixel AUROC of this image"
+    heat, figures = panels.scaled(maps), []
+    for index, word in shown.items():
         one = None if mask is None else mask[index]
         panel = panels.draw_panel(test["images"][index], heat[index], one)
-        kind = "score" if mask is None else "pixel AUROC of this image"
         caption = f"{word}: {test['names'][index]}, {kind} {quality[index]:.3g}"
         figures.append(_figure(panel, caption))
     return "".join(figures)
-
-
-def _extremes(quality: np.ndarray) -> dict[str, int]:
-    best, worst = int(np.nanargmax(quality)), int(np.nanargmin(quality))
-    return {"best": best} if best == worst else {"best": best, "worst": worst}
 
 
 def image_quality(
@@ -81,5 +76,5 @@ def _figure(panel: np.ndarray, caption: str) -> str:
     small = cv2.resize(panel, (width, HEIGHT), interpolation=cv2.INTER_AREA)
     quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
     _, encoded = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), quality)
-    picture = embedded("image/jpeg", encoded.tobytes(), caption)
-    return f"<figure>{picture}<figcaption>{html.escape(caption)}</figcaption></figure>"
+    drawn = picture(encoded.tobytes(), caption, "image/jpeg")
+    return f"<figure>{drawn}<figcaption>{html.escape(caption)}</figcaption></figure>"

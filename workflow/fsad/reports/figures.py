@@ -5,6 +5,7 @@ defective images.
 """
 
 import io
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -71,28 +72,23 @@ def curves(
     standard deviation over seeds.
     """
     shots = sorted(table["shots"].unique())
+    shades = dict(zip(experiments, itertools.cycle(EXPERIMENTS), strict=False))
 
     def draw(axes: Axes, metric: str) -> None:
         rows = table[table["metric"] == metric]
-        for index, name in enumerate(experiments):
+        for index, (name, shade) in enumerate(shades.items()):
             means = rows[rows["experiment"] == name].groupby(["shots", "seed"])["value"]
             spread = means.mean().groupby("shots").agg(["mean", "std"]).reindex(shots)
             places = np.arange(len(shots)) + 0.03 * (index - (len(experiments) - 1) / 2)
             bars = spread["std"] if spread["std"].notna().any() else None
-            look = {"color": colour(index), "linewidth": 1.6, "capsize": 3}
+            look = {"color": shade, "linewidth": 1.6, "capsize": 3}
             axes.errorbar(places, spread["mean"], bars, fmt="o-", ms=5, **look)
         axes.set_xticks(range(len(shots)), [str(k) for k in shots])
         axes.set_xlim(-0.35, len(shots) - 0.65)
         axes.set(title=LABELS[metric], xlabel="shots")
 
-    handles = [_line(name, colour(i)) for i, name in enumerate(experiments)]
     label, size = "%, mean over classes", (3.6, 3.0)
-    return _panels(metrics, draw, handles, ylabel=label, size=size)
-
-
-def colour(index: int) -> str:
-    """The colour of an experiment."""
-    return EXPERIMENTS[index % len(EXPERIMENTS)]
+    return _panels(metrics, draw, _lines(shades), ylabel=label, size=size)
 
 
 def heat_map(
@@ -125,38 +121,37 @@ def _heat_block(axes: Axes, values: np.ndarray, low: float, high: float) -> None
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     for (row, column), value in np.ndenumerate(values):
-        if np.isnan(value):
-            continue
-        light = value > low + 0.6 * (high - low)
-        ink = "white" if light else INK
-        place = {"ha": "center", "va": "center", "fontsize": 8}
-        axes.text(column, row, f"{value:.1f}", color=ink, **place)
+        if not np.isnan(value):
+            ink = "white" if value > low + 0.6 * (high - low) else INK
+            look = {"ha": "center", "va": "center", "fontsize": 8, "color": ink}
+            axes.text(column, row, f"{value:.1f}", **look)
 
 
 def history(runs: Sequence[History], label: str) -> str:
-    """Plot AUROC over epochs, a panel for each class, a line for each run."""
+    """Plot AUROC over epochs, a panel for each class, a line for each run.
+
+    The panel of a class with one kind of image alone is empty.
+    """
     classes = list(dict.fromkeys(run.class_name for run in runs))
-    shades = _shades(sorted({run.shots for run in runs}))
+    shots = sorted({run.shots for run in runs})
+    blues = matplotlib.colormaps["Blues"](np.linspace(0.45, 0.95, len(shots)))
+    shades = dict(zip(shots, map(matplotlib.colors.to_hex, blues), strict=True))
+    edge = {"markeredgecolor": INK, "markeredgewidth": 0.6}
 
     def draw(axes: Axes, name: str) -> None:
         for run in (run for run in runs if run.class_name == name):
-            _history_line(axes, run, shades[run.shots])
+            look = {"color": shades[run.shots]}
+            last, best = (run.auroc.reindex([epoch]) for epoch in (run.last, run.best))
+            axes.plot(run.auroc.index, run.auroc, linewidth=1.2, **look)
+            axes.plot(last.index, last, "o", markersize=4.5, **look)
+            axes.plot(best.index, best, "*", markersize=9, **edge, **look)
         axes.set_title(name)
         axes.margins(x=0.06, y=0.15)
         axes.ticklabel_format(useOffset=False)
 
-    handles = [_line(f"{k}-shot", shade) for k, shade in shades.items()]
+    handles = _lines({f"{k}-shot": shade for k, shade in shades.items()})
     handles += [_mark("last", "o", 5), _mark("best", "*", 9)]
     return _panels(classes, draw, handles, xlabel="epoch", ylabel=f"{label}, %")
-
-
-def _history_line(axes: Axes, run: History, shade: str) -> None:
-    """Plot AUROC by epoch; nothing if the class has only one kind of image."""
-    axes.plot(run.auroc.index, run.auroc, color=shade, linewidth=1.2)
-    last, best = (run.auroc.reindex([epoch]) for epoch in (run.last, run.best))
-    axes.plot(last.index, last, "o", color=shade, markersize=4.5)
-    edge = {"markeredgecolor": INK, "markeredgewidth": 0.6}
-    axes.plot(best.index, best, "*", color=shade, markersize=9, **edge)
 
 
 def histograms(scores: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> str:
@@ -168,9 +163,9 @@ def histograms(scores: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> str:
     def draw(axes: Axes, name: str) -> None:
         labels, values = scores[name]
         bins = np.histogram_bin_edges(values, 24)
-        for label, shade in ((0, GOOD), (1, DEFECT)):
-            chosen = values[labels == label]
-            axes.hist(chosen, bins, color=shade, alpha=0.65, linewidth=0)
+        for label, shade in enumerate((GOOD, DEFECT)):
+            look = {"color": shade, "alpha": 0.65, "linewidth": 0}
+            axes.hist(values[labels == label], bins, **look)
         axes.set_title(name)
         axes.locator_params(axis="x", nbins=4)
         axes.locator_params(axis="y", nbins=4, integer=True)
@@ -231,13 +226,8 @@ def _panels(
         return _svg(figure)
 
 
-def _shades(shots: Sequence[int]) -> dict[int, str]:
-    shades = matplotlib.colormaps["Blues"](np.linspace(0.45, 0.95, len(shots)))
-    return {k: matplotlib.colors.to_hex(s) for k, s in zip(shots, shades, strict=True)}
-
-
-def _line(name: str, shade: str) -> Line2D:
-    return Line2D([], [], color=shade, linewidth=2, label=name)
+def _lines(shades: Mapping[str, str]) -> list[Line2D]:
+    return [Line2D([], [], lw=2, color=c, label=name) for name, c in shades.items()]
 
 
 def _mark(name: str, marker: str, size: float, shade: str = "#52606d") -> Line2D:

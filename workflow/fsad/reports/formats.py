@@ -8,11 +8,8 @@ from typing import NamedTuple
 ABSENT = "–"
 FAILED = "failed"
 LATEX_SPECIAL = {c: f"\\{c}" for c in "&%$#_{}"} | {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "±": r"$\pm$",
-    "–": "--",
+    **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}"},
+    **{"^": r"\textasciicircum{}", "±": r"$\pm$", "–": "--"},
 }
 # Greys and one blue, as in the figures; no file or font is loaded.
 STYLE = """
@@ -108,15 +105,10 @@ def to_latex(page: Page) -> str:
 
 def _latex_table(title: str, table: Table) -> str:
     columns = "l" * table.left + "r" * (len(table.head) - table.left)
-    rows = [[_latex_cell(cell) for cell in row] for row in table.rows]
-    head, *body = (
-        f"{' & '.join(row)} \\\\"
-        for row in ([latex_text(text) for text in table.head], *rows)
-    )
-    caption = latex_text(
-        ". ".join(filter(None, [f"{title}: {table.title}", table.note]))
-    )
-    lines = [r"\begin{table}", r"\centering", f"\\caption{{{caption}}}"]
+    rows = [map(_latex_cell, row) for row in (cells(table.head), *table.rows)]
+    head, *body = (f"{' & '.join(row)} \\\\" for row in rows)
+    caption = ". ".join(filter(None, [f"{title}: {table.title}", table.note]))
+    lines = [r"\begin{table}", r"\centering", f"\\caption{{{latex_text(caption)}}}"]
     lines += [f"\\begin{{tabular}}{{{columns}}}", r"\toprule", head, r"\midrule"]
     return "\n".join([*lines, *body, r"\bottomrule", r"\end{tabular}", r"\end{table}"])
 
@@ -128,7 +120,7 @@ def _latex_cell(cell: Cell) -> str:
 
 def latex_text(text: str) -> str:
     """Escape the characters of a text that LaTeX would take as commands."""
-    return "".join(LATEX_SPECIAL.get(c, c) for c in text)
+    return text.translate(str.maketrans(LATEX_SPECIAL))
 
 
 def to_html(page: Page) -> str:
@@ -163,23 +155,17 @@ def html_table(table: Table) -> str:
     return f"<table><thead>{head}</thead><tbody>\n{body}\n</tbody></table>"
 
 
-def svg_picture(svg: str, alt: str) -> str:
-    """Embed an SVG picture in HTML."""
-    return embedded("image/svg+xml", svg.encode(), alt)
-
-
-def embedded(kind: str, data: bytes, alt: str) -> str:
+def picture(data: str | bytes, alt: str, kind: str = "image/svg+xml") -> str:
     """Embed a picture of a MIME type in HTML."""
-    text = base64.b64encode(data).decode()
+    text = base64.b64encode(data.encode() if isinstance(data, str) else data).decode()
     return f'<img alt="{html.escape(alt)}" src="data:{kind};base64,{text}">'
 
 
 def _html_row(row: Iterable[Cell], left: int, tag: str) -> str:
-    entries = []
+    entries = ""
     for column, cell in enumerate(row):
         text = html.escape(cell.text)
+        text = f"<b>{text}</b>" if cell.bold else text
         kind = ' class="left"' if column < left else ""
-        entries.append(
-            f"<{tag}{kind}>{f'<b>{text}</b>' if cell.bold else text}</{tag}>"
-        )
-    return f"<tr>{''.join(entries)}</tr>"
+        entries += f"<{tag}{kind}>{text}</{tag}>"
+    return f"<tr>{entries}</tr>"

@@ -7,16 +7,8 @@ import pandas as pd
 
 from fsad.errors import UserError
 
-COLUMNS = [
-    "method",
-    "dataset",
-    "shots",
-    "metric",
-    "value",
-    "value_to",
-    "protocol",
-    "source",
-]
+COLUMNS = ["method", "dataset", "shots", "metric"]
+COLUMNS += ["value", "value_to", "protocol", "source"]
 # A published mean is over all of these; a mean over fewer cannot be compared with it.
 CLASSES = {
     "mvtec": {
@@ -41,12 +33,10 @@ def read_literature(path: str | Path) -> pd.DataFrame:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
         if list(table.columns) != COLUMNS:
             raise ValueError(f"its columns must be {','.join(COLUMNS)}")
-        table["shots"] = table["shots"].astype(int)
-        for name in ("value", "value_to"):
-            pd.to_numeric(table[name])
+        table[["value", "value_to"]].apply(pd.to_numeric)
+        return table.astype({"shots": int})
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: {error}; mend it") from error
-    return table
 
 
 def same_setting(

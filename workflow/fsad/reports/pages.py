@@ -28,7 +28,16 @@ def notes(
         "`best`: the evaluated epoch with the highest AUROC on the test set. "
         f"{ABSENT}: did not run, and not in the mean."
     )
-    return [protocol, *warnings(runs), *_failures(failed, logs)]
+    if not failed:
+        return [protocol, *warnings(runs)]
+    lost = Counter(f"{run.dataset}/{run.class_name}" for run in failed)
+    counts = ", ".join(f"{n} of {name}" for name, n in sorted(lost.items()))
+    more = " and more" if len(logs) > SHOWN_LOGS else ""
+    failures = (
+        f"**Warning: {len(failed)} runs {FAILED}, and are in no mean: {counts}. See "
+        f"{', '.join(logs[:SHOWN_LOGS])}{more}, and run the pipeline again.**"
+    )
+    return [protocol, *warnings(runs), failures]
 
 
 def warnings(runs: Iterable[Mapping]) -> list[str]:
@@ -38,18 +47,6 @@ def warnings(runs: Iterable[Mapping]) -> list[str]:
     return ["**Warning: the backbone has RANDOM weights; use no number of this.**"]
 
 
-def _failures(failed: Sequence[Run], logs: Sequence[str]) -> Iterator[str]:
-    if not failed:
-        return
-    lost = Counter(f"{run.dataset}/{run.class_name}" for run in failed)
-    counts = ", ".join(f"{n} of {name}" for name, n in sorted(lost.items()))
-    more = " and more" if len(logs) > SHOWN_LOGS else ""
-    yield (
-        f"**Warning: {len(failed)} runs {FAILED}, and are in no mean: {counts}. See "
-        f"{', '.join(logs[:SHOWN_LOGS])}{more}, and run the pipeline again.**"
-    )
-
-
 def components_page(
     components: pd.DataFrame, notes: Sequence[str], options: Mapping
 ) -> Page:
@@ -57,30 +54,12 @@ def components_page(
     last = components[components["selection"] == "last"]
     keys = ["experiment", "dataset", "metric", "shots"]
     means = last.groupby([*keys, "seed"])[[*COMPONENTS]].mean().groupby(keys).mean()
-    bold = best_of(means.T, options).T
-    rows = [
-        [*cells(key), *_numbers(values, bold.loc[key], options["decimals"])]
-        for key, values in means.iterrows()
-    ]
+    bold, no_spread = _best(means.T, options).T, means * float("nan")
+    shown = _formatted(means, no_spread, bold, options["decimals"])
+    rows = [[*cells(key), *row] for key, row in shown.iterrows()]
     table = Table("Means over the classes", [*keys, *COMPONENTS], rows, left=len(keys))
     about = "Mean AUROC of the text alone, the patch memory alone, and both, `last`."
     return Page("Components", [about, *notes], [table])
-
-
-def _numbers(values: Iterable[float], bold: Iterable[bool], decimals: int) -> list:
-    return [
-        Cell(number(value, decimals=decimals), bool(best))
-        for value, best in zip(values, bold, strict=True)
-    ]
-
-
-def best_of(values: pd.DataFrame, options: Mapping) -> pd.DataFrame:
-    """Whether each value is the highest of its column, rounded as it is printed.
-
-    No value is with `bold: false`, or as the only one of its column.
-    """
-    shown = values.round(options["decimals"])
-    return shown.eq(shown.max()) & (options["bold"] & (shown.count() > 1))
 
 
 def comparison_page(
@@ -107,28 +86,17 @@ def comparison_page(
 
 
 def _comparison_table(title: str, pairs: pd.DataFrame, decimals: int) -> Table:
-    head = ["experiment", "shots", "difference", "95 % interval", "wins", "ties"]
-    rows = [
-        cells(
-            [
-                *(pair.experiment, pair.shots, _signed(pair.difference, decimals)),
-                _interval(pair.low, pair.high, decimals),
-                *(pair.wins, pair.ties, pair.losses, pair.classes, pair.pairs),
-            ]
+    head = ["experiment", "shots", "difference", "95 % interval"]
+    rest = ["wins", "ties", "losses", "classes", "pairs"]
+    rows = []
+    for pair in pairs.to_dict("records"):
+        difference, low, high = (
+            f"{pair[name]:+.{decimals}f}" for name in ("difference", "low", "high")
         )
-        for pair in pairs.itertuples()
-    ]
-    return Table(title, [*head, "losses", "classes", "pairs"], rows)
-
-
-def _signed(value: float, decimals: int) -> str:
-    return f"{value:+.{decimals}f}"
-
-
-def _interval(low: float, high: float, decimals: int) -> str:
-    if low != low:
-        return ABSENT
-    return f"{_signed(low, decimals)} to {_signed(high, decimals)}"
+        interval = ABSENT if low == "+nan" else f"{low} to {high}"
+        first = pair["experiment"], pair["shots"], difference, interval
+        rows.append(cells([*first, *(pair[name] for name in rest)]))
+    return Table(title, head + rest, rows)
 
 
 def wide_page(
@@ -144,81 +112,76 @@ def wide_page(
 
     published: rows of `literature.same_setting`. failed: (experiment, class, shots).
     """
-    metrics = dict.fromkeys(wide.index.get_level_values("metric"))
-    summaries = [_summary(wide, metric, published, options) for metric in metrics]
-    return Page(title, notes, [*summaries, *_class_tables(wide, options, failed)])
-
-
-def _shots(wide: pd.DataFrame) -> list[int]:
-    return list(dict.fromkeys(k for k, _ in wide.columns))
-
-
-def _class_tables(
-    wide: pd.DataFrame, options: Mapping, failed: Container[tuple]
-) -> Iterator[Table]:
-    """A table per experiment, metric and selection; the best experiment is bold."""
-    means = wide.xs("mean", axis=1, level=1)
+    means, spreads = (wide.xs(name, axis=1, level=1) for name in ("mean", "std"))
     rivals = means.groupby(level=["selection", "metric", "class"], sort=False)
-    bold = pd.concat([best_of(group, options) for _, group in rivals])
-    head = ["class", *(f"{k}-shot" for k in _shots(wide))]
-    for key, rows in wide.groupby(level=KEYS, sort=False):
-        experiment, selection, metric = key
+    bold = pd.concat([_best(group, options) for _, group in rivals]).loc[means.index]
+    shown = _formatted(means, spreads, bold, options["decimals"])
+    metrics = dict.fromkeys(wide.index.get_level_values("metric"))
+    summaries = [_summary(metric, means, shown, published) for metric in metrics]
+    return Page(title, notes, [*summaries, *_class_tables(shown, failed)])
+
+
+def _best(values: pd.DataFrame, options: Mapping) -> pd.DataFrame:
+    """Whether each value is the highest of its column, rounded as it is printed.
+
+    No value is with `bold: false`, or as the only one of its column.
+    """
+    shown = values.round(options["decimals"])
+    return shown.eq(shown.max()) & (options["bold"] & (shown.count() > 1))
+
+
+def _formatted(
+    means: pd.DataFrame, spreads: pd.DataFrame, bold: pd.DataFrame, decimals: int
+) -> pd.DataFrame:
+    """Table of a Cell for each mean."""
+    columns = {}
+    for name in means:
+        values = zip(means[name], spreads[name], bold[name], strict=True)
+        columns[name] = [Cell(number(m, s, decimals), bool(b)) for m, s, b in values]
+    return pd.DataFrame(columns, index=means.index)
+
+
+def _class_tables(shown: pd.DataFrame, failed: Container[tuple]) -> Iterator[Table]:
+    """A table per experiment, metric and selection."""
+    head = ["class", *(f"{k}-shot" for k in shown)]
+    for (experiment, selection, metric), rows in shown.groupby(level=KEYS, sort=False):
         entries = []
-        for index, row in rows.iterrows():
-            spreads = _spreads(row, bold.loc[index], options)
-            lost = [(experiment, index[-1], k) in failed for k in _shots(wide)]
-            shown = [
-                Cell(FAILED) if gone else cell
-                for cell, gone in zip(spreads, lost, strict=True)
-            ]
-            entries.append([Cell(index[-1]), *shown])
+        for (*_, name), row in rows.iterrows():
+            lost = {
+                k: Cell(FAILED) for k in row.index if (experiment, name, k) in failed
+            }
+            entries.append([Cell(name), *({**row, **lost}).values()])
         yield Table(f"{experiment}: {metric}, {selection}", head, entries)
 
 
-def _spreads(row: pd.Series, bold: pd.Series, options: Mapping) -> list[Cell]:
-    """Cells of a row of the wide table, one for each number of shots."""
-    return [
-        Cell(number(*row[k][["mean", "std"]], options["decimals"]), bool(bold[k]))
-        for k in bold.index
-    ]
-
-
 def _summary(
-    wide: pd.DataFrame, metric: str, published: pd.DataFrame, options: Mapping
+    metric: str, means: pd.DataFrame, shown: pd.DataFrame, published: pd.DataFrame
 ) -> Table:
     """Means over the classes, by experiment and selection, then published ones."""
-    ours = wide.xs(metric, level="metric")
-    classes = ours.drop(MEAN, level="class")
-    ran = classes.xs("mean", axis=1, level=1).notna()
+    classes = means.xs(metric, level="metric").drop(MEAN, level="class")
+    ran = classes.notna().groupby(level=["experiment", "selection"], sort=False).sum()
     wanted = len(classes.index.unique("class"))
-    ran = ran.groupby(level=["experiment", "selection"], sort=False).sum()
-    rows = _our_means(ours.xs(MEAN, level="class"), ran, wanted, options)
-    complete = [k for k in _shots(wide) if (ran[k] == wanted).any()]
-    shown = published["metric"].eq(metric) & published["shots"].isin(complete)
-    rows += _published_means(published[shown], _shots(wide))
-    head = ["method", "protocol", *(f"{k}-shot" for k in _shots(wide))]
-    sources = published[shown].groupby("source", sort=False)["method"].unique()
+    ours = shown.xs((metric, MEAN), level=("metric", "class"))
+    rows = [
+        [*cells(key), *(_counted(row[k], ran.loc[key, k], wanted) for k in shown)]
+        for _, group in ours.groupby(level="selection", sort=False)
+        for key, row in group.iterrows()
+    ]
+    complete = [k for k in shown if (ran[k] == wanted).any()]
+    same = published["metric"].eq(metric) & published["shots"].isin(complete)
+    rows += _published_means(published[same], list(shown))
+    head = ["method", "protocol", *(f"{k}-shot" for k in shown)]
+    sources = published[same].groupby("source", sort=False)["method"].unique()
     note = "; ".join(f"{', '.join(names)}: {s}" for s, names in sources.items())
     title = f"{metric}, mean over {wanted} classes"
     return Table(title, head, rows, left=2, note=note and f"Sources: {note}.")
 
 
-def _our_means(
-    means: pd.DataFrame, ran: pd.DataFrame, wanted: int, options: Mapping
-) -> list[list[Cell]]:
-    rows = []
-    for selection, group in means.groupby(level="selection", sort=False):
-        bold = best_of(group.xs("mean", axis=1, level=1), options)
-        for index, row in group.iterrows():
-            spreads = _spreads(row, bold.loc[index], options)
-            counted = [
-                cell._replace(text=f"{cell.text} ({n}/{wanted})")
-                if 0 < n < wanted
-                else cell
-                for cell, n in zip(spreads, ran.loc[index], strict=True)
-            ]
-            rows.append([*cells((index[0], selection)), *counted])
-    return rows
+def _counted(cell: Cell, count: int, wanted: int) -> Cell:
+    """A mean with the number of its classes, unless it is that of all."""
+    if count in (0, wanted):
+        return cell
+    return cell._replace(text=f"{cell.text} ({count}/{wanted})")
 
 
 def _published_means(published: pd.DataFrame, shots: Sequence[int]) -> list[list[Cell]]:

@@ -50,21 +50,20 @@ def _positions(grid: int, width: int) -> Tensor:
     frequencies = 10000 ** -(torch.arange(width // 4) / (width // 4))
     angles = torch.arange(grid)[:, None] * frequencies
     waves = torch.cat([angles.sin(), angles.cos()], 1)  # (grid, width / 2)
-    rows, columns = torch.arange(grid**2) // grid, torch.arange(grid**2) % grid
-    return torch.cat([waves[rows], waves[columns]], 1)
+    rows, columns = waves.repeat_interleave(grid, 0), waves.repeat(grid, 1)
+    return torch.cat([rows, columns], 1)
 
 
 def _mimetic(weights: dict[str, Tensor], prefix: str, heads: int) -> None:
     """Set the attention weights of a block in place."""
-    projections = weights[f"{prefix}in_proj_weight"].chunk(3)
-    width = projections[0].shape[1]
-    size = width // heads
-    for start in range(0, width, size):
+    query, key, value = weights[f"{prefix}in_proj_weight"].chunk(3)
+    width = len(query)
+    for q, k in zip(query.chunk(heads), key.chunk(heads), strict=True):
         left, right = _factors(*QUERY, width)
-        projections[0][start : start + size] = left[:, :size].T
-        projections[1][start : start + size] = right[:, :size].T
+        q.copy_(left[:, : len(q)].T)
+        k.copy_(right[:, : len(k)].T)
     left, right = _factors(*VALUE, width)
-    projections[2].copy_(right.T)
+    value.copy_(right.T)
     weights[f"{prefix}out_proj.weight"].copy_(left)
 
 

@@ -17,32 +17,24 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.random import Generator
 from torch import Tensor
 
-from fsad.demo.clip.corpus import PER_EPISODE, Batch
-from fsad.demo.clip.phrases import (
-    TextBranch,
-    draw_contexts,
-    draw_phrases,
-    encode_phrases,
-)
+from fsad.demo.clip import phrases
+from fsad.demo.clip.corpus import PER_EPISODE
+from fsad.demo.clip.phrases import TextBranch
 
 NORMAL, DEFECTIVE = 0.02, 0.25  # largest and smallest defect share of such patches
 SAMPLED = 256  # patches of an episode whose similarities are compared
 
 
 class Heads(NamedTuple):
-    """Parameters that are trained beside the towers and discarded.
+    """Parameters that are trained beside the towers and discarded."""
 
-    teacher: linear map to the teacher's features for each block. slope: logarithm of
-    the slope from distances to logits. patch, peak: thresholds for the distance of a
-    patch, and for the largest one of an image.
-    """
-
-    teacher: list[Tensor]
-    slope: Tensor
-    patch: Tensor
-    peak: Tensor
+    teacher: list[Tensor]  # linear map to the teacher's features for each block
+    slope: Tensor  # logarithm of the slope from distances to logits
+    patch: Tensor  # threshold for the distance of a patch
+    peak: Tensor  # threshold for the largest distance of an image
 
 
 def make_heads(width: int, teacher: Sequence[np.ndarray]) -> Heads:
@@ -52,27 +44,26 @@ def make_heads(width: int, teacher: Sequence[np.ndarray]) -> Heads:
 
 
 def memory_terms(
-    memory: list[Tensor], batch: Batch, heads: Heads, rng: np.random.Generator
+    memory: list, teacher: list, defect_share: Tensor, heads: Heads, rng: Generator
 ) -> dict[str, Tensor]:
-    """Loss terms of memory features, [3 B, P, Dv] of each block."""
+    """Loss terms of memory features [3 B, P, Dv] and the teacher's, of each block."""
+    blocks = zip(memory, heads.teacher, teacher, strict=True)
+    cosines = [F.cosine_similarity(x @ head, t, dim=-1).mean() for x, head, t in blocks]
+    similarity = _similarity_term(memory, teacher, rng)
+    ours = torch.stack([memory_distances(x) for x in memory])  # (blocks, 2, B, P)
+    theirs = torch.stack([memory_distances(x) for x in teacher])
+    distances, slope = ours.mean(0), heads.slope.exp()
+    logits = slope * (distances.flatten(0, 1) - heads.patch)
+    peaks = slope * (distances.amax(2) - heads.peak)
     return {
-        "teacher": _teacher_term(memory, batch.teacher, heads.teacher),
-        "similarity": _similarity_term(memory, batch.teacher, rng),
-        **_distance_terms(memory, batch, heads),
+        "teacher": 1 - sum(cosines) / len(cosines),
+        "similarity": similarity,
+        "distance": F.l1_loss(ours, theirs),
+        "memory": patch_loss(logits, defect_share) + _image_loss(*peaks),
     }
 
 
-def _teacher_term(
-    memory: list[Tensor], teacher: list[Tensor], heads: list[Tensor]
-) -> Tensor:
-    blocks = zip(memory, heads, teacher, strict=True)
-    cosines = [F.cosine_similarity(x @ head, t, dim=-1).mean() for x, head, t in blocks]
-    return 1 - sum(cosines) / len(cosines)
-
-
-def _similarity_term(
-    memory: list[Tensor], teacher: list[Tensor], rng: np.random.Generator
-) -> Tensor:
+def _similarity_term(memory: list, teacher: list, rng: Generator) -> Tensor:
     """Squared differences of cosines between patches, within episodes and across."""
     episodes, patches = len(memory[0]) // PER_EPISODE, PER_EPISODE * memory[0].shape[1]
     sampled = min(SAMPLED, patches)
@@ -84,19 +75,6 @@ def _similarity_term(
         x, t = (y[:, : sampled // episodes].flatten(0, 1) for y in (x, t))
         terms.append(F.mse_loss(x @ x.T, t @ t.T))
     return sum(terms) / len(terms)
-
-
-def _distance_terms(
-    memory: list[Tensor], batch: Batch, heads: Heads
-) -> dict[str, Tensor]:
-    ours = torch.stack([memory_distances(x) for x in memory])  # (blocks, 2, B, P)
-    theirs = torch.stack([memory_distances(x) for x in batch.teacher])
-    normal, defective = ours.mean(0)
-    slope = heads.slope.exp()
-    logits = slope * (torch.cat([normal, defective]) - heads.patch)
-    peaks = [slope * (x.amax(1) - heads.peak) for x in (normal, defective)]
-    scores = patch_loss(logits, _both_shares(batch.defect_share)) + _image_loss(*peaks)
-    return {"distance": F.l1_loss(ours, theirs), "memory": scores}
 
 
 def memory_distances(features: Tensor) -> Tensor:
@@ -112,40 +90,41 @@ def memory_distances(features: Tensor) -> Tensor:
 
 
 def text_terms(
-    features: Mapping[str, Tensor],
-    words: Sequence[tuple[str, str]],
-    defect_share: Tensor,
+    features: Mapping,
+    words: Sequence,
+    share: Tensor,
     branch: TextBranch,
-    rng: np.random.Generator,
+    rng: Generator,
 ) -> dict[str, Tensor]:
     """Loss terms of the text tower.
 
     features: of episodes, `global` [B, 3, D] and `patch` [B, 3, P, D]. words: noun and
-    defect of each. defect_share: [B, P].
+    defect of each. share: of the defect in each patch, [B, P].
     """
     tower, images = branch.tower, features["global"]
-    phrases = draw_phrases(words, branch.phrases, rng)
-    contexts = draw_contexts(images[:, 1], branch).repeat(2, 1, 1)
-    text = encode_phrases(tower, branch.phrases, [*phrases[0], *phrases[1]], contexts)
-    normal, abnormal = text.unflatten(0, (2, -1)).unbind()  # (B, D)
+    texts = phrases.draw_phrases(words, branch.phrases, rng)
+    contexts = phrases.draw_contexts(images[:, 1], branch).repeat(2, 1, 1)
+    text = phrases.encode_phrases(tower, branch.phrases, texts, contexts)
+    normal, abnormal = text.unflatten(0, (2, -1))  # (B, D)
     direction = math.exp(tower.config["logit_scale"]) * (abnormal - normal)
-    logits = torch.einsum("btd,bd->bt", images, direction)
+    logits = torch.einsum("btd,bd->tb", images, direction)
     patches = torch.einsum("btpd,bd->tbp", features["patch"][:, 1:], direction)
-    shares = _both_shares(defect_share)
+    nouns = branch.noun_logit_scale * images[:, 0] @ normal.T
+    own = torch.arange(len(nouns))
     return {
-        "image_state": _image_loss(logits[:, :2], logits[:, 2]),
-        "patch_state": patch_loss(patches.flatten(0, 1), shares),
-        "noun": _contrastive_loss(branch.noun_logit_scale * images[:, 0] @ normal.T),
+        "image_state": _image_loss(logits[:2], logits[2]),
+        "patch_state": patch_loss(patches.flatten(0, 1), share),
+        "noun": (F.cross_entropy(nouns, own) + F.cross_entropy(nouns.T, own)) / 2,
     }
 
 
-def _both_shares(defect_share: Tensor) -> Tensor:
-    """Defect shares of the second images, which are normal, and of the third ones."""
-    return torch.cat([torch.zeros_like(defect_share), defect_share])
-
-
 def patch_loss(logits: Tensor, defect_share: Tensor) -> Tensor:
-    """Cross-entropy of normal and defective patches, with equal weight of both."""
+    """Cross-entropy of normal and defective patches, with equal weight of both.
+
+    logits: of the second images, which are normal, and of the third ones, [2 B, P].
+    defect_share: of the third ones, [B, P].
+    """
+    defect_share = torch.cat([torch.zeros_like(defect_share), defect_share])
     is_defective = defect_share >= DEFECTIVE
     loss = F.binary_cross_entropy_with_logits(
         logits, is_defective.float(), reduction="none"
@@ -157,9 +136,3 @@ def patch_loss(logits: Tensor, defect_share: Tensor) -> Tensor:
 def _image_loss(normal: Tensor, defective: Tensor) -> Tensor:
     """Cross-entropy of normal and defective images, with equal weight of both."""
     return (F.softplus(normal).mean() + F.softplus(-defective).mean()) / 2
-
-
-def _contrastive_loss(logits: Tensor) -> Tensor:
-    """Cross-entropy of images against texts and of texts against images, [B, B]."""
-    pairs = torch.arange(len(logits))
-    return (F.cross_entropy(logits, pairs) + F.cross_entropy(logits.T, pairs)) / 2

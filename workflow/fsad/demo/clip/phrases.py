@@ -29,30 +29,23 @@ UNKNOWN_SHARE = 0.3  # of the phrases
 class Phrases(NamedTuple):
     """Phrases as rows of a token embedding that holds the tokens of the corpus alone.
 
-    states: abnormal states, with `{}` for the noun. numbers: of the tokens in the
-    embedding, ascending. start: row of [SOS]. rows: of each phrase and its [EOS]; all
-    tokens that are not in the embedding share the row after the last.
+    All tokens that are not in the embedding share the row after the last.
     """
 
-    states: list[str]
-    numbers: list[int]
-    start: int
-    rows: dict[str, list[int]]
+    states: list[str]  # abnormal states, with `{}` for the noun
+    numbers: list[int]  # of the tokens in the embedding, ascending
+    start: int  # row of [SOS]
+    rows: dict[str, list[int]]  # of each phrase and its [EOS]
 
 
 class TextBranch(NamedTuple):
-    """A text tower, its phrases and its contexts.
-
-    context_head: linear map from features of an image to a context, [D, N_CTX * Dt];
-    trained beside the tower and discarded. image_context_share: share of contexts that
-    this map makes. noun_logit_scale: of the contrastive term.
-    """
+    """A text tower, its phrases and its contexts."""
 
     tower: Tower
     phrases: Phrases
-    context_head: Tensor
-    image_context_share: float
-    noun_logit_scale: float
+    context_head: Tensor  # map from features of an image to a context, [D, N_CTX * Dt]
+    image_context_share: float  # of the contexts that this map makes
+    noun_logit_scale: float  # of the contrastive term
 
 
 def make_phrases(states: Sequence[str]) -> Phrases:
@@ -84,10 +77,8 @@ def encode_phrases(
     """Normalised features [n, D] of n phrases after their contexts [n, N_CTX, Dt]."""
     table = tower.weights[TABLE]
     table = torch.cat([table, table.mean(0, keepdim=True)])
-    prefix = table[phrases.start][None, None]
-    rows = (table[phrases.rows[text]] for text in texts)
-    pairs = zip(contexts, rows, strict=True)
-    units = [torch.cat(pair)[None] for pair in pairs]
+    prefix, pairs = table[phrases.start][None, None], zip(texts, contexts, strict=True)
+    units = [torch.cat([c, table[phrases.rows[text]]])[None] for text, c in pairs]
     return F.normalize(encode_units(tower, prefix, units)[:, 0], dim=-1)
 
 
@@ -106,8 +97,8 @@ def draw_contexts(images: Tensor, branch: TextBranch) -> Tensor:
 
 def draw_phrases(
     words: Sequence[tuple[str, str]], phrases: Phrases, rng: np.random.Generator
-) -> tuple[list[str], list[str]]:
-    """Random phrases for the normal and for the abnormal state of each part.
+) -> list[str]:
+    """Random phrases for the normal states of all parts, then for the abnormal ones.
 
     words: noun and defect of each part. The abnormal state is the defect or any other.
     """
@@ -115,4 +106,4 @@ def draw_phrases(
     own, known = [f"{{}} with a {defect}" for _, defect in words], phrases.states
     states = [s if rng.random() < 0.5 else str(rng.choice(known)) for s in own]
     pairs = zip(states, nouns, strict=True)
-    return nouns, [state.format(noun) for state, noun in pairs]
+    return [*nouns, *(state.format(noun) for state, noun in pairs)]

@@ -44,16 +44,12 @@ Terms = dict[str, Tensor]
 def read_options(path: str | Path) -> dict:
     """Options of a training; UserError if one of them is wrong."""
     options = check_options(read_yaml(path), read_schema("demo_backbone"), str(path))
-    stage, episodes = options["text_stage"], options["episodes"]
-    _check_batch(f"{path}: batch", options["batch"], episodes)
-    fewest = min(episodes, stage["episodes"])
-    _check_batch(f"{path}: text_stage.batch", stage["batch"], fewest)
+    stages = {"batch": options, "text_stage.batch": options["text_stage"]}
+    for name, stage in stages.items():
+        most = min(options["episodes"], stage["episodes"])
+        if stage["batch"] > most:
+            raise UserError(f"{path}: {name}: must not be more than episodes, {most}")
     return options
-
-
-def _check_batch(name: str, batch: int, episodes: int) -> None:
-    if batch > episodes:
-        raise UserError(f"{name}: must not be more than episodes, {episodes}")
 
 
 def pretrain(
@@ -72,7 +68,9 @@ def pretrain(
     rows = text.weights[TABLE][numbers].clone()
     text.weights[TABLE] = rows
     train_towers(vision, text, corpus, phrases, options)
-    _round_weights(vision, text)
+    with torch.no_grad():
+        for weight in [*vision.weights.values(), *text.weights.values()]:
+            weight.copy_(rounded(weight))  # as it is stored
     train_text(vision, text, corpus, phrases, options)
     scale = torch.tensor(float(options["logit_scale"]))
     return clip.state_dict() | {TABLE: rows, "logit_scale": scale}, numbers
@@ -90,46 +88,41 @@ def patch_size(model: str) -> int:
     return patch
 
 
-@torch.no_grad()
-def _round_weights(*towers: Tower) -> None:
-    """Round weights in place to the precision in which they are stored."""
-    for weight in (w for tower in towers for w in tower.weights.values()):
-        weight.copy_(rounded(weight))
-
-
 def train_towers(
     vision: Tower, text: Tower, corpus: Corpus, phrases: Phrases, options: Mapping
 ) -> None:
     """Train both towers in place; the token embedding has the rows of the phrases."""
-    rng = _seeded(options["seed"])
+    torch.manual_seed(options["seed"])
+    rng = np.random.default_rng(options["seed"])
     initialise(vision, corpus.images[:TYPICAL, 0])
     heads = make_heads(vision.weights["proj"].shape[0], corpus.teacher)
     branch = make_branch(text, phrases, options)
 
     def compute(step: int) -> Terms:
-        batch = draw_batch(corpus, options["batch"], rng)
+        images, share, words, teacher = draw_batch(corpus, options["batch"], rng)
         with_text = step % options["text_every"] == 0
-        features = _embed(vision, batch.images, with_text)
+        pixels = normalise_pixels(images, vision)
+        run = partial(embed, variant=READOUT) if with_text else embed_memory
+        with torch.autocast("cpu", torch.bfloat16):
+            features = run(vision, pixels)
         memory = [features[name] for name in MEMORY]
-        terms = memory_terms(memory, batch, heads, rng)
+        terms = memory_terms(memory, teacher, share, heads, rng)
         if with_text:
-            episodes, share = _by_episode(features), batch.defect_share
-            terms |= text_terms(episodes, batch.words, share, branch, rng)
+            terms |= text_terms(_by_episode(features), words, share, branch, rng)
         return terms
 
-    trained = [*vision.weights.values(), *text.weights.values()]
-    trained += [*heads.teacher, branch.context_head, *heads[1:]]
-    matrices = [*_block_matrices(vision), *_block_matrices(text)]
-    updates = _updates(trained, matrices, options["steps"], options)
-    minimise(compute, trained, updates, options["steps"], options["weights"])
+    others = [*heads.teacher, branch.context_head, *heads[1:]]
+    minimise(compute, [vision, text], others, options)
 
 
 def train_text(
     vision: Tower, text: Tower, corpus: Corpus, phrases: Phrases, options: Mapping
 ) -> None:
     """Train the text tower in place, on features of the finished vision tower."""
-    rng, stage = _seeded(options["seed"]), options["text_stage"]
-    features = _episode_features(vision, corpus.images[: stage["episodes"]])
+    torch.manual_seed(options["seed"])
+    rng, stage = np.random.default_rng(options["seed"]), options["text_stage"]
+    images = corpus.images[: stage["episodes"]].reshape(-1, *corpus.images.shape[2:])
+    features = _by_episode(embed_images(vision, images, READOUT, batch=PER_EPISODE))
     shares = torch.from_numpy(corpus.defect_share[: stage["episodes"]]).flatten(1)
     branch = make_branch(text, phrases, stage)
 
@@ -139,63 +132,39 @@ def train_text(
         words = [corpus.words[i] for i in chosen]
         return text_terms(batch, words, shares[chosen], branch, rng)
 
-    trained = [*text.weights.values(), branch.context_head]
-    updates = _updates(trained, _block_matrices(text), stage["steps"], options)
     weights = options["weights"] | {"noun": stage["noun_weight"]}
-    minimise(compute, trained, updates, stage["steps"], weights)
+    changed = {**options, "steps": stage["steps"], "weights": weights}
+    minimise(compute, [text], [branch.context_head], changed)
 
 
-def _seeded(seed: int) -> np.random.Generator:
-    """Generator with a seed, which torch's own generator is given too."""
-    torch.manual_seed(seed)
-    return np.random.default_rng(seed)
-
-
-def _embed(tower: Tower, images: np.ndarray, whole: bool) -> dict[str, Tensor]:
-    """Features of uint8 images; of the memory alone unless the `whole` tower runs."""
-    pixels = normalise_pixels(images, tower)
-    with torch.autocast("cpu", torch.bfloat16):
-        return embed(tower, pixels, READOUT) if whole else embed_memory(tower, pixels)
-
-
-def _episode_features(tower: Tower, images: np.ndarray) -> dict[str, Tensor]:
-    """Features by episode of images [N, 3, S, S, 3]."""
-    flat = images.reshape(-1, *images.shape[2:])
-    features = embed_images(tower, flat, READOUT, batch=PER_EPISODE)
-    return _by_episode({name: torch.from_numpy(f) for name, f in features.items()})
-
-
-def _by_episode(features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _by_episode(features: Mapping[str, Tensor | np.ndarray]) -> dict[str, Tensor]:
     """Features that texts are compared with, [B, 3, ...] instead of [3 B, ...]."""
-    names = COMPARED.values()
-    return {name: features[name].unflatten(0, (-1, PER_EPISODE)) for name in names}
-
-
-def _block_matrices(tower: Tower) -> list[Tensor]:
-    named = tower.weights.items()
-    return [w for name, w in named if "resblocks" in name and w.ndim == 2]
+    whole = {name: torch.as_tensor(features[name]) for name in COMPARED.values()}
+    return {name: x.unflatten(0, (-1, PER_EPISODE)) for name, x in whole.items()}
 
 
 def minimise(
-    compute: Callable[[int], Terms],
-    trained: Sequence[Tensor],
-    updates: Sequence[Optimizer | LambdaLR],
-    steps: int,
-    weights: Mapping[str, float],
+    compute: Callable[[int], Terms], towers: list[Tower], others: list, options: Mapping
 ) -> None:
     """Minimise a weighted sum of terms in place.
 
-    compute: from the number of a step to its terms. updates: optimizers of the tensors
-    in `trained`, and their schedules. weights: of the terms, by name.
+    compute: from the number of a step to its terms. others: tensors that are trained
+    beside the towers. options: of the training, with `weights` of the terms by name.
+
+    Matrices of the blocks are trained by Muon (Jordan et al., 2024), all else by AdamW.
     """
+    named = [item for tower in towers for item in tower.weights.items()]
+    trained = [*(weight for _, weight in named), *others]
+    matrices = [w for name, w in named if "resblocks" in name and w.ndim == 2]
     for tensor in trained:
         tensor.requires_grad_()
-    bar = tqdm(range(steps), "train", mininterval=1)
+    updates = _updates(trained, matrices, options)
+    bar = tqdm(range(options["steps"]), "train", mininterval=1)
     for step in bar:
         terms = compute(step)
         for tensor in trained:
             tensor.grad = None
-        sum(weights[name] * term for name, term in terms.items()).backward()
+        sum(options["weights"][name] * term for name, term in terms.items()).backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         for update in updates:
             update.step()
@@ -203,24 +172,21 @@ def minimise(
 
 
 def _updates(
-    trained: Sequence[Tensor],
-    matrices: Sequence[Tensor],
-    steps: int,
-    options: Mapping,
+    trained: Sequence[Tensor], matrices: Sequence[Tensor], options: Mapping
 ) -> list[Optimizer | LambdaLR]:
-    """Muon (Jordan et al., 2024) for `matrices`, AdamW for the other trained tensors,
-    and the schedules of their learning rates."""
+    """Optimizers and the schedules of their learning rates."""
     by_muon = {id(weight) for weight in matrices}
     others = [weight for weight in trained if id(weight) not in by_muon]
     groups = [
         {"params": [w for w in others if w.ndim > 1], "weight_decay": DECAY},
         {"params": [w for w in others if w.ndim < 2], "weight_decay": 0.0},
     ]
-    rate, own = options["muon_learning_rate"], {"adjust_lr_fn": "match_rms_adamw"}
-    muon = Muon(matrices, rate, weight_decay=DECAY, **own)
+    own = {"weight_decay": DECAY, "adjust_lr_fn": "match_rms_adamw"}
+    muon = Muon(matrices, options["muon_learning_rate"], **own)
     adamw = AdamW(groups, options["learning_rate"], betas=(0.9, 0.98))
-    share = partial(rate_share, steps=steps, warmup=options["warmup_steps"])
-    return [muon, adamw, *(LambdaLR(optimizer, share) for optimizer in (muon, adamw))]
+    schedule = {"steps": options["steps"], "warmup": options["warmup_steps"]}
+    schedules = [LambdaLR(x, partial(rate_share, **schedule)) for x in (muon, adamw)]
+    return [muon, adamw, *schedules]
 
 
 def rate_share(step: int, steps: int, warmup: int) -> float:

@@ -28,29 +28,15 @@ def objective(
     and the mean learned abnormal prompt.
     """
     normal, abnormal = anomaly_prompts(text)
-    ce = _cross_entropy(features, normal, text, logit_scale)
-    triplet = _triplet(features, normal, abnormal)
-    match = _match(text)
-    return Losses(ce, triplet, match, ce + triplet + match_weight * match)
-
-
-def _cross_entropy(
-    features: Tensor, normal: Tensor, text: TextFeatures, logit_scale: float
-) -> Tensor:
-    abnormal = F.normalize(torch.cat([text.manual, text.learned]), dim=-1)
-    prompts = torch.cat([normal[None], abnormal])  # (1 + M, D)
+    states = F.normalize(torch.cat([text.manual, text.learned]), dim=-1)
+    prompts = torch.cat([normal[None], states])  # (1 + M, D)
     logits = logit_scale * features.flatten(0, -2) @ prompts.T
-    return F.cross_entropy(logits, logits.new_zeros(len(logits), dtype=torch.long))
-
-
-def _triplet(features: Tensor, normal: Tensor, abnormal: Tensor) -> Tensor:
+    ce = F.cross_entropy(logits, logits.new_zeros(len(logits), dtype=torch.long))
     # Summed over axis 1 as published: the features for cls, the patches for seg.
     to_normal = (features - normal).square().sum(1)
     to_abnormal = (features - abnormal).square().sum(1)
-    return F.relu(to_normal - to_abnormal).mean()
-
-
-def _match(text: TextFeatures) -> Tensor:
-    manual = F.normalize(text.manual, dim=-1).mean(0)
-    learned = F.normalize(text.learned, dim=-1).mean(0)
-    return (manual - learned).square().sum()
+    triplet = F.relu(to_normal - to_abnormal).mean()
+    groups = text.manual, text.learned
+    manual, learned = (F.normalize(group, dim=-1).mean(0) for group in groups)
+    match = (manual - learned).square().sum()
+    return Losses(ce, triplet, match, ce + triplet + match_weight * match)

@@ -17,14 +17,8 @@ from fsad.backbones.devices import check_device
 from fsad.backbones.tower import Tower
 from fsad.methods.base import Features, Prediction, Step, Text
 from fsad.methods.patches import nearest_cosine, peak_scores, square_maps
+from fsad.methods.promptad import training
 from fsad.methods.promptad.prompts import fuse, text_probability
-from fsad.methods.promptad.training import (
-    Epoch,
-    initial_contexts,
-    learn,
-    logit_scale,
-    loss_terms,
-)
 
 SIGMA = 4.0  # published
 MEMORY = ("mid1", "mid2")  # patch features of the support images that are kept
@@ -42,20 +36,20 @@ class PromptAD(NamedTuple):
     def fit(self, support: Features, seed: int) -> Iterator[Step]:
         """Learn prompts; a detector every `eval_every` epochs and after the last."""
         to_device = partial(_on_device, device=self.tower.device)
-        initial = initial_contexts(self.options, len(self.words.start), seed)
+        tower, words, options = self.tower, self.words, self.options
+        initial = training.initial_contexts(options, len(words.start), seed)
         contexts = Contexts(*map(to_device, initial))
         features = to_device(support[COMPARED[self.task]])
         memory = {name: to_device(support[name]) for name in MEMORY}
-        for epoch in learn(self.tower, self.words, contexts, features, self.options):
-            detector = None if epoch.prompts is None else self._detector(epoch, memory)
-            yield Step(epoch.number, loss_terms(epoch), detector)
-
-    def _detector(self, epoch: Epoch, memory: dict[str, Tensor]) -> "PromptADDetector":
-        normal, abnormal = (context.detach().clone() for context in epoch.contexts)
-        scale = torch.tensor(logit_scale(self.tower, self.options), dtype=torch.float64)
-        learned = {"normal": normal, "abnormal": abnormal, "logit_scale": scale}
-        learned["prompts"] = epoch.prompts.clone()
-        return PromptADDetector(self.task, self.options["resolution"], memory, learned)
+        scale = torch.tensor(training.logit_scale(tower, options), dtype=torch.float64)
+        for epoch in training.learn(tower, words, contexts, features, options):
+            detector = None
+            if epoch.prompts is not None:
+                learned = epoch.contexts._asdict() | {"logit_scale": scale}
+                learned["prompts"] = epoch.prompts
+                learned = {name: x.detach().clone() for name, x in learned.items()}
+                detector = restore(self.task, options, memory, learned)
+            yield Step(epoch.number, training.loss_terms(epoch), detector)
 
 
 class PromptADDetector(NamedTuple):
@@ -92,15 +86,13 @@ class PromptADDetector(NamedTuple):
         """Fused scores and maps of the memory (cls), or fused maps alone (seg)."""
         memory, scale = observed["memory"], self.learned["logit_scale"].item()
         text = text_probability(observed["compared"], self.learned["prompts"], scale)
-        if text.ndim == 1:
-            components = {
-                "text_probability": text,
-                "memory_distance": observed["peaks"],
-            }
-            return Prediction(fuse(observed["peaks"], text), memory, components)
-        text = text.view_as(memory)
-        components = {"text_probability": text, "memory_distance": memory}
-        return Prediction(None, fuse(text, memory), components)
+        distance = observed["peaks"] if self.task == "cls" else memory
+        text = text.view_as(distance)
+        components = {"text_probability": text, "memory_distance": distance}
+        fused = fuse(text, distance)
+        if self.task == "cls":
+            return Prediction(fused, memory, components)
+        return Prediction(None, fused, components)
 
 
 def create(task: str, options: Mapping, text: Text) -> PromptAD:

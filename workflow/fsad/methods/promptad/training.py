@@ -33,14 +33,6 @@ class Epoch(NamedTuple):
     prompts: Tensor | None
 
 
-class Gradient(NamedTuple):
-    """Prompts [2, D] and loss terms [4] before a step, and gradients for it."""
-
-    prompts: Tensor
-    losses: Tensor
-    contexts: Sequence[Tensor]
-
-
 def evaluation_epochs(epochs: int, every: int) -> list[int]:
     """Epochs (from 1) that are evaluated: every `every`-th and the last."""
     return sorted({*range(every, epochs + 1, every), epochs})
@@ -55,11 +47,9 @@ def learning_rate(epoch: int, options: Mapping) -> float:
 def initial_contexts(options: Mapping, width: int, seed: int) -> Contexts:
     """Contexts drawn from N(0, 0.02^2), the same for every class and shot number."""
     generator = torch.Generator().manual_seed(seed)
-    shapes = (
-        (options["n_pro"], options["n_ctx"]),
-        (options["n_pro_ab"], options["n_ctx_ab"]),
-    )
-    draws = [torch.randn(*shape, width, generator=generator) for shape in shapes]
+    names = ("n_pro", "n_ctx"), ("n_pro_ab", "n_ctx_ab")
+    shapes = [(*(options[name] for name in pair), width) for pair in names]
+    draws = (torch.randn(shape, generator=generator) for shape in shapes)
     return Contexts(*(CONTEXT_STD * draw for draw in draws))
 
 
@@ -86,33 +76,29 @@ def learn(
     due = evaluation_epochs(epochs, options["eval_every"])
     for epoch in tqdm(range(epochs + 1), "train", mininterval=1):
         # The prompts at the start of a step are those at the end of the step before.
-        now = step()
+        prompts, terms, gradients = step()
+        if epoch in due and not prompts.isfinite().all():
+            raise UserError(
+                f"training: diverged, the prompts are not finite after epoch {epoch}; "
+                "lower `training.lr`"
+            )
         if epoch > 0:
-            prompts = _finite(now.prompts, epoch) if epoch in due else None
-            yield Epoch(epoch, rate, losses, learned, prompts)
+            yield Epoch(epoch, rate, losses, learned, prompts if epoch in due else None)
         if epoch < epochs:
-            losses, rate = now.losses.clone(), learning_rate(epoch, options)
-            _descend(learned, now.contexts, velocities, rate, options)
-
-
-def _finite(prompts: Tensor, epoch: int) -> Tensor:
-    if not prompts.isfinite().all():
-        raise UserError(
-            f"training: diverged, the prompts are not finite after epoch {epoch}; "
-            "lower `training.lr`"
-        )
-    return prompts
+            losses, rate = terms.clone(), learning_rate(epoch, options)
+            _descend(learned, gradients, velocities, rate, options)
 
 
 def _gradient(
     tower: Tower, words: Words, contexts: Contexts, features: Tensor, options: Mapping
-) -> Gradient:
+) -> tuple[Tensor, Tensor, Sequence[Tensor]]:
+    """Prompts [2, D] and loss terms [4] before a step, and gradients for it."""
     text = encode_prompts(tower, words, contexts)
     scale, weight = logit_scale(tower, options), options["match_weight"]
     losses = objective(features, text, scale, weight)
     gradients = torch.autograd.grad(losses.total, contexts)
     with torch.no_grad():
-        return Gradient(anomaly_prompts(text), torch.stack(losses), gradients)
+        return anomaly_prompts(text), torch.stack(losses), gradients
 
 
 @torch.no_grad()
@@ -127,8 +113,8 @@ def _descend(
 
     torch.optim is not used: its first use loads torch's compiler, which takes seconds.
     """
-    of_each = zip(contexts, gradients, velocities, strict=True)
-    for context, gradient, velocity in of_each:
+    parts = zip(contexts, gradients, velocities, strict=True)
+    for context, gradient, velocity in parts:
         decayed = gradient.add(context, alpha=options["weight_decay"])
         velocity.mul_(options["momentum"]).add_(decayed)
         context.sub_(velocity, alpha=rate)

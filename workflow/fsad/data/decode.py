@@ -1,0 +1,108 @@
+"""Image files decoded to arrays, upright, one page each."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from fsad.data.faults import FileError
+from fsad.data.walk import NOT_READ, UNREADABLE
+
+ORIENTATION = 0x0112
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N")
+THIRTY_TWO_BIT = ("I", "F")
+DEPTHS = (8, 12, 16)  # bits that cameras use of 16
+
+
+def decode(path: Path) -> tuple[np.ndarray, int]:
+    """Decode an image to uint8 [H, W, 3] RGB, and name the bits in use of its 16.
+
+    An image of 16 bits is read as one of 8 or 12 if no value needs more, so that those
+    of a camera of 12 bits are not nearly black. The number is 0 for an image of 8 bits.
+    """
+    image = open_upright(path)
+    if image.mode == "I" and image.format == "PPM":
+        image = Image.fromarray(np.asarray(image).astype(np.uint16))
+    if image.mode in THIRTY_TWO_BIT:
+        raise FileError(path, "has 32-bit pixels; save it with 8 or 16 bits")
+    if image.mode not in SIXTEEN_BIT:
+        with _named_errors(path):
+            return np.asarray(image.convert("RGB")), 0
+    values = np.asarray(image)
+    depth = next(bits for bits in DEPTHS if values.max() < 2**bits)
+    grey = (values >> (depth - 8)).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=2), depth
+
+
+def open_upright(path: Path) -> Image.Image:
+    """Open and load an image of one page, turned as its EXIF orientation asks."""
+    if path.suffix.lower() in NOT_READ:
+        raise FileError(path, UNREADABLE)
+    with _named_errors(path), Image.open(path) as image:
+        _check_pages(path, image)
+        image.load()
+        turn = UPRIGHT.get(_orientation(image))
+        return image if turn is None else image.transpose(turn)
+
+
+def image_shape(path: Path) -> tuple[int, int]:
+    """Height and width of an image, upright; its pixels are not decoded."""
+    with _named_errors(path), Image.open(path) as image:
+        # Pillow swaps those of TIFF itself.
+        turned = image.format != "TIFF" and _orientation(image) in (5, 6, 7, 8)
+        return image.size if turned else image.size[::-1]
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(ORIENTATION, 1))
+    except Exception:
+        return 1  # metadata that cannot be read, of a picture that can
+
+
+def _check_pages(path: Path, image: Image.Image) -> None:
+    """Raise FileError for a file of several pictures, not counting its previews.
+
+    A preview (of a pyramid, say) is smaller than the first picture. The layers of
+    Photoshop's files are no pages.
+    """
+    count = 1 if image.format == "PSD" else getattr(image, "n_frames", 1)
+    if count > 1 and image.format in ("TIFF", "MPO"):
+        width, height = image.size
+        sizes = [_page_size(image, index) for index in range(1, count)]
+        count = 1 + sum(w >= width or h >= height for w, h in sizes)
+        image.seek(0)
+    if count > 1:
+        raise FileError(path, f"holds {count} pages; save each as a file of its own")
+
+
+def _page_size(image: Image.Image, index: int) -> tuple[int, int]:
+    image.seek(index)
+    return image.size
+
+
+@contextmanager
+def _named_errors(path: Path) -> Iterator[None]:
+    """Turn whatever Pillow raises for a file into an error with its path."""
+    try:
+        yield
+    except FileError:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.strerror:
+            reason = f"cannot be read ({error.strerror}); mend its path or permissions"
+        else:
+            why = str(error) or type(error).__name__
+            reason = f"cannot be read as an image ({why}); replace the file"
+        raise FileError(path, reason) from error

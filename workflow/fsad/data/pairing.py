@@ -1,0 +1,66 @@
+"""Which files are masks of which images, judged by their names."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+from fsad.data.walk import IMAGE, Found, nfc
+
+MASK_NAME = re.compile(r"(.+)[_.-](?:mask|gt|label|seg)(?:[_-]?\d+)?", re.IGNORECASE)
+ARRAY, POLYGONS = ".npy", ".json"
+
+Named = tuple[str, Found]  # a file, and the name that may be that of its image
+
+
+def pair(
+    files: list[Found], truth: Iterable[Named]
+) -> tuple[dict[Path, list[Path]], set[Path]]:
+    """Masks of each image among files of one folder, and all files that can be masks.
+
+    A mask beside its image is called IMAGE_mask; `gt`, `label` and `seg` mean the same,
+    and a number may follow. One in `truth` may also be called as its image is. Several
+    are parts of one mask; but images go before arrays, arrays before polygons, those in
+    `truth` before those beside the images, and IMAGE_mask before IMAGE.
+    """
+    images = [file.path for file in files if file.kind == IMAGE]
+    stems = {nfc(path.stem) for path in images}
+    ranked = defaultdict(dict)  # files by image and rank, the best rank is the lowest
+    beside = ((file.path.stem, file) for file in files)
+    for is_beside, named in enumerate((truth, beside)):
+        for name, file in named:
+            image, rank = _claim(nfc(name), file, stems, bool(is_beside))
+            if image is not None:
+                ranked[image].setdefault(rank, []).append(file.path)
+    claimed = {
+        p for ranks in ranked.values() for paths in ranks.values() for p in paths
+    }
+    return {
+        path: sorted(min(ranked[nfc(path.stem)].items(), default=((), []))[1])
+        for path in images
+        if path not in claimed
+    }, claimed
+
+
+def _claim(
+    name: str, file: Found, stems: set[str], is_beside: bool
+) -> tuple[str | None, tuple]:
+    """Stem of the image that a file is a mask of, if of any, and its rank."""
+    ending = file.path.suffix.lower()
+    form = IMAGE if file.kind == IMAGE else ending
+    if form not in (IMAGE, ARRAY, POLYGONS):
+        return None, ()
+    parts = MASK_NAME.fullmatch(name)
+    is_called_mask = parts is not None and parts[1] in stems
+    if not is_called_mask and (name not in stems or is_beside and form != POLYGONS):
+        return None, ()
+    if form == POLYGONS and not _has_shapes(file.path):
+        return None, ()
+    rank = (IMAGE, ARRAY, POLYGONS).index(form), is_beside, not is_called_mask
+    return (parts[1] if is_called_mask else name), rank
+
+
+def _has_shapes(path: Path) -> bool:
+    """Whether a JSON file is one of LabelMe, judged by its start."""
+    with open(path, "rb") as file:
+        return b'"shapes"' in file.read(4096)

@@ -1,0 +1,121 @@
+"""Functions of the rules: keys of wildcards, inputs, labels, tables after failures."""
+
+CATEGORIES = {
+    "overview": "1 Overview",
+    "history": "3 Training",
+    "scores": "4 Image scores",
+    "examples": "5 Anomaly maps",
+    "times": "6 Run",
+    "settings": "6 Run",
+}
+TITLES = {"times": "Run times and cores", "settings": "Settings and versions"}
+
+
+def place(wildcards):
+    return wildcards.dataset, wildcards.class_name
+
+
+def run_of(wildcards):
+    """The run of a path; it must be one of the configuration."""
+    keys = dict(wildcards.items())
+    run = Run(**keys | {"shots": int(keys["shots"]), "seed": int(keys["seed"])})
+    if not PLAN.is_planned(run):
+        raise WorkflowError(f"{run_path(TREE.run, run)}: no run of this configuration")
+    return run
+
+
+def needed(files, is_made):
+    """Input files of a job; none where its output is there as planned.
+
+    The record in an artefact decides, not the time of a file it was made from, and a
+    job that is in no need of files has nothing made for it.
+    """
+    or_stop(internals.check_triggers, workflow)
+    return [] if is_made else files
+
+
+def any_of(names):
+    """A pattern for these names; none at all matches nothing."""
+    return "|".join(map(re.escape, names)) or "(?!)"
+
+
+def runs_of(wildcards):
+    """The runs of a job."""
+    if "task" in wildcards.keys():
+        return [run_of(wildcards)]
+    return PLAN.class_runs(wildcards.experiment, place(wildcards))
+
+
+def run_job(wildcards):
+    return PLAN.run_job(runs_of(wildcards))._asdict()
+
+
+def run_inputs(wildcards):
+    runs = runs_of(wildcards)
+    return needed(PLAN.run_job(runs).inputs(), all(map(PLAN.has_run, runs)))
+
+
+def of_seeds(pattern, **keys):
+    """Paths of all seeds."""
+    return [fill(pattern, seed=seed, **keys) for seed in config["seeds"]]
+
+
+def class_outputs(pattern, tasks):
+    """Paths of all runs of a class, with wildcards for experiment and class."""
+    return [fill(pattern, task=t, shots=k, seed=s) for t, k, s in PLAN.draws(tasks)]
+
+
+def class_metrics(wildcards):
+    runs = PLAN.class_runs(wildcards.experiment, place(wildcards))
+    return [run_path(TREE.metrics, run) for run in runs]
+
+
+def drawn_files(wildcards):
+    """Cached images and masks that panels show."""
+    runs = PLAN.class_runs(wildcards.experiment, place(wildcards))
+    files = PLAN.shown_files(place(wildcards))
+    return needed(files, all(map(PLAN.has_panels, runs)))
+
+
+def embeddings(wildcards):
+    return PLAN.embeddings(PLAN.readers()[wildcards.readout], place(wildcards))
+
+
+def embedded_files(wildcards):
+    """Cached images, and the tower that they pass."""
+    images = [work.images.path for work in embeddings(wildcards)]
+    is_made = PLAN.has_features(PLAN.readers()[wildcards.readout], place(wildcards))
+    return needed([PLAN.tower("vision").path, *images], is_made)
+
+
+def detector_files(wildcards):
+    name = wildcards.prediction
+    return needed(PLAN.detector_files(name), PLAN.has_prediction(name))
+
+
+def menu_labels(page):
+    """Data set, experiment and page by their names, of `DATASET/EXPERIMENT/PAGE`."""
+    *names, name = page.split("/")
+    keys = ("data set", "experiment")
+    return dict(zip(keys, names)) or {"page": TITLES[name]}
+
+
+def write_incomplete_tables():
+    """Tables of the runs that are there, after a call in which jobs failed.
+
+    They name the runs that failed or needed something that did, and are left marked as
+    incomplete, so that the next call writes them anew.
+    """
+    failed = internals.failures(workflow, rules.tables.rule.name)
+    if failed is None:
+        return
+    from fsad.reports.tables import write_tables
+
+    made = planned_runs(config, [p for p in METRICS if p not in failed["missing"]])
+    lost = [run for p, run in zip(METRICS, PLAN.runs) if p in failed["lost"]]
+    known = TREE.tables, made, PLAN.order(), LITERATURE, config["tables"]
+    try:
+        write_tables(*known, failed=lost, logs=failed["logs"])
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+    internals.mark_incomplete(workflow, rules.tables.rule.name)

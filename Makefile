@@ -38,6 +38,7 @@ env: $(READY)
 $(READY): envs/requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "error: $(PYTHON) is older than Python 3.11; name one with PYTHON=" >&2; exit 1; }
+	@PYTHONPATH=workflow $(PYTHON) -m fsad.jobs.environment $(BIN)/python
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --require-hashes $(INDEX:%=--extra-index-url %) \
 		--requirement envs/requirements.lock

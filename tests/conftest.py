@@ -56,6 +56,22 @@ def pixels():
 
 
 @pytest.fixture
+def unreadable(tmp_path):
+    """Writes a file that may not be read, by the superuser neither."""
+    user = os.geteuid()
+
+    def write(path):
+        path.write_bytes(b"x" * 100)
+        path.chmod(0)
+        if user == 0:
+            os.seteuid(65534)
+        return path
+
+    yield write
+    os.seteuid(user)
+
+
+@pytest.fixture
 def options():
     """The options of a short training on a tiny CLIP."""
     return dict(OPTIONS)

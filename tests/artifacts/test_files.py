@@ -1,4 +1,6 @@
 import contextlib
+import os
+import stat
 import zipfile
 
 import numpy as np
@@ -233,3 +235,37 @@ def test_a_flipped_bit_in_a_record_is_noticed_or_harmless(tmp_path):
     for _ in flipped_everywhere(path):
         with contextlib.suppress(UserError):
             assert files.read_record(path) == record
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
+def test_permissions_follow_the_umask_whatever_the_writer_sets(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        with files.atomic(tmp_path / "a.txt") as temporary:
+            temporary.write_text("x")
+            temporary.chmod(0o640)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == mode
+
+
+def test_only_files_of_a_results_folder_are_to_be_deleted(tmp_path):
+    for name, deleted in (("results/features/b/vision.safetensors", 1), ("b.pt", 0)):
+        files.write_text(tmp_path / name, "x")
+        message = str(files.damaged(tmp_path / name, ValueError("why")))
+        assert message.startswith(f"{tmp_path / name}: damaged")
+        assert "(why)" in message and message.count("delete it") == deleted
+
+
+def test_a_file_of_another_kind_is_named_with_the_expected_one(tmp_path):
+    files.write_text(tmp_path / "digests.json", "x")
+    error = files.damaged(tmp_path / "digests.json", ValueError("why"), "a detector")
+    assert "digests.json: is not a detector (why); name another" in str(error)
+
+
+def test_a_file_without_permission_is_not_called_damaged(tmp_path, unreadable):
+    path = unreadable(tmp_path / "a.npz")
+    for read in (files.read_npz, files.read_settings, files.read_record):
+        with pytest.raises(UserError, match=r"a.npz: cannot be read \(Permission"):
+            read(path)
+    assert not files.has_record(path, {})

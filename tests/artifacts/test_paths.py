@@ -3,7 +3,15 @@ from pathlib import Path
 
 import pytest
 
-from fsad.artifacts.paths import TREE, Run, fill, parse_run, results_tree, run_path
+from fsad.artifacts.paths import (
+    TREE,
+    Run,
+    fill,
+    is_artefact,
+    parse_run,
+    results_tree,
+    run_path,
+)
 from fsad.errors import UserError
 
 RUNS = [
@@ -67,3 +75,18 @@ def test_some_keys_are_filled_and_others_stay():
     path = fill(TREE.support_images, class_name="nut", seed=1)
     assert path == "cache/{dataset}/nut/support_s1_px{size}.npz"
     assert not re.search("[{}]", fill(path, dataset="own", size=32))
+
+
+@pytest.mark.parametrize(
+    ("path", "made"),
+    [
+        ("out/features/ViT/vision.safetensors", True),
+        ("out/runs/original/own/nut/k1/s111/cls/metrics.json", True),
+        ("digests.json", True),
+        ("metrics.json", False),
+        ("out/vision.safetensors", False),
+        ("out/tables", False),
+    ],
+)
+def test_files_that_jobs_make_are_known_by_their_paths(path, made):
+    assert is_artefact(path) == made

@@ -103,7 +103,7 @@ def test_a_damaged_file_is_named(files, tmp_path):
 def test_a_file_without_its_numbers_is_named(files, tmp_path):
     path = tmp_path / "part.safetensors"
     save_file({ROWS: load_file(files[1])[ROWS]}, path)
-    with pytest.raises(UserError, match=f"{path}: damaged .*{NUMBERS}"):
+    with pytest.raises(UserError, match=f"{path}: is not a compact .*{NUMBERS}"):
         expand(path)
 
 

@@ -10,6 +10,8 @@ from fsad.backbones.spec import (
     feature_numbers,
     image_size,
     is_random,
+    pixel_statistics,
+    weights_file,
 )
 from fsad.errors import UserError
 from helpers import TINY
@@ -128,3 +130,73 @@ def test_files_that_changed_since_they_were_named_are_refused(files):
     files[1].write_bytes(b"other weights")
     with pytest.raises(UserError, match=f"{name} was planned; start it again"):
         check_unchanged(backbone(*files), name)
+
+
+def test_mean_and_std_belong_to_the_name(files):
+    plain = backbone(*files)
+    names = {backbone_name(plain)}
+    names |= {backbone_name(plain | {n: [0.5] * 3}) for n in ("mean", "std")}
+    assert len(names) == 3
+    random = plain | {"pretrained": "random", "mean": [0.5] * 3}
+    assert is_random(backbone_name(random))
+
+
+@pytest.fixture
+def hub(tmp_path):
+    """A folder of the hub with a model that is not that of the configuration."""
+    folder = tmp_path / "a hub"
+    folder.mkdir()
+    pixels = {"mean": [0.5, 0.5, 0.5], "std": [1, 1, 1], "size": 32}
+    config = {"model_cfg": TINY, "preprocess_cfg": pixels}
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    (folder / "open_clip_pytorch_model.bin").write_bytes(b"weights")
+    return folder
+
+
+def test_model_and_pixels_of_a_hub_folder_are_its_own(hub):
+    check_backbone(backbone(pretrained=hub))
+    assert image_size(backbone(pretrained=hub)) == 32
+    assert weights_file(backbone(pretrained=hub)).endswith("pytorch_model.bin")
+    expected = {"mean": [0.5] * 3, "std": [1.0] * 3}
+    assert pixel_statistics(backbone(pretrained=hub)) == expected
+    given = {"std": [0.1, 0.2, 0.3]}
+    found = pixel_statistics(backbone(pretrained=hub) | given)
+    assert found == expected | given
+
+
+@pytest.mark.parametrize(
+    "name", ["open_clip_config.json", "open_clip_pytorch_model.bin"]
+)
+def test_the_name_carries_the_digests_of_a_hub_folder(hub, name):
+    before = backbone_name(backbone(pretrained=hub))
+    assert "/" not in before and " " not in before
+    (hub / name).write_bytes((hub / name).read_bytes() + b" ")
+    assert backbone_name(backbone(pretrained=hub)) != before
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("open_clip_pytorch_model.bin", None, "a hub holds no weights"),
+        ("open_clip_config.json", None, "no checkpoint file .*a hub, nor a folder wi"),
+        ("open_clip_config.json", "{}", "open_clip_config.json is not an open_clip"),
+        (
+            "open_clip_config.json",
+            json.dumps({"model_cfg": TINY, "preprocess_cfg": {"mean": [1]}}),
+            "open_clip_config.json is not .*three colours",
+        ),
+    ],
+)
+def test_a_defective_hub_folder_is_named(hub, name, text, message):
+    (hub / name).unlink()
+    if text is not None:
+        (hub / name).write_text(text)
+    with pytest.raises(UserError, match=message):
+        check_backbone(backbone(pretrained=hub))
+
+
+def test_a_folder_named_like_a_tag_is_not_taken_for_weights(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "laion400m_e32").mkdir()
+    check_backbone(backbone())
+    assert weights_file(backbone()) is None

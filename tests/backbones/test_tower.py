@@ -1,4 +1,6 @@
 import contextlib
+import os
+import stat
 
 import pytest
 import torch
@@ -23,8 +25,9 @@ RECORD = {"stage": "backbone", "part": "vision", "code": "1"}
 
 @pytest.fixture
 def stored(tmp_path):
-    save_tower(tmp_path / "tower.safetensors", TOWER, {})
-    return tmp_path / "tower.safetensors"
+    path = tmp_path / "features/tiny/vision.safetensors"
+    save_tower(path, TOWER, {})
+    return path
 
 
 def assert_same(tower):
@@ -91,7 +94,7 @@ def test_tensors_come_back_with_their_description(tmp_path):
     weights, found = load_tensors(tmp_path / "a", "settings")
     assert found == described
     assert_same(Tower(weights, TOWER.config))
-    with pytest.raises(UserError, match=f"a: damaged .*{CHECKSUM}"):
+    with pytest.raises(UserError, match=f"a: damaged, or no file .*{CHECKSUM}"):
         load_tensors(tmp_path / "a", CHECKSUM)
 
 
@@ -133,3 +136,15 @@ def test_a_digest_depends_on_names_types_shapes_and_numbers():
     digests = {weights_digest({"a": weight}), *map(weights_digest, others.values())}
     assert len(digests) == 5
     assert weights_digest({"a": weight.T.contiguous().T}) in digests
+
+
+def test_others_may_read_a_tower(stored):
+    mask = os.umask(0)
+    os.umask(mask)
+    assert stat.S_IMODE(stored.stat().st_mode) == 0o666 & ~mask
+
+
+def test_a_tower_without_permission_is_not_called_damaged(tmp_path, unreadable):
+    path = unreadable(tmp_path / "a.safetensors")
+    with pytest.raises(UserError, match=r"a\.safetensors: cannot be read \(Permission"):
+        load_tower(path)

@@ -1,8 +1,11 @@
+import struct
+
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from fsad.data import images
+from fsad.data.decode import image_shape
 from fsad.data.layouts import Sample
 from fsad.errors import UserError
 
@@ -122,6 +125,52 @@ def test_sixteen_bit_grey_keeps_its_high_byte(tmp_path):
     assert np.array_equal(image, np.repeat(GREY[..., None], 3, 2))
 
 
+def test_a_camera_of_12_bits_is_not_nearly_black(tmp_path):
+    deep = GREY.astype(np.uint16) * 16 + 7
+    image = images.read_image(saved(tmp_path / "a.png", deep))
+    assert np.array_equal(image, np.repeat(GREY[..., None], 3, 2))
+
+
+def test_images_that_use_fewer_bits_than_others_are_warned_about(tmp_path, caplog):
+    samples = [
+        Sample(name, saved(tmp_path / name, GREY.astype(np.uint16) * scale), 0, None)
+        for name, scale in (("a.png", 16), ("b.png", 256))
+    ]
+    images.load_images(samples, 4, 1)
+    assert f"{samples[0].path}: uses 12 of its 16 bits, others 16" in caplog.text
+
+
+@pytest.mark.parametrize("suffix", ["tif", "gif"])
+def test_a_file_of_several_pages_is_refused(tmp_path, suffix):
+    path, pages = tmp_path / f"a.{suffix}", [Image.fromarray(noise(8, 8, 3))] * 2
+    pages[1] = Image.fromarray(COLOUR[:6, :6]).resize((8, 8))
+    pages[0].save(path, save_all=True, append_images=pages[1:])
+    with pytest.raises(UserError, match=r"holds 2 pages; save each as a file of its"):
+        images.read_image(path)
+
+
+def test_smaller_pages_are_previews(tmp_path):
+    path, page = tmp_path / "a.tif", Image.fromarray(COLOUR)
+    page.save(path, save_all=True, append_images=[page.resize((4, 3))])
+    assert np.array_equal(images.read_image(path), COLOUR)
+
+
+def test_whatever_pillow_raises_is_named(tmp_path, monkeypatch):
+    def fail(_):
+        raise struct.error("odd")
+
+    path = saved(tmp_path / "a.png", COLOUR)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", fail)
+    with pytest.raises(UserError, match=r"a\.png: cannot be read as an image \(odd\)"):
+        images.read_image(path)
+
+
+def test_a_preview_is_not_read_for_a_raw_file(tmp_path):
+    path = saved(tmp_path / "a.dng", COLOUR, format="tiff")
+    with pytest.raises(UserError, match=r"a\.dng: is in a format that is not read"):
+        images.read_image(path)
+
+
 def test_palette_images_get_their_colours(tmp_path):
     palette = Image.fromarray(GREY // 86, "P")
     palette.putpalette([10, 20, 30, 40, 50, 60, 70, 80, 90])
@@ -166,11 +215,33 @@ def test_an_image_is_turned_upright(tmp_path, suffix):
     assert image[18:].max() < 50
 
 
+ODD_TAGS = {
+    "unit is a fraction": (0x128, 5, 1, struct.pack("<II", 5, 2)),
+    "resolution is text": (0x11A, 2, 3, b"72\0"),
+    "artist is a fraction": (0x13B, 5, 1, struct.pack("<II", 7, 2)),
+}
+
+
+@pytest.mark.parametrize("tag", ODD_TAGS)
+def test_only_the_orientation_of_metadata_counts(tmp_path, tag):
+    """Tags of unexpected types, after orientation 6 and before their values."""
+    number, kind, count, value = ODD_TAGS[tag]
+    fields = struct.pack("<HHIHxx", 0x112, 3, 1, 6)
+    fields += struct.pack("<HHI", number, kind, count)
+    far = len(value) > 4
+    fields += struct.pack("<I", 8 + 2 + 24 + 4) if far else value.ljust(4, b"\0")
+    body = struct.pack("<2sHIH", b"II", 42, 8, 2) + fields + bytes(4)
+    data = b"Exif\0\0" + body + (value if far else b"")
+    path = saved(tmp_path / "a.jpg", COLOUR, exif=data)
+    assert images.read_image(path).shape == (9, 6, 3)
+    assert image_shape(path) == (9, 6)
+
+
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_the_shape_is_that_of_the_upright_image(tmp_path, orientation, suffix):
     path = saved(tmp_path / f"a.{suffix}", COLOUR, exif=exif(orientation))
-    assert images.image_shape(path) == images.read_image(path).shape[:2]
+    assert image_shape(path) == images.read_image(path).shape[:2]
 
 
 def test_the_content_counts_and_not_the_extension(tmp_path):
@@ -178,17 +249,15 @@ def test_the_content_counts_and_not_the_extension(tmp_path):
     assert np.array_equal(images.read_image(tmp_path / "a.jpg"), COLOUR)
 
 
-@pytest.mark.parametrize("read", [images.read_image, images.read_mask])
 @pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "bmp"])
-def test_a_truncated_file_is_named(tmp_path, suffix, read):
-    whole = noise(40, 40, 3)
-    path = saved(tmp_path / f"a.{suffix}", whole)
+def test_a_truncated_file_is_named(tmp_path, suffix):
+    path = saved(tmp_path / f"a.{suffix}", noise(40, 40, 3))
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(UserError, match=str(path)):
-        read(path)
+        images.read_image(path)
 
 
-@pytest.mark.parametrize("read", [images.read_image, images.image_shape])
+@pytest.mark.parametrize("read", [images.read_image, image_shape])
 @pytest.mark.parametrize("content", [b"", b"no image at all", b"\x89PNG\r\n\x1a\n"])
 def test_a_file_that_is_no_image_is_named(tmp_path, content, read):
     path = tmp_path / "a.png"
@@ -211,34 +280,6 @@ def test_a_truncated_image_with_a_whole_mask_is_named(tmp_path):
 
 
 MASK = GREY > 128
-
-
-@pytest.mark.parametrize(
-    "array",
-    [
-        MASK,
-        MASK.astype(np.uint8),
-        MASK.astype(np.uint8) * 255,
-        MASK.astype(np.uint16) * 300,
-        MASK[..., None] * np.array([0, 0, 7], np.uint8),
-        np.dstack([MASK * np.uint8(255)] * 3 + [np.full_like(GREY, 255)]),
-        np.dstack([MASK * np.uint8(255), np.full_like(GREY, 255)]),
-    ],
-    ids=["bool", "0-1", "0-255", "16-bit", "colour", "rgba", "grey-alpha"],
-)
-def test_anything_above_zero_is_defect(tmp_path, array):
-    mask = images.read_mask(saved(tmp_path / "m.png", array))
-    assert mask.dtype == bool
-    assert np.array_equal(mask, MASK)
-
-
-@pytest.mark.parametrize("defect", [0, 1])
-def test_palette_masks_count_by_colour(tmp_path, defect):
-    palette = Image.fromarray((defect == MASK).astype(np.uint8), "P")
-    colours = [[0, 0, 0], [128, 0, 0]]
-    palette.putpalette(colours[1 - defect] + colours[defect])
-    palette.save(tmp_path / "m.png")
-    assert np.array_equal(images.read_mask(tmp_path / "m.png"), MASK)
 
 
 def test_a_mask_of_another_size_is_named(tmp_path):
@@ -308,6 +349,26 @@ def test_images_are_loaded_in_order(samples, threads):
     assert np.array_equal(loaded["images"], [images.square(COLOUR, 5)] * 2)
     assert loaded["labels"].tolist() == [0, 1]
     assert loaded["names"].tolist() == ["good/a.png", "dent/a.png"]
+
+
+def test_a_class_may_have_no_test_images():
+    loaded = images.load_images([], 5, 1)
+    assert loaded["images"].shape == (0, 5, 5, 3)
+    assert loaded["names"].dtype.kind == "U"
+    assert images.load_masks([], 5, 1)["masks"].shape == (0, 5, 5)
+
+
+def test_doubtful_images_are_one_warning_a_kind(tmp_path, caplog):
+    arrays = [COLOUR, COLOUR, COLOUR, COLOUR // 8, np.full_like(COLOUR, 200)]
+    samples = [
+        Sample(str(i), saved(tmp_path / f"{i}.png", array), 0, None)
+        for i, array in enumerate(arrays)
+    ]
+    images.load_images(samples, 4, 2)
+    dark, flat, twins = caplog.messages
+    assert dark.startswith(f"{samples[3].path}: is nearly black (brightest value 31")
+    assert flat.startswith(f"{samples[4].path}: is of one colour")
+    assert twins.startswith(f"{samples[1].path} (and 1 more): the same image as")
 
 
 def test_good_images_get_empty_masks(samples):

@@ -81,16 +81,28 @@ SPOILED = {
         "train/bad/1.png: belongs to no class; images belong in CLASS/train/good",
     ),
     "foreign format": (
+        lambda nut: (nut / "test/good/1.heic").write_bytes(b"heic"),
+        "test/good/1.heic: is in a format that is not read; save it as .png",
+    ),
+    "nearly black image": (
         lambda nut: blank(nut / "test/good/1.webp", (40, 40), 7),
-        "test/good/1.webp: is in an unsupported format; save it as .png",
+        "test/good/1.webp: is nearly black (brightest value 7 of 255)",
+    ),
+    "image of another aspect": (
+        lambda nut: resize(nut / "test/good/001.png", (40, 30)),
+        "test/good/001.png: is 40x30 pixels, of another aspect",
+    ),
+    "mask of everything": (
+        lambda nut: blank(nut / "ground_truth/hole/001_mask.png", (40, 40), 255),
+        "ground_truth/hole/001_mask.png: marks nearly all of its image",
+    ),
+    "mask of a good image": (
+        lambda nut: blank(nut / "ground_truth/good/000.png", (40, 40), 255),
+        "ground_truth/good/000.png: marks a defect in a good image",
     ),
     "test image to learn from": (
         lambda nut: shutil.copy(nut / "train/good/002.png", nut / "test/good/9.png"),
         "test/good/9.png: the same image as ",
-    ),
-    "no good test image": (
-        lambda nut: shutil.rmtree(nut / "test/good"),
-        "test: no good test image",
     ),
     "nothing to learn from": (
         lambda nut: [path.unlink() for path in (nut / "train/good").iterdir()],
@@ -102,6 +114,10 @@ SPOILED = {
 def blank(path, shape, value):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.full(shape, value, np.uint8)).save(path)
+
+
+def resize(path, shape):
+    Image.open(path).resize(shape).save(path)
 
 
 @pytest.mark.parametrize("case", SPOILED)
@@ -123,18 +139,29 @@ def test_problems_of_a_folder_are_one_line(root):
     for index in range(5):
         blank(root / f"nut/train/bad/{index}.png", (4, 4), index)
     (found,) = problems(root)
-    assert "train/bad/0.png (and 4 more there): belongs to no class" in found
+    assert "train/bad/0.png (and 4 more): belongs to no class" in found
 
 
-@pytest.mark.parametrize("name", ["{nut}", ".nut"])
-def test_a_name_that_no_class_may_have(root, name):
-    (root / "nut").rename(root / name)
+def test_problems_that_differ_in_numbers_are_one_line(root):
+    for index in range(2):
+        blank(root / f"nut/ground_truth/hole/00{index}_mask.png", (8, 8 + index), 255)
     (found,) = problems(root)
-    assert found.startswith(f"{root / name}: not a class name")
+    assert (
+        "hole/000_mask.png (and 1 more): mask is 8x8 pixels, its image 40x40" in found
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "what"), [("{nut}", "curly"), ("n<u>t", "angle"), ("n\nt", "control")]
+)
+def test_a_name_that_no_class_may_have(root, name, what):
+    (root / "nut").rename(root / name)
+    assert f"{root / name}: has {what} " in problems(root)[0]
 
 
 def test_classes_that_cannot_be_trained_are_left_out(root):
-    write_class(root, "bolt", good=0)
+    write_class(root, "bolt", train=0)
+    (root / "bolt/train/good").mkdir(parents=True)
     report = check_data(root, 1)
     assert len(report.problems) == 1
     assert report.options["datasets"]["parts"]["classes"] == ["nut"]
@@ -146,8 +173,18 @@ def test_few_training_images_lower_the_shots(root):
 
 
 def test_where_nothing_can_be_trained_nothing_is_configured(root):
-    shutil.rmtree(root / "nut/test/good")
+    for path in (root / "nut/train/good").iterdir():
+        path.unlink()
     assert check_data(root, 1).options == {}
+
+
+def test_good_training_images_are_enough(root):
+    shutil.rmtree(root / "nut/test")
+    shutil.rmtree(root / "nut/ground_truth")
+    report = check_data(root, 1)
+    assert report.problems == []
+    assert "test: none; no masks" in report.classes[0]
+    assert report.options["datasets"]
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,13 @@
 import csv
+import json
 import os
+import shutil
+import unicodedata
 
 import pytest
 from PIL import Image
 
-from fsad.data.layouts import find_images, list_class, list_classes
+from fsad.data.layouts import find_images, list_class, list_classes, root_notes
 from fsad.errors import UserError
 from helpers import write_class
 
@@ -153,18 +156,24 @@ def test_missing_class_is_named_with_those_there(folder):
         list_class("mvtec", root, "bolt")
 
 
-@pytest.mark.parametrize(
-    ("absent", "named"),
-    [
-        ("train/good", "train/good: no good training image"),
-        ("test/good", "test: no good test image"),
-        ("test/dent", "test: no defect test image"),
-    ],
-)
-def test_missing_images_of_a_class_are_named(folder, absent, named):
-    (folder / absent / "a.png").unlink()
-    with pytest.raises(UserError, match=f"{folder}/{named}"):
+def test_a_class_without_training_images_is_named(folder):
+    (folder / "train/good/a.png").unlink()
+    with pytest.raises(UserError, match=f"{folder}/train/good: no good training image"):
         list_class("mvtec", folder.parent, "nut")
+
+
+@pytest.mark.parametrize("absent", ["test", "test/good", "test/dent"])
+def test_training_needs_no_test_images(folder, absent):
+    shutil.rmtree(folder / absent)
+    files = list_class("mvtec", folder.parent, "nut")
+    assert len(files.train) == 1
+    assert files.has_seg == (absent != "test/good")  # a defect has no mask
+
+
+def test_defective_images_with_masks_alone_have_pixel_metrics(folder):
+    shutil.rmtree(folder / "test/good")
+    draw(folder / "ground_truth/dent/a.png")
+    assert list_class("mvtec", folder.parent, "nut").has_seg
 
 
 def test_visa_download_with_an_unknown_split_is_named(tmp_path):
@@ -227,3 +236,128 @@ def test_a_name_that_is_not_utf8_is_refused(folder):
     )
     with pytest.raises(UserError, match=r"udcff\.png.*not in UTF-8"):
         list_class("folder", folder.parent, "nut")
+
+
+def test_angle_brackets_in_the_name_of_a_class_are_refused(tmp_path):
+    """Snakemake reads <new> in paths."""
+    write_class(tmp_path, "nut <new>", defects=())
+    message = "nut <new>: has angle brackets in its name; rename it"
+    with pytest.raises(UserError, match=message):
+        list_class("folder", tmp_path, "nut <new>")
+
+
+@pytest.mark.parametrize("name", ["螺丝", "A&B|50%_#1 $x^2$"])
+def test_names_of_classes_in_other_scripts_and_signs(tmp_path, name):
+    write_class(tmp_path, name, defects=())
+    assert list_classes("folder", tmp_path) == [name]
+    assert list_class("folder", tmp_path, name).notes == []
+
+
+@pytest.mark.parametrize("hidden", [".ipynb_checkpoints", "__MACOSX", "@eaDir"])
+def test_folders_that_other_programs_leave_hold_no_images(tmp_path, hidden):
+    folder = write_class(tmp_path, "nut")
+    listed = list_class("folder", tmp_path, "nut")
+    for place in ("train", "train/good", "test", "ground_truth", "ground_truth/hole"):
+        draw(folder / place / hidden / "000-checkpoint.png")
+    draw(tmp_path / hidden / "train/good/0.png")
+    assert list_class("folder", tmp_path, "nut") == listed
+    assert list_classes("folder", tmp_path) == ["nut"]
+
+
+def test_names_are_the_same_in_all_unicode_forms(tmp_path):
+    composed = unicodedata.normalize("NFC", "Gehäuse")
+    decomposed = unicodedata.normalize("NFD", composed)
+    folder = write_class(tmp_path, decomposed, defects=(decomposed,), each=1)
+    image = folder / "test" / decomposed / "000.png"
+    image.rename(image.with_name(f"{decomposed}.png"))
+    mask = folder / "ground_truth" / decomposed / "000_mask.png"
+    (folder / "ground_truth" / composed).mkdir()
+    renamed = mask.rename(folder / "ground_truth" / composed / f"{composed}_mask.png")
+    assert list_classes("folder", tmp_path) == [composed]
+    for name in (composed, decomposed):
+        files = list_class("folder", tmp_path, name)
+        assert files.mask_files == [renamed]
+        assert files.test[0].name == f"{decomposed}/{decomposed}.png"
+        assert files.notes == []
+
+
+def test_two_classes_of_one_name_are_refused(tmp_path):
+    for form in ("NFC", "NFD"):
+        write_class(tmp_path, unicodedata.normalize(form, "ä"), defects=())
+    with pytest.raises(UserError, match="two folders have this name"):
+        list_classes("folder", tmp_path)
+
+
+MASKS = {
+    "beside": ["test/dent/a_mask.png"],
+    "beside, called label": ["test/dent/a_label.BMP"],
+    "numbered": ["ground_truth/dent/a_mask_0.png", "ground_truth/dent/a_mask_1.png"],
+    "in a folder": ["ground_truth/dent/a/000.png", "ground_truth/dent/a/001.png"],
+}
+
+
+@pytest.mark.parametrize("case", MASKS)
+def test_masks_in_other_places(folder, case):
+    paths = [draw(folder / name) for name in MASKS[case]]
+    files = list_class("folder", folder.parent, "nut")
+    assert files.mask_files == paths
+    assert names(files.test) == ["dent/a.png", "good/a.png"]
+    assert files.notes == []
+
+
+def test_polygons_are_masks_of_images_without_others(folder):
+    path = folder / "test/dent/a.json"
+    path.write_text(json.dumps({"camera": 1}))
+    assert list_class("folder", folder.parent, "nut").mask_files == []
+    path.write_text(json.dumps({"shapes": []}))
+    assert list_class("folder", folder.parent, "nut").mask_files == [path]
+    mask = draw(folder / "ground_truth/dent/a.png")
+    assert list_class("folder", folder.parent, "nut").mask_files == [mask]
+
+
+def test_a_second_mask_of_another_form_is_left_out(folder):
+    best = draw(folder / "ground_truth/dent/a_mask.png")
+    other = draw(folder / "ground_truth/dent/a.png")
+    files = list_class("folder", folder.parent, "nut")
+    assert files.mask_files == [best]
+    (note,) = files.notes
+    assert note.startswith(f"{other}: is left out, its image has another mask")
+
+
+LEFT = {
+    "a deeper folder": ("train/good/deep", ".png", "belongs to no class; images"),
+    "another format": ("train/good", ".heic", "is in a format that is not read"),
+    "an array": ("test/dent", ".npy", "is in a format that is not read"),
+    "a mask of no image": ("ground_truth/dent", ".png", "is the mask of no image"),
+}
+
+
+@pytest.mark.parametrize("case", LEFT)
+def test_what_is_left_out_is_one_note_a_kind(folder, case):
+    place, ending, why = LEFT[case]
+    (folder / place).mkdir(parents=True, exist_ok=True)
+    for index in range(3):
+        (folder / place / f"{index}{ending}").write_bytes(b"")
+    (folder / place / "licence.txt").write_text("-")
+    (note,) = list_class("folder", folder.parent, "nut").notes
+    assert note.startswith(f"{folder / place}/0{ending} (and 2 more): {why}")
+
+
+def test_defect_images_without_masks_are_noted_where_others_have_some(folder):
+    draw(folder / "test/dent/b.png")
+    assert list_class("folder", folder.parent, "nut").notes == []
+    draw(folder / "ground_truth/dent/a.png")
+    (note,) = list_class("folder", folder.parent, "nut").notes
+    assert note.startswith(f"{folder}/test/dent/b.png: defect image without a mask")
+
+
+def test_a_kind_that_may_be_meant_as_good_is_noted(folder):
+    (folder / "test/good").rename(folder / "test/OK")
+    (note,) = list_class("folder", folder.parent, "nut").notes
+    assert "test/OK/a.png: counts as defective; if it is not" in note
+
+
+def test_images_beside_the_classes_are_noted(folder):
+    draw(folder.parent / "more/1.png")
+    (note,) = root_notes("folder", folder.parent, ["nut"])
+    assert note.startswith(f"{folder.parent}/more/1.png: belongs to no class")

@@ -1,5 +1,8 @@
+import shutil
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from fsad.artifacts.files import read_npz, read_settings
 from fsad.artifacts.sources import Source
@@ -47,3 +50,20 @@ def test_masks_are_written_with_their_record(tmp_path, samples):
     assert np.array_equal(written["masks"], load_masks(samples, 16, 1)["masks"])
     with pytest.raises(UserError, match="is of resolution 16, not 8"):
         read_npz(tmp_path / "masks.npz", record=record | {"resolution": 8})
+
+
+def test_test_images_are_compared_with_support_images(tmp_path, samples, caplog):
+    files = list_class("folder", tmp_path / "data", "nut")
+    record = {"size": 8, "images": [[files.train[0].name, ""]]}
+    test, support = (Source(tmp_path / name, record) for name in ("t.npz", "s.npz"))
+    prepare.write_class(files, test, [support], 1)
+    assert read_npz(test.path, "names")["names"].tolist() == [s.name for s in samples]
+    assert read_npz(support.path, "images")["images"].shape == (1, 8, 8, 3)
+    assert caplog.messages == []
+    shutil.copy(files.train[0].path, samples[1].path)
+    Image.new("RGB", (40, 20), "red").save(samples[0].path)
+    test.path.unlink()
+    prepare.write_class(files, test, [support], 1)
+    twin, aspect = caplog.messages[-2:]
+    assert twin.startswith(f"{samples[1].path}: the same image as one to learn from")
+    assert aspect.startswith(f"{samples[0].path}: is 40x20 pixels, of another aspect")

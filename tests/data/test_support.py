@@ -1,3 +1,5 @@
+import os
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -38,8 +40,9 @@ def test_smaller_sets_start_larger_ones():
 def test_the_order_on_disk_does_not_matter(tmp_path, monkeypatch):
     write_class(tmp_path, "nut", train=6)
     listed = list_class("mvtec", tmp_path, "nut").train
-    iterdir = Path.iterdir
-    monkeypatch.setattr(Path, "iterdir", lambda p: sorted(iterdir(p), reverse=True))
+    scan = os.scandir
+    turned = lambda p: sorted(scan(p), key=lambda e: e.name, reverse=True)  # noqa: E731
+    monkeypatch.setattr(os, "scandir", turned)
     assert list_class("mvtec", tmp_path, "nut").train == listed
 
 
@@ -63,3 +66,15 @@ def test_an_unknown_name_is_refused():
 def test_too_few_images_are_refused(shots, chosen):
     with pytest.raises(UserError, match=f"nut: {shots} shots"):
         draw_support(TRAIN, "nut", shots, 111, chosen)
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_names_and_classes_may_be_of_another_unicode_form(form):
+    def name(i):
+        return unicodedata.normalize(form, f"Gehäuse_{i}.png")
+
+    decomposed = [unicodedata.normalize("NFD", name(i)) for i in range(9)]
+    train = [Sample(f"good/{n}", Path("train/good", n), 0, None) for n in decomposed]
+    assert draw_support(train, "part", 1, 111, [name(3)]) == [train[3]]
+    drawn = draw_support(train, unicodedata.normalize(form, "Gehäuse"), 4, 111)
+    assert drawn == draw_support(train, "Gehäuse", 4, 111)

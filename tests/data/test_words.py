@@ -1,3 +1,5 @@
+import unicodedata
+
 import pytest
 
 from fsad.artifacts.files import read_npz
@@ -97,3 +99,9 @@ def test_tokens_are_written_once_for_a_record(tmp_path, tokens, monkeypatch):
     assert asked == []
     write_tokens(Source(path, record | {"text": "nut"}))
     assert asked == [("nut", record["states"])]
+
+
+def test_prompts_of_a_class_are_found_in_any_unicode_form(tmp_path):
+    path = tmp_path / "own.yaml"
+    path.write_text(f"{unicodedata.normalize('NFD', 'Gehäuse')}: {{text: case}}\n")
+    assert read_prompts(str(path), "Gehäuse") == {"text": "case"}

@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pytest
@@ -95,5 +96,51 @@ def test_another_vision_tower_is_refused(detector, tmp_path):
 
 def test_a_tower_is_no_detector(towers, tmp_path):
     save_tower(tmp_path / "vision.safetensors", towers[0], {})
-    with pytest.raises(UserError, match=r"vision\.safetensors: damaged"):
+    with pytest.raises(UserError, match=r"vision\.safetensors: is not a whole detec"):
         load_detector(tmp_path / "vision.safetensors")
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"x" * 100])
+def test_another_file_is_no_detector(tmp_path, content):
+    (tmp_path / "tiny.json").write_bytes(content)
+    with pytest.raises(
+        UserError, match=r"tiny\.json: is not a whole detector"
+    ) as error:
+        load_detector(tmp_path / "tiny.json")
+    assert "delete" not in str(error.value)
+
+
+def test_a_detector_of_a_method_that_is_not_there_is_refused(detector, tmp_path):
+    other = detector._replace(described=detector.described | {"method": "later"})
+    save_detector(tmp_path / "d.safetensors", other)
+    with pytest.raises(
+        UserError, match=r"d\.safetensors: a detector of another version"
+    ):
+        load_detector(tmp_path / "d.safetensors")
+
+
+WRONG = {
+    "float": lambda x: x.astype(np.float32) / 255,
+    "uint16": lambda x: x.astype(np.uint16) * 257,
+    "grey": lambda x: x[..., 0],
+    "no batch": lambda x: x[0],
+    "another size": lambda x: x.repeat(2, 1).repeat(2, 2),
+    "channels first": lambda x: x.transpose(0, 3, 1, 2),
+    "list": list,
+}
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_images_of_another_type_or_shape_are_refused(make_detector, pixels, kind):
+    detector, images = make_detector(pixels[:1], "cls"), WRONG[kind](pixels)
+    found = "list" if kind == "list" else f"{images.dtype} {[*images.shape]}"
+    wanted = f"images: must be uint8 [N, 32, 32, 3] RGB in a NumPy array, not {found};"
+    with pytest.raises(UserError, match=re.escape(wanted)):
+        detect(detector, images)
+
+
+def test_a_mirrored_view_is_taken(make_detector, pixels):
+    detector = make_detector(pixels[:1], "cls")
+    mirrored = pixels[:, :, ::-1]
+    scores, _ = detect(detector, mirrored)
+    assert np.array_equal(scores, detect(detector, mirrored.copy())[0])

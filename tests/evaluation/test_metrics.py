@@ -102,9 +102,9 @@ def test_precision_without_defects_is_undefined():
     assert np.isnan(list(found.values())).all()
 
 
-def test_precision_of_defects_alone_is_perfect():
-    _, *found = metrics.image_metrics(np.ones(3), np.arange(3.0)).values()
-    assert found == [100, 100]
+def test_metrics_of_defects_alone_are_undefined():
+    found = metrics.image_metrics(np.ones(3), np.arange(3.0))
+    assert np.isnan([*found.values()]).all()
 
 
 @pytest.mark.parametrize("kind", [0, 1])
@@ -204,3 +204,9 @@ def test_metrics_are_named_as_tables_expect(metric, task):
         found = metric(masks, masks.astype(np.float32))
     assert tuple(found) == metrics.METRICS[task]
     assert list(found.values()) == [pytest.approx(100)] * len(found)
+
+
+def test_without_images_every_metric_is_undefined():
+    nothing = metrics.image_metrics(np.empty(0), np.empty(0))
+    pixels = metrics.pixel_metrics(np.empty((0, 4, 4)), np.empty((0, 4, 4)))
+    assert np.isnan([*nothing.values(), *pixels.values()]).all()

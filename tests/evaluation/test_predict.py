@@ -1,4 +1,5 @@
 import csv
+import os
 
 import numpy as np
 import pytest
@@ -127,3 +128,49 @@ def test_a_detector_is_opened_from_a_file(detector, tmp_path):
     assert loaded.described["threshold"] == detector.described["threshold"]
     with pytest.raises(UserError, match="nowhere: no such run, nor a file of"):
         open_detector("nowhere", "cpu")
+
+
+@pytest.mark.parametrize("work", ["read_image", "square", "overlay"])
+def test_an_image_that_raises_anything_stops_no_other(
+    detector, photographs, tmp_path, monkeypatch, caplog, work
+):
+    original, odd = getattr(module, work), []
+
+    def raise_once(*arguments):
+        if not odd:
+            odd.append(1)
+            raise TypeError("odd\nmetadata")
+        return original(*arguments)
+
+    monkeypatch.setattr(module, work, raise_once)
+    assert predict(detector, photographs, tmp_path / "out", 1).failed == 1
+    first, *others = rows(tmp_path / "out")
+    assert first["error"] == f"{first['image']}: TypeError: odd metadata"
+    assert not any(row["error"] for row in others)
+    assert len(others) == 10
+    assert "Traceback" in caplog.text
+
+
+def test_names_that_are_long_or_alike_have_files_of_their_own(detector, tmp_path):
+    names = [
+        "字" * 82 + ".png",
+        "a.jpg",
+        "a.jpg.png",
+        "caf\u00e9.png",
+        "cafe\u0301.png",
+    ]
+    names.append(os.fsdecode(b"\xff.png"))
+    path = tmp_path / "same.png"
+    Image.fromarray(np.zeros((8, 9, 3), np.uint8)).save(path)
+    predict(detector, dict.fromkeys(names, path), tmp_path / "out", 1)
+    table = rows(tmp_path / "out")
+    expected = [*sorted(names[:-1]), "\\udcff.png"]
+    assert [row["image"] for row in table] == expected
+    for folder in ("maps", "overlays"):
+        assert len([*(tmp_path / "out" / folder).iterdir()]) == len(names)
+
+
+def test_a_detector_without_permission_is_named(tmp_path, unreadable):
+    path = unreadable(tmp_path / "d.safetensors")
+    with pytest.raises(UserError, match=r"d\.safetensors: cannot be read \(Permission"):
+        open_detector(path, "cpu")

@@ -99,3 +99,12 @@ def test_slots_need_a_file_system_with_locks(config, monkeypatch):
     refused = pytest.raises(UserError, match=r"gpus: .*lock cannot be locked")
     with refused, gpu_slot(config):
         pass
+
+
+@pytest.mark.parametrize("name", ["MIG-GPU-89/1/2", "../../outside", "a" * 300])
+def test_a_slot_is_held_whatever_the_name_of_the_gpu(config, monkeypatch, name):
+    monkeypatch.setenv(VISIBLE, f"0,{name}")
+    with gpu_slot(config | {"gpus": [1], "jobs_per_gpu": 1}):
+        assert os.environ[VISIBLE] == name
+        locks = [*config["results"].rglob("*.lock")]
+        assert locks == [config["results"] / "locks/gpu1_0.lock"]

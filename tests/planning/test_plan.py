@@ -30,8 +30,14 @@ def micro(tmp_path, monkeypatch):
 
 
 WRONG = {
-    "wrong type": ({"epochs": "many"}, "config: epochs: 'many' is not of type"),
-    "out of range": ({"eval_every": 0}, "config: eval_every: 0 is less than"),
+    "wrong type": (
+        {"epochs": "many"},
+        "config: epochs: must be a whole number, not 'many'",
+    ),
+    "out of range": (
+        {"eval_every": 0},
+        "config: eval_every: must be at least 1, not 0",
+    ),
     "unknown nested option": (
         {"datasets": {"own": {"layout": "folder", "rood": "data"}}},
         "config: datasets.own.rood: unknown option; did you mean 'root'",

@@ -4,6 +4,7 @@ import base64
 import csv
 import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 from fsad.artifacts.files import write_record
 from fsad.artifacts.paths import Run, results_tree, run_path
@@ -49,8 +50,9 @@ def rows(path) -> list[dict]:
 
 
 def words(svg) -> list[str]:
-    """The texts of a figure, which matplotlib keeps as comments beside their shapes."""
-    return [word.strip() for word in re.findall(r"<!--(.*?)-->", svg)]
+    """The texts of a figure."""
+    found = ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")
+    return [element.text for element in found]
 
 
 def pictures(path) -> dict[str, str]:

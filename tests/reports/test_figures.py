@@ -1,4 +1,5 @@
 import re
+import warnings
 from xml.etree import ElementTree
 
 import numpy as np
@@ -95,6 +96,35 @@ def test_last_and_best_are_marked_at_their_epochs(drawn):
 def test_a_class_without_auroc_has_an_empty_panel():
     run = History("bottle", 1, 1, pd.Series(dtype=float), 15, 5)
     assert "bottle" in words(figures.history([run], "image AUROC"))
+
+
+NAME = "螺丝|a$b$&c<d>_%#\\"
+
+
+def test_names_are_shown_as_they_are():
+    table = long_table().replace("bottle", NAME).replace("qq", f"_{NAME}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        heat = figures.heat_map(one_metric(table), ["original", f"_{NAME}"], [NAME])
+        curves = figures.curves(table, ["aupro"], ["original", f"_{NAME}"])
+        history = figures.history([epochs(10)._replace(class_name=NAME)], "AUROC")
+        histograms = figures.histograms({NAME: SCORES["bottle"]})
+    assert {NAME, f"_{NAME}"} <= set(words(heat))
+    assert f"_{NAME}" in words(curves)
+    assert NAME in words(history)
+    assert NAME in words(histograms)
+    assert "Noto Sans CJK SC" in heat
+
+
+def width_for(name):
+    """The width of the panel beside the name of a class."""
+    table = one_metric(long_table()).replace("bottle", name)
+    drawn = figures.heat_map(table, ["original"], [name])
+    return float(re.search(r'<image [^>]*width="([\d.]+)"', drawn)[1])
+
+
+def test_chinese_names_have_the_room_that_their_letters_need():
+    assert width_for("螺" * 6) <= width_for("W" * 6)
 
 
 def test_more_experiments_than_colours_can_be_drawn():

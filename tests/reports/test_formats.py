@@ -1,3 +1,4 @@
+import html
 from html.parser import HTMLParser
 
 import pytest
@@ -31,7 +32,7 @@ def test_markdown():
     assert formats.to_markdown(PAGE).splitlines() == [
         *("# mvtec, cls", "", "Percent, `last`.", "", "**Warning: RANDOM.**", ""),
         *("## nut_1 & more", "", "| class | 1-shot |", "|---|---:|"),
-        *("| metal_nut | **82.00 ± 2.83** |", "| a<b | – |", "", "Sources: 100 %"),
+        *("| metal_nut | **82.00 ± 2.83** |", "| a\\<b | – |", "", "Sources: 100 %"),
     ]
 
 
@@ -42,7 +43,7 @@ def test_latex_is_a_booktabs_table():
         r"\caption{mvtec, cls: nut\_1 \& more. Sources: 100 \%}",
         *(r"\begin{tabular}{lr}", r"\toprule", r"class & 1-shot \\", r"\midrule"),
         r"metal\_nut & \textbf{82.00 $\pm$ 2.83} \\",
-        r"a<b & -- \\",
+        r"a\textless{}b & -- \\",
         *(r"\bottomrule", r"\end{tabular}", r"\end{table}"),
     ]
 
@@ -51,6 +52,30 @@ def test_latex_escapes_what_is_special():
     assert formats.latex_text(r"\a_b^2~#{}") == (
         r"\textbackslash{}a\_b\textasciicircum{}2\textasciitilde{}\#\{\}"
     )
+    assert formats.latex_text("螺丝|a$b$&c<d>[*]") == (
+        r"螺丝\textbar{}a\$b\$\&c\textless{}d\textgreater{}{[}{*}]"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "escaped"),
+    [
+        ("螺丝|a$b$&c<d>", r"螺丝\|a\$b\$&c\<d>"),
+        ("A&B|50%_#1 $x^2$", r"A&B\|50%\_#1 \$x^2\$"),
+        ("metal_nut _x_ *y*", r"metal_nut \_x\_ \*y\*"),
+        (r"\|`~[&lt;", r"\\\|\`\~\[\&lt;"),
+    ],
+)
+def test_markdown_escapes_what_is_special(text, escaped):
+    assert formats.markdown_text(text) == escaped
+
+
+def test_names_are_escaped_everywhere_in_a_page():
+    cells = [Cell("a|b"), Cell("a|b", True)]
+    page = Page("a|b", [], [Table("a|b", ["a|b", "a|b"], [cells], note="a|b")])
+    markdown, latex = formats.to_markdown(page), formats.to_latex(page)
+    assert markdown.count(r"a\|b") == latex.count(r"a\textbar{}b") == 7
+    assert "a|b" not in markdown + latex
 
 
 class Reader(HTMLParser):
@@ -86,3 +111,9 @@ def test_html_marks_warnings():
     text = formats.to_html(PAGE)
     assert '<p class="warning">Warning: RANDOM.</p>' in text
     assert "<p>Percent, last.</p>" in text
+
+
+def test_html_shows_names_in_notes_as_they_are():
+    names = r"a_b _c_ \d `e` **f** <g>"
+    page = Page("", [formats.markdown_text(names)], [])
+    assert f"<p>{html.escape(names)}</p>" in formats.to_html(page)

@@ -111,3 +111,26 @@ def test_files_of_another_record_are_refused(tmp_path, kind):
     with pytest.raises(UserError, match=f"{path}: is of code old"):
         draw(tmp_path, *sources)
     assert not (tmp_path / "first/record.json").exists()
+
+
+def test_long_and_equal_names_have_panels_of_their_own(tmp_path):
+    names = ["a/b_c.png", "a_b/c.png"], ["dent/" + "字" * 83, "dent/" + "字" * 84]
+    for index, pair in enumerate(names):
+        panels.write_panels(tmp_path / str(index), TEST | {"names": pair}, MAPS, MASKS)
+        assert len(written(tmp_path / str(index))) == 2
+
+
+def test_a_panel_that_cannot_be_drawn_stops_no_other(tmp_path, monkeypatch, caplog):
+    original = panels.draw_panel
+    once = iter([ZeroDivisionError("odd")])
+
+    def draw(*arguments):
+        for error in once:
+            raise error
+        return original(*arguments)
+
+    monkeypatch.setattr(panels, "draw_panel", draw)
+    with pytest.raises(UserError, match=r"1 of 2 panels .* as that of good/000\.png"):
+        panels.write_panels(tmp_path, TEST, MAPS, MASKS)
+    assert written(tmp_path).keys() == {"dent_000.JPG.png"}
+    assert "ZeroDivisionError" in caplog.text

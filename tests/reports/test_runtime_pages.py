@@ -47,7 +47,9 @@ def settings(tmp_path):
     """The rows of the page of settings of three runs."""
     runs = []
     for index, seed in enumerate((1, 2, 3)):
-        content = run("bottle", 80, seed=seed, options={"lr": 0.1, "n_pro": None})
+        content = run(
+            "bottle", 80, seed=seed, options={"lr": 0.1, "n_pro": None, "of": ["螺丝"]}
+        )
         content["settings"]["provenance"] = {"versions": {"torch": f"2.{index % 2}"}}
         runs.append(content)
     runtime_pages.write_settings(tmp_path / "settings.html", runs)
@@ -59,4 +61,5 @@ def test_every_setting_has_all_its_values_once(settings):
     assert ["torch", "2.0, 2.1"] in settings
     assert ["lr", "0.1"] in settings
     assert ["n_pro", "null"] in settings
+    assert ["of", "[&quot;螺丝&quot;]"] in settings
     assert ["backbone", "ViT-B-16_tag"] in settings

@@ -9,22 +9,24 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
-from fsad.artifacts import files
 from helpers import TINY, write_class
 from project import Project
+from stress import memory
 
 HOUR = 3600  # seconds
 ROOMY = 48 * 2**20  # bytes of a small disk, enough for the micro run
+METRICS = "results/runs/original/own/bolt/k1/s111/seg/metrics.json"
 
 # As root, which may read and write everything, only without these two capabilities.
 AS_USER = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
 
 
 def micro(folder) -> Project:
-    """One class, one task: ends within 20 seconds on two free cores."""
+    """One class, one task."""
     project = Project(folder).write()
     shutil.rmtree(folder / "data")
     write_class(folder / "data", "bolt")
@@ -39,22 +41,25 @@ def place(tmp_path) -> Project:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    """Tables of a run that nothing happened to, and its seconds."""
+    """Tables of a run that nothing happened to, and the number of its files."""
     project = micro(tmp_path_factory.mktemp("undisturbed"))
-    start = time.monotonic()
     project.snakemake()
-    return project.tables(), time.monotonic() - start
+    return project.tables(), made(project)
+
+
+def made(project) -> int:
+    """Number of files in the results."""
+    return sum(1 for _ in (project.folder / "results").rglob("*"))
 
 
 @contextmanager
-def running(project):
+def running(project, *targets):
     """A run in a process group of its own; waited for at the end."""
-    environment = os.environ | project.environment
     with open(project.folder / "output.txt", "w") as output:
         process = subprocess.Popen(
-            project.command("--cores", "2"),
+            project.command("--cores", "2", *targets),
             cwd=project.folder,
-            env=environment,
+            env=project.variables(),
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -65,17 +70,46 @@ def running(project):
             process.wait()
 
 
+def wait_for(condition, process) -> None:
+    """Wait until a condition holds or a process has ended."""
+    while process.poll() is None and not condition():
+        time.sleep(0.005)
+
+
+def wait_for_progress(project, process, generator, files) -> None:
+    """Wait for a random moment: some of the files that a run makes, and a bit more."""
+    wanted = generator.randrange(files)
+    wait_for(lambda: made(project) >= wanted, process)
+    time.sleep(generator.uniform(0, 1))
+
+
+def strike(process, number, group) -> None:
+    """Send a signal to a run, or to its whole process group."""
+    if process.poll() is None:
+        (os.killpg if group else os.kill)(process.pid, number)
+
+
 def assert_mended(project, undisturbed):
     project.snakemake()
     assert project.tables() == undisturbed[0]
 
 
-def interrupted(project, after, number, group):
-    """Start a run and send it a signal, or its whole process group."""
-    with running(project) as process:
-        time.sleep(after)
-        if process.poll() is None:
-            (os.killpg if group else os.kill)(process.pid, number)
+def test_a_run_killed_as_it_is_written_is_made_again(place):
+    """Run killed (-9, all processes) as its first file appears: the same bytes."""
+    runs = place.folder / "results/runs"
+    with running(place, METRICS) as process:
+        wait_for(lambda: any(runs.rglob("*.npz")), process)
+        strike(process, signal.SIGKILL, True)
+    assert process.returncode == -signal.SIGKILL
+    place.snakemake(METRICS)
+    mended = contents(runs)
+    shutil.rmtree(runs)
+    place.snakemake(METRICS)
+    assert contents(runs) == mended
+
+
+def contents(folder) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 SIGNALS = {
@@ -84,34 +118,27 @@ SIGNALS = {
     "interrupt from the keyboard": (signal.SIGINT, True, 5),
     "SIGTERM": (signal.SIGTERM, False, 5),
 }
+STRIKES = [f"{name} {n}" for name, (*_, times) in SIGNALS.items() for n in range(times)]
 
 
-def pytest_generate_tests(metafunc):
-    """`strike` runs over all signals and so many of each, one in the short part."""
-    if "strike" in metafunc.fixturenames:
-        full = metafunc.config.getoption("--stress", False)
-        strikes = [
-            (name, index)
-            for name, (*_, count) in SIGNALS.items()
-            for index in range(count)
-        ]
-        strikes = strikes if full else strikes[:1]
-        ids = [f"{name} {index}" for name, index in strikes]
-        metafunc.parametrize("strike", strikes, ids=ids)
-
-
-def test_a_run_that_was_struck_gives_the_same_tables(place, undisturbed, strike):
+@pytest.mark.long
+@pytest.mark.parametrize("case_name", STRIKES)
+def test_a_run_that_was_struck_gives_the_same_tables(place, undisturbed, case_name):
     """Signals at random moments: kill -9 (50), SIGINT (5), SIGTERM (5)."""
-    number, group, _ = SIGNALS[strike[0]]
-    after = random.Random(str(strike)).uniform(0, undisturbed[1])
-    interrupted(place, after, number, group)
+    number, group, _ = SIGNALS[case_name.rpartition(" ")[0]]
+    with running(place) as process:
+        generator = random.Random(case_name)
+        wait_for_progress(place, process, generator, undisturbed[1])
+        strike(process, number, group)
     assert_mended(place, undisturbed)
 
 
 @pytest.mark.long
 def test_a_clock_set_back_changes_nothing(place, undisturbed):
     """Clock set back by an hour within a run."""
-    interrupted(place, undisturbed[1] / 2, signal.SIGKILL, True)
+    with running(place) as process:
+        wait_for(lambda: made(place) > undisturbed[1] / 2, process)
+        strike(process, signal.SIGKILL, True)
     for path in [*place.folder.rglob("*")]:
         stamp = path.stat().st_mtime + HOUR
         os.utime(path, (stamp, stamp))
@@ -122,8 +149,7 @@ def test_a_clock_set_back_changes_nothing(place, undisturbed):
 def test_two_runs_at_once_do_not_meet(place, undisturbed):
     """Two runs at once: one works, the other is refused in one line."""
     with running(place) as first:
-        while not (place.folder / "results/.lock").exists() and first.poll() is None:
-            time.sleep(0.1)
+        wait_for((place.folder / "results/.lock").exists, first)
         second = place.snakemake(check=False)
     assert first.returncode == 0
     assert second.returncode == 1
@@ -158,11 +184,11 @@ def fill(folder):
 @pytest.mark.parametrize("index", range(10))
 def test_a_full_disk_is_survived(tmp_path, undisturbed, index):
     """Disk full from a random moment on."""
-    after = random.Random(index).uniform(0, undisturbed[1])
     with small_disk(tmp_path):
         project = micro(tmp_path)
-        with running(project):
-            time.sleep(after)
+        with running(project) as process:
+            generator = random.Random(index)
+            wait_for_progress(project, process, generator, undisturbed[1])
             filler = fill(tmp_path)
         filler.unlink()
         assert_mended(project, undisturbed)
@@ -186,9 +212,15 @@ def permissions(path, mode):
     path.chmod(before)
 
 
+FOLDERS = "data/bolt/test/hole", "data/bolt", "data"
+
+
 @pytest.mark.parametrize(
     "culprit",
-    ["data/bolt/test/hole/000.png", "data/bolt/test/hole", "data/bolt", "data"],
+    [
+        "data/bolt/test/hole/000.png",
+        *(pytest.param(folder, marks=pytest.mark.long) for folder in FOLDERS),
+    ],
 )
 def test_unreadable_input_is_named(as_user, full, request, culprit):
     """Input without permission to read it, refused by name."""
@@ -205,67 +237,24 @@ def test_unreadable_input_is_named(as_user, full, request, culprit):
         assert_mended(as_user, request.getfixturevalue("undisturbed"))
 
 
-def test_read_only_results_are_named(as_user, full, request):
+@pytest.mark.long
+def test_read_only_results_are_named(as_user, undisturbed):
     """A folder of results without permission to write, refused by name."""
     (as_user.folder / "results").mkdir()
     with permissions(as_user.folder / "results", 0o555):
         run = as_user.snakemake(check=False)
     assert run.returncode == 1
     assert "results: results cannot be written" in run.stdout + run.stderr
-    if full:
-        assert_mended(as_user, request.getfixturevalue("undisturbed"))
+    assert_mended(as_user, undisturbed)
 
 
-MEASURED = """
-import sys
-import numpy as np
-import psutil
-import torch
-from fsad.data import images
-from fsad.data import layouts
-from fsad.backbones.transformer import Tower
-from fsad.backbones.readout import VARIANTS
-from fsad.backbones.clip_vision import embed_images
-
-
-def peak():
-    lines = open("/proc/self/status").read().splitlines()
-    return int(next(line for line in lines if "VmHWM" in line).split()[1]) * 1024
-
-
-def growth(call):
-    open("/proc/self/clear_refs", "w").write("5")  # the peak is now what is in use
-    before = psutil.Process().memory_info().rss
-    made = call()
-    return made, peak() - before
-"""
-LOADED = (
-    MEASURED
-    + """
-files = layouts.list_class("folder", sys.argv[1], "bolt")
-images.load_images(files.test[:4], 240, 2)
-arrays, grown = growth(lambda: images.load_images(files.test, 240, 2))
-print(len(files.test), arrays["images"].nbytes, grown)
-"""
-)
-EMBEDDED = (
-    MEASURED
-    + """
-from fsad.backbones.clip import load_backbone
-backbone = {"model": sys.argv[2], "pretrained": "random", "random_seed": 0}
-tower, _ = load_backbone(backbone)
-pixels = np.zeros((int(sys.argv[3]), 32, 32, 3), np.uint8)
-embed_images(tower, pixels[:16], VARIANTS["original"])
-arrays, grown = growth(lambda: embed_images(tower, pixels, VARIANTS["original"]))
-print(len(pixels), sum(array.nbytes for array in arrays.values()), grown)
-"""
-)
 SLACK = 48 * 2**20  # bytes: buffers of decoders and of one batch
 
 
-def measured(code, *arguments):
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    run = subprocess.run(command, capture_output=True, text=True)
+def measured(folder, call, *arguments):
+    """The numbers that a call of `memory` prints."""
+    command = [sys.executable, memory.__file__, call, *map(str, arguments)]
+    run = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     return map(int, run.stdout.split())
 
@@ -285,53 +274,25 @@ def test_memory_of_many_images_is_bounded(tmp_path, record_property):
     source = folder / "test/good/000.png"
     for index in range(2000 - 7):
         os.link(source, source.with_name(f"more{index:04}.png"))
-    figures = measured(LOADED, tmp_path / "data")
-    assert_bounded(record_property, 2000, *figures)
+    numbers = measured(tmp_path, "decoded", "data")
+    assert_bounded(record_property, 2000, *numbers)
 
 
 @pytest.mark.long
 def test_memory_of_many_features_is_bounded(tmp_path, record_property):
     """Peak memory of embedding 20,000 small images, over that of their features."""
     (tmp_path / "tiny.json").write_text(json.dumps(TINY))
-    figures = measured(EMBEDDED, tmp_path, tmp_path / "tiny.json", 20_000)
-    assert_bounded(record_property, 20_000, *figures)
-
-
-AGAIN = """
-import json, sys
-import psutil
-from fsad.jobs.threads import limit_torch_threads
-limit_torch_threads(1)
-from fsad.evaluation.runs import run_from_files
-files, settings = json.loads(sys.argv[2]), json.loads(sys.argv[3])
-sizes = []
-for index in range(200):
-    run_from_files([sys.argv[1]], [settings], **files)
-    sizes.append(psutil.Process().memory_info().rss)
-print(sizes[19], sizes[-1])
-"""
+    numbers = measured(tmp_path, "embedded", "tiny.json", 20_000)
+    assert_bounded(record_property, 20_000, *numbers)
 
 
 @pytest.mark.long
 def test_200_jobs_in_a_process_do_not_grow(place, record_property):
     """Memory after 200 jobs in one process, over that after 20."""
     place.snakemake()
-    run = place.folder / "results/runs/original/own/bolt/k1/s111/seg"
-    settings = files.read_settings(run / "model.npz")
-    (tower,) = place.folder.glob("results/features/*/text.safetensors")
-    features = tower.parent / "original/own/bolt"
-    cache = place.folder / "results/cache/own/bolt"
-    files = {
-        "tower": str(tower),
-        "prompts": str(cache / "prompts.npz"),
-        "test": str(features / "test.npz"),
-        "support": [str(features / "support_k1_s111.npz")],
-        "masks": str(cache / "masks_r32.npz"),
-    }
-    for name in ("code", "provenance"):
-        del settings[name]
-    out = place.folder / "again"
-    early, late = measured(AGAIN, out, json.dumps(files), json.dumps(settings))
+    numbers = measured(place.folder, "repeated", place.config, "again", 200)
+    count, early, late = numbers
     record_property("after 20", f"{early / 2**20:.0f} MiB")
     record_property("after 200", f"{late / 2**20:.0f} MiB")
+    assert count == len([*(place.folder / "again").rglob("metrics.json")]) == 200
     assert late < early + 16 * 2**20

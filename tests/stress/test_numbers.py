@@ -1,25 +1,25 @@
 """Numbers."""
 
 import hashlib
-import json
 import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from helpers import REPOSITORY, TINY
+from helpers import REPOSITORY, relative_error
 from project import Project
 
+pytestmark = pytest.mark.long
 NUMBERS = ("*.npz", "*.csv", "*.json", "*.md", "*.tex", "*.parquet", "*.safetensors")
 UNLIKE = {"benchmarks", "logs"}  # times
 TWO_THREADS = {"threads": 2, "shots": [1], "epochs": 6}
 
 
 def project(folder, repository=REPOSITORY, **changes) -> Project:
+    """A project of jobs with two threads."""
     made = Project(folder).write()
     made.repository = repository
-    (folder / "tiny.json").write_text(json.dumps(TINY))
     made.configure(**TWO_THREADS | changes)
     return made
 
@@ -38,32 +38,33 @@ def digests(folder: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory):
-    """The numbers of two threads a job, with two cores."""
+    """The numbers of jobs with two threads, of two cores, all runs of a class at once."""
     made = project(tmp_path_factory.mktemp("reference"))
-    made.run(made.command("--cores", "2"))
+    made.snakemake("--cores", "2")
     return made.folder
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("cores", [1, 4])
 def test_cores_change_no_bit(tmp_path, reference, cores, record_property):
     """Files of numbers with 1 and 4 cores, each the bytes of those with 2."""
-    made = project(tmp_path)
-    made.run(made.command("--cores", str(cores)))
+    project(tmp_path).snakemake("--cores", cores)
     found = digests(tmp_path)
     record_property("files", len(found))
     assert found == digests(reference)
 
 
-@pytest.mark.long
 def test_a_second_run_changes_no_bit(tmp_path, reference):
     """A second run gives the bytes of the first."""
-    made = project(tmp_path)
-    made.run(made.command("--cores", "2"))
+    project(tmp_path).snakemake("--cores", "2")
     assert digests(tmp_path) == digests(reference)
 
 
-@pytest.mark.long
+def test_runs_per_job_change_no_bit(tmp_path, reference):
+    """One run a job gives the bytes of all runs of a class in one job."""
+    project(tmp_path, runs_per_job="one").snakemake("--cores", "2")
+    assert digests(tmp_path) == digests(reference)
+
+
 def test_two_clones_change_no_bit(tmp_path):
     """Two clones at different places give the same bytes."""
     found = []
@@ -77,20 +78,20 @@ def test_two_clones_change_no_bit(tmp_path):
     assert found[0] == found[1]
 
 
-@pytest.mark.long
 def test_what_the_number_of_threads_changes(tmp_path, reference, record_property):
     """One thread a job instead of two: the last digits, sums being shared otherwise."""
-    made = project(tmp_path, threads=1)
-    made.run(made.command("--cores", "2"))
+    project(tmp_path, threads=1).snakemake("--cores", "2")
     apart = max(
         difference(path, tmp_path / path.relative_to(reference))
         for path in (reference / "results/runs").rglob("scores.npz")
     )
-    record_property("greatest relative difference of a score", f"{apart:.1e}")
+    record_property("greatest relative difference of scores or maps", f"{apart:.1e}")
     assert apart < 1e-4
 
 
 def difference(path: Path, other: Path) -> float:
-    """Greatest relative difference of the fused scores of two runs."""
-    one, two = (np.load(p)["last"].astype(np.float64) for p in (path, other))
-    return float(np.max(np.abs(one - two) / np.maximum(np.abs(one), 1e-12)))
+    """Greatest relative difference of an array of two runs, after the last epoch."""
+    one, two = np.load(path), np.load(other)
+    names = [name for name in one.files if name.startswith("last_")]
+    assert {"last_scores", "last_maps"} <= {*names}
+    return max(relative_error(two[name], one[name]) for name in names)

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 
 import pytest
 
@@ -15,12 +16,23 @@ SOURCES = sorted(
 RUNS_DATA = {"eval", "exec", "compile", "unsafe_load", "full_load"}
 
 
+@cache
+def nodes():
+    """(file, node) of every import and call in the repository."""
+    kinds = ast.Import | ast.ImportFrom | ast.Call
+    return [
+        (path, node)
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, kinds)
+    ]
+
+
 def calls():
     """(file, object, function, call) of every call in the repository."""
-    for path in SOURCES:
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call):
-                yield path, *_names(node.func), node
+    for path, node in nodes():
+        if isinstance(node, ast.Call):
+            yield path, *_names(node.func), node
 
 
 def _names(function):
@@ -60,9 +72,8 @@ def test_nothing_that_runs_data_is_imported(package):
     """Packages that run code from data, imported nowhere."""
     imported = {
         name
-        for path in SOURCES
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Import | ast.ImportFrom)
+        for _, node in nodes()
+        if not isinstance(node, ast.Call)
         for name in [getattr(node, "module", None), *(a.name for a in node.names)]
     }
     assert package not in imported

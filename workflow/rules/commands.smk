@@ -1,21 +1,14 @@
 """Former targets: commands of their own took their place."""
 
+for COMMAND in ("status", "verify"):
 
-rule status:
-    log:
-        f"{TREE.logs}/status.log",
-    conda:
-        "../../envs/fsad.yaml"
-    shell:
-        "echo 'error: use `fsad status`, with --configfile and --config as here'"
-        " | tee {log} >&2; exit 1"
-
-
-rule verify:
-    log:
-        f"{TREE.logs}/verify.log",
-    conda:
-        "../../envs/fsad.yaml"
-    shell:
-        "echo 'error: use `fsad verify`, with --configfile and --config as here'"
-        " | tee {log} >&2; exit 1"
+    rule:
+        name:
+            COMMAND
+        log:
+            f"{TREE.logs}/{COMMAND}.log",
+        conda:
+            "../../envs/fsad.yaml"
+        shell:
+            f"echo 'error: use `fsad {COMMAND}`, with --configfile and --config as here'"
+            " | tee {log} >&2; exit 1"

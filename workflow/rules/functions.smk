@@ -46,10 +46,6 @@ def runs_of(wildcards):
     return PLAN.class_runs(wildcards.experiment, place(wildcards))
 
 
-def run_job(wildcards):
-    return PLAN.run_job(runs_of(wildcards))._asdict()
-
-
 def run_inputs(wildcards):
     runs = runs_of(wildcards)
     return needed(PLAN.run_job(runs).inputs(), all(map(PLAN.has_run, runs)))
@@ -86,11 +82,6 @@ def embedded_files(wildcards):
     images = [work.images.path for work in embeddings(wildcards)]
     is_made = PLAN.has_features(PLAN.readers()[wildcards.readout], place(wildcards))
     return needed([PLAN.tower("vision").path, *images], is_made)
-
-
-def detector_files(wildcards):
-    name = wildcards.prediction
-    return needed(PLAN.detector_files(name), PLAN.has_prediction(name))
 
 
 def menu_labels(page):

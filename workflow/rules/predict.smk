@@ -3,7 +3,9 @@
 
 rule predict:
     input:
-        detector_files,
+        lambda w: needed(
+            PLAN.detector_files(w.prediction), PLAN.has_prediction(w.prediction)
+        ),
         metrics=lambda w: run_path(TREE.metrics, PLAN.predicting_run(w.prediction)),
     output:
         scores=f"{TREE.prediction}/scores.csv",

@@ -33,7 +33,7 @@ rule train:
     resources:
         **needs("train", runs_of),
     params:
-        job=run_job,
+        job=lambda w: PLAN.run_job(runs_of(w))._asdict(),
         script=script_code("train"),
     script:
         "../scripts/train.py"

@@ -58,10 +58,7 @@ def _imported(path: Path) -> list[Path]:
 
 
 def _files(module: str, name: str | None) -> list[Path]:
-    """File of an imported module; of a sub-package also that of its module `name`.
-
-    The `__init__.py` of a sub-package defines no names of its own.
-    """
+    """File of an imported module; of a sub-package also that of its module `name`."""
     file = _module_file(module)
     is_package = file.name == "__init__.py"
     return [file, _module_file(f"{module}.{name}")] if is_package and name else [file]

@@ -7,8 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from fsad.artifacts.content import file_digest
-from fsad.artifacts.files import damaged, write_json
-from fsad.errors import UserError
+from fsad.artifacts.files import damaged, unreadable, write_json
 
 # A file this recent may change again within the resolution of its times.
 SETTLED_SECONDS = 2
@@ -19,10 +18,13 @@ Memory = dict[str, dict]  # by path: `size`, `times` and `sha256` of a file
 def read_memory(path: str | Path) -> Memory:
     """Read the file of `write_memory`; empty if there is none."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        memory = json.loads(Path(path).read_text(encoding="utf-8"))
+        if not all(len(entry["times"]) == 2 for entry in memory.values()):
+            raise ValueError("an entry has not two times")
+        return memory
     except OSError:
         return {}
-    except ValueError as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise damaged(path, error) from error
 
 
@@ -60,7 +62,7 @@ def check_files(paths: Iterable[str | Path]) -> None:
             with open(path, "rb"):
                 pass
         except OSError as error:
-            raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+            raise unreadable(path, error) from error
 
 
 def _entry(path: str | Path, known: dict | None) -> dict:
@@ -73,7 +75,7 @@ def _entry(path: str | Path, known: dict | None) -> dict:
             return known
         return now | {"sha256": file_digest(path)}
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+        raise unreadable(path, error) from error
 
 
 def _is_settled(entry: dict) -> bool:

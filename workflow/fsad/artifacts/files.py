@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from fsad.artifacts.content import content_digest
+from fsad.artifacts.paths import is_artefact
 from fsad.artifacts.stages import check_record, is_same
 from fsad.errors import UserError
 
@@ -23,6 +24,7 @@ DAMAGE = (
     ValueError,
     KeyError,
     TypeError,
+    AttributeError,
     EOFError,
     RuntimeError,
     MemoryError,
@@ -36,7 +38,8 @@ def atomic(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path that replaces `path` if the block succeeds.
 
     A writer that fails or is killed leaves `path` as it was. Temporary files of other
-    writers are removed, so that of two at once the one that started later wins.
+    writers are removed, so that of two at once the one that started later wins. The
+    permissions follow the umask, whichever the writer sets.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,7 +47,11 @@ def atomic(path: str | Path) -> Iterator[Path]:
         leftover.unlink(missing_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        temporary.touch()
+        mode = temporary.stat().st_mode
         yield temporary
+        if temporary.stat().st_mode != mode:  # some file systems refuse any chmod
+            temporary.chmod(mode)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -84,8 +91,6 @@ def read_npz(
                 check_record(path, json.loads(str(file[SETTINGS])), record)
             wanted = names or [name for name in file.files if name != SETTINGS]
             return {name: file[name] for name in wanted}
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
     except DAMAGE as error:
         raise damaged(path, error) from error
 
@@ -128,6 +133,26 @@ def read_record(path: str | Path) -> dict:
     return record
 
 
-def damaged(path: str | Path, error: Exception) -> UserError:
-    """UserError for an artefact that cannot be read."""
-    return UserError(f"{path}: damaged ({error}); delete it and run again")
+def damaged(path: str | Path, error: Exception, expected: str = "") -> UserError:
+    """UserError for a file whose content is not as it should be, or not readable.
+
+    Only of files that can be made again it asks to delete them. expected: the kind of
+    file that a user was to name.
+    """
+    try:
+        with open(path, "rb"):
+            pass
+    except OSError as reason:
+        return unreadable(path, reason)
+    if expected:
+        return UserError(f"{path}: is not {expected} ({error}); name another file")
+    if is_artefact(path):
+        return UserError(f"{path}: damaged ({error}); delete it and run again")
+    return UserError(f"{path}: damaged, or no file of this program ({error})")
+
+
+def unreadable(path: str | Path, error: OSError) -> UserError:
+    """UserError for a file that cannot be opened: missing, or without permission."""
+    if isinstance(error, FileNotFoundError):
+        return UserError(f"{path}: no such file")
+    return UserError(f"{path}: cannot be read ({error.strerror})")

@@ -59,6 +59,20 @@ RUN_KEY = re.compile(
 )
 
 
+ARTEFACT = re.compile(
+    "|".join(
+        re.sub(r"\\{\w+\\}", "[^/]+", f".*/{re.escape(pattern)}")
+        for pattern in TREE
+        if Path(pattern).suffix
+    )
+)
+
+
+def is_artefact(path: str | Path) -> bool:
+    """Whether a path is that of a file below a results folder, made by a job."""
+    return ARTEFACT.fullmatch(str(Path(path).absolute())) is not None
+
+
 def results_tree(results: str | Path) -> Tree:
     """Patterns of the paths below a results folder."""
     return Tree(*(f"{results}/{pattern}" for pattern in TREE))

@@ -2,7 +2,9 @@
 
 import copy
 import difflib
+import json
 import math
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import cache, reduce
@@ -11,8 +13,9 @@ from pathlib import Path
 
 import yaml
 from jsonschema import Draft202012Validator, ValidationError, validators
-from jsonschema.exceptions import best_match
+from jsonschema.exceptions import relevance
 
+from fsad.artifacts.files import unreadable
 from fsad.errors import UserError
 
 SCHEMAS = Path(__file__).parents[1] / "schemas"
@@ -37,20 +40,61 @@ def read_schema(name: str) -> dict:
 
 
 def read_yaml(path: str | Path) -> dict:
-    """Read a YAML mapping; UserError if it is missing or malformed."""
+    """Read a YAML mapping; UserError if it is missing, malformed or ambiguous."""
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        loader = yaml.SafeLoader(Path(path).read_text(encoding="utf-8"))
+        node = loader.get_single_node()
+        _check_keys(path, node)
+        content = loader.construct_document(node) if node else None
+        names = [*_names(content)]
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise unreadable(path, error) from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: no valid YAML ({reason})") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: must hold options as `name: value`")
-    for name in _names(content):
+    for name in names:
         if not isinstance(name, str):
             raise UserError(f"{path}: {name!r} is no word to YAML; put it in quotes")
     return content
+
+
+def check_yaml(path: str | Path) -> None:
+    """Raise UserError if a key stands twice in a YAML file that was read otherwise.
+
+    Of two equal keys in a mapping YAML takes the last, in silence.
+    """
+    with suppress(yaml.YAMLError):  # JSON that is no YAML, for example
+        _check_keys(path, yaml.compose(Path(path).read_text(encoding="utf-8")))
+
+
+def _check_keys(path: str | Path, root: yaml.Node | None) -> None:
+    for mapping in _mappings(root):
+        lines = {}
+        for key, _ in mapping.value:
+            name, line = str(key.value), key.start_mark.line + 1
+            if name in lines and name != "<<":
+                raise UserError(
+                    f"{path}: {name!r} stands twice in one place, in lines "
+                    f"{lines[name]} and {line}; join the two or remove one"
+                )
+            lines[name] = line
+
+
+def _mappings(root: yaml.Node | None) -> Iterator[yaml.MappingNode]:
+    """All mappings of a YAML document, each once, however often an alias names it."""
+    nodes, seen = [root], set()
+    while nodes:
+        node = nodes.pop()
+        if id(node) in seen or not isinstance(node, yaml.CollectionNode):
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.MappingNode):
+            yield node
+            nodes += [value for _, value in node.value]
+        else:
+            nodes += node.value
 
 
 def _names(content: object) -> Iterator[object]:
@@ -62,13 +106,25 @@ def _names(content: object) -> Iterator[object]:
 
 
 def check_options(options: Mapping, schema: Mapping, name: str) -> dict:
-    """Validate options against a JSON schema; UserError names `name` and the option."""
+    """Validate options against a JSON schema; UserError names `name` and the option.
+
+    Returns them with strings converted to numbers where the schema asks for these, and
+    with `~` replaced by the home folder in those of `format: path`.
+    """
     validator = Validator(schema)
     typed = _with_numbers(validator, options)
-    error = best_match(validator.iter_errors(typed))
+    error = max(validator.iter_errors(typed), key=relevance, default=None)
     if error is not None:
         raise UserError(f"{name}: {_explained(error)}")
-    return typed
+    return _with_home(schema, typed)
+
+
+def _with_home(schema: object, value: object) -> object:
+    if isinstance(schema, Mapping) and isinstance(value, Mapping):
+        parts, others = schema.get("properties", {}), schema.get("additionalProperties")
+        return {k: _with_home(parts.get(k, others), v) for k, v in value.items()}
+    is_path = isinstance(schema, Mapping) and schema.get("format") == "path"
+    return os.path.expanduser(value) if is_path else value
 
 
 def with_defaults(schema: Mapping | bool | None, value: Mapping) -> dict:
@@ -133,7 +189,58 @@ def _explained(error: ValidationError) -> str:
             key for key in error.validator_value if key not in error.instance
         )
         return f"{_join(where, missing)}: must be given"
-    return f"{where or 'file'}: {error.message}"
+    if error.validator == "uniqueItems":
+        found = error.instance
+        twice = next(x for i, x in enumerate(found) if x in found[:i])
+        return f"{where}: must not hold {_shown(twice)} twice"
+    alternatives = error.context or [error]
+    for other in error.context:
+        if other.path or other.validator not in ("type", "const"):
+            return _explained(other)  # of the alternative that has the value's type
+    if "propertyNames" in error.absolute_schema_path:
+        where = f"{where}: a name"
+    expected = " or ".join(map(_expected, alternatives))
+    return f"{where or 'file'}: must be {expected}, not {_shown(error.instance)}"
+
+
+TYPES = {
+    "integer": "a whole number",
+    "number": "a number",
+    "string": "text",
+    "boolean": "true or false",
+    "array": "a list",
+    "object": "options as `name: value`",
+}
+LIMITS = {
+    "minimum": "at least {}",
+    "exclusiveMinimum": "above {}",
+    "maximum": "at most {}",
+    "exclusiveMaximum": "below {}",
+    "minLength": "text of {} or more letters",
+    "minItems": "a list of {} or more",
+    "maxItems": "a list of {} or fewer",
+    "minProperties": "{} or more options as `name: value`",
+}
+
+
+def _expected(error: ValidationError) -> str:
+    """The values that a keyword of a schema allows, to stand after `must be`."""
+    keyword, limit = error.validator, error.validator_value
+    if keyword == "pattern":
+        return error.schema["title"]
+    if keyword == "enum":
+        *names, last = map(_shown, limit)
+        return f"{', '.join(names)} or {last}" if names else last
+    if keyword == "const":
+        return _shown(limit)
+    return TYPES[limit] if keyword == "type" else LIMITS[keyword].format(limit)
+
+
+def _shown(value: object) -> str:
+    """A value in an error message, much as YAML would write it."""
+    plain = value is None or isinstance(value, bool)
+    text = json.dumps(value) if plain else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _unknown_option(where: str, error: ValidationError) -> str:

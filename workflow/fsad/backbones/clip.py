@@ -7,8 +7,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fsad.artifacts.content import file_digest
-from fsad.backbones.compact import expand, is_compact
-from fsad.backbones.spec import RANDOM, check_backbone
+from fsad.artifacts.files import unreadable
+from fsad.backbones.checkpoints import read_weights, set_weights
+from fsad.backbones.spec import (
+    HUB_CONFIG,
+    PIXELS,
+    RANDOM,
+    check_backbone,
+    model_source,
+    pixel_statistics,
+    weights_file,
+)
 from fsad.backbones.tower import Tower
 from fsad.errors import UserError
 
@@ -33,18 +42,45 @@ def load_clip(backbone: Mapping, image_size: int | None = None):
     import open_clip
     import torch
 
-    model, pretrained = backbone["model"], backbone["pretrained"]
     check_backbone(backbone)
-    if model.endswith(".json"):
-        open_clip.add_model_config(Path(model))
-        model = Path(model).stem
-    if pretrained == RANDOM:
+    model = _registered(model_source(backbone))
+    if backbone["pretrained"] == RANDOM:
         logging.warning("backbone: %s runs on RANDOM weights", model)
         torch.manual_seed(backbone["random_seed"])
         with _no_warnings():  # of random weights, again
-            return open_clip.create_model(model, force_image_size=image_size).eval()
+            clip = open_clip.create_model(model, force_image_size=image_size)
+    else:
+        clip = _trained(model, backbone)
+    _set_pixels(clip.visual, backbone)
+    return clip.eval()
+
+
+def _registered(source: str) -> str:
+    """Name of a model for open_clip, which reads the configuration in a file."""
+    import open_clip
+
+    path = Path(source)
+    if path.name == HUB_CONFIG:
+        return f"local-dir:{path.parent}"
+    if path.suffix != ".json":
+        return source
+    open_clip.add_model_config(path)
+    return path.stem
+
+
+def _trained(model: str, backbone: Mapping):
+    import open_clip
+
+    tag, path = backbone["pretrained"], weights_file(backbone)
     try:
-        clip = _trained(model, pretrained).eval()
+        if path is None:
+            _check_tag(model, tag)
+            _check_download(model, tag)
+            clip = open_clip.create_model(model, pretrained=tag, weights_only=True)
+        else:
+            with _no_warnings():  # of a model without weights
+                clip = open_clip.create_model(model, load_weights=False)
+            set_weights(clip, read_weights(path))
         for name, weight in clip.named_parameters():
             if not weight.isfinite().all():
                 raise ValueError(f"{name} contains values that are not finite")
@@ -52,24 +88,22 @@ def load_clip(backbone: Mapping, image_size: int | None = None):
     except UserError:
         raise
     except Exception as error:  # open_clip passes on whatever its loaders raise
-        raise _no_weights(backbone, error) from error
+        raise _no_weights(backbone, path, error) from error
 
 
-def _trained(model: str, pretrained: str):
-    import open_clip
-    from open_clip.model import resize_pos_embed
-
-    if is_compact(pretrained):
-        with _no_warnings():  # of a model without weights
-            clip = open_clip.create_model(model)
-        weights = expand(pretrained)
-        resize_pos_embed(weights, clip)  # as open_clip does for other files
-        clip.load_state_dict(weights)
-        return clip
-    if not Path(pretrained).is_file():
-        _check_tag(model, pretrained)
-        _check_download(model, pretrained)
-    return open_clip.create_model(model, pretrained=pretrained, weights_only=True)
+def _set_pixels(visual, backbone: Mapping) -> None:
+    """Set mean and std of pixels, and log those that are assumed for a checkpoint."""
+    given, path = pixel_statistics(backbone), weights_file(backbone)
+    if given:
+        visual.preprocess_cfg = {**getattr(visual, "preprocess_cfg", {}), **given}
+    config = _vision_config(visual)
+    assumed = [f"{name} {config[name]}" for name in PIXELS if name not in given]
+    if path is not None and assumed:
+        logging.info(
+            "backbone: %s is taken to be trained on pixels like OpenAI's CLIP, %s; "
+            "backbone.mean and backbone.std set others",
+            *(path, " and ".join(assumed)),
+        )
 
 
 @contextmanager
@@ -194,14 +228,16 @@ def _check_download(model: str, tag: str) -> None:
         )
 
 
-def _no_weights(backbone: Mapping, error: Exception) -> UserError:
-    model, pretrained = backbone["model"], backbone["pretrained"]
+def _no_weights(backbone: Mapping, path: str | None, error: Exception) -> UserError:
+    if isinstance(error, OSError) and path is not None:
+        return unreadable(path, error)
+    model = model_source(backbone)
     reason = (str(error).strip() or repr(error)).splitlines()[0]
-    text = f"{pretrained} holds no weights of {model} ({reason})"
-    if not Path(pretrained).is_file():
+    text = f"{path} holds no weights of {model}: {reason}"
+    if path is None:
         text = (
-            f"weights {pretrained!r} of {model} are not on this machine and could not "
-            f"be downloaded ({reason}); run once with a network, or name a local "
-            "checkpoint file"
+            f"weights {backbone['pretrained']!r} of {model} are not on this machine "
+            f"and could not be downloaded ({reason}); run once with a network, or name "
+            "a local checkpoint file"
         )
     return UserError(f"backbone.pretrained: {text}")

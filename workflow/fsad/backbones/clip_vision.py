@@ -78,10 +78,11 @@ def _read_out(
     for index in range(config["layers"]):
         weights = block_weights(tower, index)
         qkv = attention_inputs(x, weights, config)
-        dense = _dense_step(dense, qkv, weights, config, variant)
         if dual:
             attended = x + attend(*qkv, weights)
             mids += [attended] * wanted.count(index - 1)
+        dense = _dense_step(dense, qkv, weights, config, variant)
+        if dual:
             x = attended + feed_forward(attended, weights, config)
         else:
             x = dense

@@ -22,8 +22,6 @@ VOCABULARY = 49408
 
 def is_compact(path: str | Path) -> bool:
     """Whether a file is a compact weight file; False if it cannot be read."""
-    if Path(path).suffix != ".safetensors":
-        return False
     try:
         with safe_open(path, "pt") as file:
             return ROWS in set(file.keys())
@@ -54,7 +52,7 @@ def expand(path: str | Path) -> dict[str, Tensor]:
         weights = load_file(path)
         rows, numbers = weights.pop(ROWS).float(), weights.pop(NUMBERS)
     except (OSError, SafetensorError, KeyError) as error:
-        raise damaged(path, error) from error
+        raise damaged(path, error, "a compact weight file") from error
     table = rows.mean(0).repeat(VOCABULARY, 1)
     table[numbers] = rows
     return {name: weight.float() for name, weight in weights.items()} | {TABLE: table}

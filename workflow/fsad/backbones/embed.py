@@ -50,6 +50,10 @@ def embed_images(
     tower: Tower, images: np.ndarray, variant: Variant, batch: int = 8
 ) -> dict[str, np.ndarray]:
     """Features of uint8 images [N, S, S, 3], see `clip_vision.embed` for shapes."""
+    if not len(images):  # a class may have no test images
+        shape = 1, *images.shape[1:]
+        one = embed_batch(tower, np.zeros(shape, np.uint8), variant)
+        return {name: feature[:0].cpu().numpy() for name, feature in one.items()}
     features = {}
     for start in tqdm(range(0, len(images), batch), "embed", mininterval=1):
         embedded = embed_batch(tower, images[start : start + batch], variant)

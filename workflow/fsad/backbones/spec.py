@@ -10,11 +10,19 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from fsad.artifacts.content import digest_of
 from fsad.artifacts.digests import Memory, file_digests
+from fsad.artifacts.files import unreadable
 from fsad.errors import UserError
 
 RANDOM = "random"
 DIGEST_LENGTH = 12
+# Of a folder of the Hugging Face hub, and its weights in the order of open_clip.
+HUB_CONFIG = "open_clip_config.json"
+HUB_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors")
+HUB_WEIGHTS += ("open_clip_pytorch_model.bin", "open_clip_pytorch_model.pth")
+HUB_WEIGHTS += ("model.safetensors", "pytorch_model.bin", "pytorch_model.pth")
+PIXELS = ("mean", "std")  # options of the normalisation of pixels
 
 
 def backbone_name(backbone: Mapping, memory: Memory | None = None) -> str:
@@ -22,14 +30,54 @@ def backbone_name(backbone: Mapping, memory: Memory | None = None) -> str:
 
     memory: see `digests.file_digests`.
     """
-    model, pretrained = backbone["model"], backbone["pretrained"]
+    model, weights = model_source(backbone), backbone["pretrained"]
     if model.endswith(".json") and Path(model).is_file():
         model = f"{Path(model).stem}-{_digest(model, memory)[:DIGEST_LENGTH]}"
-    if pretrained == RANDOM:
+    pixels = {name: backbone[name] for name in PIXELS if name in backbone}
+    if pixels:
+        model += f"-pixels-{digest_of(pixels)[:DIGEST_LENGTH]}"
+    if weights == RANDOM:
         return f"{model}_random{backbone['random_seed']}"
-    if Path(pretrained).is_file():
-        pretrained = f"sha256-{_digest(pretrained, memory)[:DIGEST_LENGTH]}"
-    return f"{model}_{pretrained}"
+    file = weights_file(backbone)
+    if file is not None:
+        weights = f"sha256-{_digest(file, memory)[:DIGEST_LENGTH]}"
+    return f"{model}_{weights}"
+
+
+def model_source(backbone: Mapping) -> str:
+    """Name of a model, or path of its configuration, that of a hub folder first."""
+    config = Path(backbone["pretrained"], HUB_CONFIG)
+    return str(config) if config.is_file() else backbone["model"]
+
+
+def weights_file(backbone: Mapping) -> str | None:
+    """Path of a local checkpoint, in a hub folder too; None for a tag or `random`."""
+    path = Path(backbone["pretrained"])
+    if path.is_file():
+        return str(path)
+    if not (path / HUB_CONFIG).is_file():
+        return None
+    for name in HUB_WEIGHTS:
+        if (path / name).is_file():
+            return str(path / name)
+    raise UserError(
+        f"backbone.pretrained: {path} holds no weights, {HUB_WEIGHTS[0]} for example; "
+        "download the whole folder"
+    )
+
+
+def pixel_statistics(backbone: Mapping) -> dict[str, list[float]]:
+    """`mean` and `std` of pixels, where options or else a hub folder set them."""
+    hub = Path(backbone["pretrained"], HUB_CONFIG)
+    config = _read_config(hub) if hub.is_file() else {}
+    try:
+        found = {**config.get("preprocess_cfg", {}), **backbone}
+        found = {name: [*map(float, found[name])] for name in PIXELS if name in found}
+        if any(len(values) != 3 for values in found.values()):
+            raise ValueError("mean and std must be of three colours")
+        return found
+    except (ValueError, TypeError, AttributeError) as error:
+        raise _no_config(hub, error) from error
 
 
 def is_random(name: str) -> bool:
@@ -43,16 +91,22 @@ def check_backbone(backbone: Mapping, memory: Memory | None = None) -> None:
     The checkpoint must match the digest in a file of sha256sum beside it, if there is
     one, named like the checkpoint with `.sha256` added. memory: see `backbone_name`.
     """
-    model_config(backbone["model"])
-    pretrained = backbone["pretrained"]
-    if "/" in pretrained and not Path(pretrained).is_file():
-        raise UserError(f"backbone.pretrained: no checkpoint file {pretrained}")
-    expected = Path(f"{pretrained}.sha256")
+    weights = weights_file(backbone)
+    model_config(model_source(backbone))
+    pixel_statistics(backbone)
+    if weights is None:
+        if "/" in backbone["pretrained"]:
+            raise UserError(
+                f"backbone.pretrained: no checkpoint file {backbone['pretrained']}, "
+                f"nor a folder with {HUB_CONFIG}"
+            )
+        return
+    expected = Path(f"{weights}.sha256")
     if not expected.is_file():
         return
-    if expected.read_text().split()[:1] != [_digest(pretrained, memory)]:
+    if expected.read_text().split()[:1] != [_digest(weights, memory)]:
         raise UserError(
-            f"backbone.pretrained: {pretrained} is not the file whose SHA-256 "
+            f"backbone.pretrained: {weights} is not the file whose SHA-256 "
             f"{expected} holds; download it again, or recreate that file with sha256sum"
         )
 
@@ -72,7 +126,7 @@ def check_unchanged(backbone: Mapping, name: str) -> None:
 
 def image_size(backbone: Mapping) -> int:
     """Side in pixels of the square images that a backbone takes."""
-    return model_config(backbone["model"])["vision_cfg"]["image_size"]
+    return model_config(model_source(backbone))["vision_cfg"]["image_size"]
 
 
 def feature_numbers(backbone: Mapping) -> int:
@@ -81,7 +135,7 @@ def feature_numbers(backbone: Mapping) -> int:
     These are the global feature and, for each patch, one feature in the joint space
     and two of the width of the vision tower.
     """
-    config = model_config(backbone["model"])
+    config = model_config(model_source(backbone))
     vision, joint = config["vision_cfg"], config["embed_dim"]
     patches = (vision["image_size"] // vision["patch_size"]) ** 2
     return joint + patches * (joint + 2 * vision["width"])
@@ -102,13 +156,27 @@ def model_config(model: str) -> dict:
             f"backbone.model: {model!r} is neither an open_clip model nor a .json "
             f"file; close to it: {', '.join(close) or 'none'}"
         )
+    config = _read_config(path)
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = config.get("model_cfg", config)  # that of a hub folder is nested
         sizes = [config["vision_cfg"][name] for name in ("image_size", "patch_size")]
         if {type(size) for size in (*sizes, config["text_cfg"]["width"])} != {int}:
             raise ValueError("sizes must be whole numbers")
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"backbone.model: {path} is not an open_clip ViT configuration ({error})"
-        ) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _no_config(path, error) from error
     return config
+
+
+def _read_config(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except ValueError as error:
+        raise _no_config(path, error) from error
+
+
+def _no_config(path: Path, error: Exception) -> UserError:
+    return UserError(
+        f"backbone.model: {path} is not an open_clip ViT configuration ({error})"
+    )

@@ -105,18 +105,22 @@ def _write(path: Path, tensors: Mapping[str, Tensor], described: Mapping) -> Non
     save_file(plain, path, {METADATA: json.dumps(described, sort_keys=True)})
 
 
-def load_tensors(path: str | Path, entry: str) -> tuple[dict[str, Tensor], dict]:
+def load_tensors(
+    path: str | Path, entry: str, expected: str = ""
+) -> tuple[dict[str, Tensor], dict]:
     """Memory-map the tensors of a file of `save_tensors`, and read its description.
 
-    Raises UserError if the file is missing or damaged, or without this `entry`.
+    Raises UserError if the file cannot be read, or its description has no such `entry`.
+    expected: see `damaged`.
     """
     try:
         with safe_open(path, "pt") as file:
-            described = json.loads(file.metadata()[METADATA])
-            described[entry]
+            described = json.loads((file.metadata() or {}).get(METADATA, "{}"))
+            if entry not in described:
+                raise ValueError(f"{entry!r} is not in its metadata")
             return {name: file.get_tensor(name) for name in file.keys()}, described  # noqa: SIM118
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise damaged(path, error) from error
+        raise damaged(path, error, expected) from error
 
 
 def weights_digest(weights: Mapping[str, Tensor]) -> str:

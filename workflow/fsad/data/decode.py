@@ -5,10 +5,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from fsad.data.faults import FileError
-from fsad.data.walk import NOT_READ, UNREADABLE
+from fsad.data.walk import KINDS, UNREADABLE
 
 ORIENTATION = 0x0112
 UPRIGHT = {
@@ -47,7 +47,7 @@ def decode(path: Path) -> tuple[np.ndarray, int]:
 
 def open_upright(path: Path) -> Image.Image:
     """Open and load an image of one page, turned as its EXIF orientation asks."""
-    if path.suffix.lower() in NOT_READ:
+    if KINDS.get(path.suffix.lower()) == UNREADABLE:
         raise FileError(path, UNREADABLE)
     with _named_errors(path), Image.open(path) as image:
         _check_pages(path, image)
@@ -77,19 +77,13 @@ def _check_pages(path: Path, image: Image.Image) -> None:
     A preview (of a pyramid, say) is smaller than the first picture. The layers of
     Photoshop's files are no pages.
     """
-    count = 1 if image.format == "PSD" else getattr(image, "n_frames", 1)
-    if count > 1 and image.format in ("TIFF", "MPO"):
-        width, height = image.size
-        sizes = [_page_size(image, index) for index in range(1, count)]
-        count = 1 + sum(w >= width or h >= height for w, h in sizes)
-        image.seek(0)
+    if image.format == "PSD" or getattr(image, "n_frames", 1) == 1:
+        return
+    (width, height), *others = [page.size for page in ImageSequence.Iterator(image)]
+    count = 1 + sum(w >= width or h >= height for w, h in others)
     if count > 1:
         raise FileError(path, f"holds {count} pages; save each as a file of its own")
-
-
-def _page_size(image: Image.Image, index: int) -> tuple[int, int]:
-    image.seek(index)
-    return image.size
+    image.seek(0)
 
 
 @contextmanager

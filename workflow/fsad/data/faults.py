@@ -1,9 +1,11 @@
-"""Faults of files, each told once for all files that share it."""
+"""Faults of files, reported in one line for all files that share one."""
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,6 +16,17 @@ FLAT = 4  # an image whose values differ by less shows nothing
 ASPECT = 0.1  # part by which width / height may differ from a training image
 
 Fault = tuple[Path, str]  # a file and what is wrong with it
+
+
+class Look(NamedTuple):
+    """Shape of an image, bits in use of its 16, and digest of the network's pixels."""
+
+    shape: tuple[int, int]
+    depth: int
+    digest: str
+
+
+Looks = Mapping[Path, Look]
 
 
 class FileError(UserError):
@@ -46,69 +59,49 @@ def image_faults(image: np.ndarray) -> list[str]:
     """Reasons to doubt an image, uint8 [H, W, 3]: it is nearly black or flat."""
     highest = int(image.max())
     if highest < DARK:
-        return [
-            f"is nearly black (brightest value {highest} of 255); save it with the "
-            "range of its type, or remove it"
-        ]
-    if highest - int(image.min()) >= FLAT and np.ptp(image, (0, 1)).max() >= FLAT:
-        return []
-    return ["is of one colour; save the picture again, or remove it"]
+        why = f"is nearly black (brightest value {highest} of 255); save it with the "
+        return [f"{why}range of its type, or remove it"]
+    # Rows first, over whole vectors: far faster than both axes at once.
+    if np.ptp(np.stack([image.min(0), image.max(0)]), (0, 1)).max() < FLAT:
+        return ["is of one colour; save the picture again, or remove it"]
+    return []
 
 
-def depth_faults(depths: Mapping[Path, int]) -> list[Fault]:
-    """Faults of 16-bit images of which some use fewer bits than the others.
-
-    depths: the bits in use of each, 0 for images of 8 bits.
-    """
-    deepest = max(depths.values(), default=0)
-    reason = (
-        f"uses {{}} of its 16 bits, others of its class {deepest}, and is read as "
-        "brighter than they are; save all with 8 bits on one scale"
-    )
-    return [(p, reason.format(n)) for p, n in depths.items() if 0 < n < deepest]
+def set_faults(learned: Looks, test: Looks) -> list[Fault]:
+    """Faults that only a comparison with the other images of a class shows."""
+    every = {**learned, **test}
+    faults = _depth_faults(every), _twin_faults(learned, every)
+    return [*chain(*faults, _aspect_faults(learned, test))]
 
 
-def twin_faults(learned: Mapping[Path, str], test: Mapping[Path, str]) -> list[Fault]:
-    """Faults of images with the pixels of an earlier one; values are digests."""
+def _depth_faults(looks: Looks) -> Iterator[Fault]:
+    deepest = max((look.depth for look in looks.values()), default=0)
+    for path, look in looks.items():
+        if 0 < look.depth < deepest:
+            why = f"uses {look.depth} of its 16 bits, others {deepest}, and is read as "
+            yield (
+                path,
+                f"{why}brighter than they are; save all with 8 bits on one scale",
+            )
+
+
+def _twin_faults(learned: Looks, looks: Looks) -> Iterator[Fault]:
     first = {}
-    for path, digest in learned.items():
-        first.setdefault(digest, path)
-    faults = [
-        (path, f"the same image as (another, {first[digest]}); remove one of them")
-        for path, digest in learned.items()
-        if first[digest] != path
-    ]
-    return faults + list(_test_twins(first, test))
+    for path, look in looks.items():
+        other = first.setdefault(look.digest, path)
+        if other != path:
+            what = "one to learn from" if other in learned else "another to test"
+            yield path, f"the same image as {what} ({other}); remove one"
 
 
-def _test_twins(first: dict[str, Path], test: Mapping[Path, str]) -> Iterable[Fault]:
-    trained = set(first)
-    for path, digest in test.items():
-        other = first.setdefault(digest, path)
-        if digest in trained:
-            reason = f"the same image as (one to learn from, {other}); test images "
-            yield path, f"{reason}must not be training images, remove one of them"
-        elif other != path:
-            reason = f"the same image as (another to test, {other})"
-            yield path, f"{reason}; it counts twice, remove one of them"
-
-
-def aspect_faults(
-    learned: Iterable[tuple[int, int]], test: Mapping[Path, tuple[int, int]]
-) -> list[Fault]:
-    """Faults of images of another aspect; shapes are heights and widths."""
-    known = {width / height for height, width in learned}
-    return [
-        (
-            path,
-            f"is {width}x{height} pixels, of another aspect than all images to learn "
-            "from, and is squashed otherwise; crop it to their aspect",
-        )
-        for path, (height, width) in test.items()
-        if known and min(abs(width / height / k - 1) for k in known) > ASPECT
-    ]
+def _aspect_faults(learned: Looks, test: Looks) -> Iterator[Fault]:
+    known = {width / height for height, width in {x.shape for x in learned.values()}}
+    for path, ((height, width), *_) in test.items():
+        if known and min(abs(width / height / k - 1) for k in known) > ASPECT:
+            why = f"is {width}x{height} pixels, of another aspect than all images to "
+            yield path, f"{why}learn from, and is squashed otherwise; crop it to theirs"
 
 
 def pixel_digest(image: np.ndarray) -> str:
-    """Digest of pixels."""
+    """Digest of an image's pixels."""
     return hashlib.blake2b(np.ascontiguousarray(image), digest_size=16).hexdigest()

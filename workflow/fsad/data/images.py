@@ -11,9 +11,9 @@ import numpy as np
 from fsad.artifacts.files import atomic
 from fsad.data import faults
 from fsad.data.decode import decode, open_upright
-from fsad.data.faults import Fault, FileError
+from fsad.data.faults import Fault, FileError, Look
 from fsad.data.layouts import NO_MASK, Sample
-from fsad.data.masks import defect_mask, good_mask_faults
+from fsad.data.masks import checked_mask
 from fsad.errors import UserError
 
 
@@ -24,25 +24,28 @@ def load_images(
 
     Returns `images` uint8 [N, size, size, 3] RGB, `labels` uint8 [N], `names` str [N].
     """
-    images = np.empty((len(samples), size, size, 3), np.uint8)
-    depths, digests = {}, {}
+    images, looks = np.empty((len(samples), size, size, 3), np.uint8), {}
 
     def load(sample: Sample) -> tuple[np.ndarray, list[Fault]]:
-        image, depths[sample.path] = decode(sample.path)
-        small = square(image, size)
-        digests[sample.path] = faults.pixel_digest(small)
-        return small, [(sample.path, why) for why in faults.image_faults(image)]
+        image, looks[sample.path], found = look_at(sample.path, size)
+        return image, found
 
     found = _fill(images, load, samples, threads)
-    paths = [sample.path for sample in samples]  # in order, whichever was loaded first
-    found += faults.depth_faults({path: depths[path] for path in paths})
-    found += faults.twin_faults({}, {path: digests[path] for path in paths})
-    warn(found)
+    in_order = {sample.path: looks[sample.path] for sample in samples}
+    warn([*found, *faults.set_faults({}, in_order)])
     return {
         "images": images,
         "labels": np.array([sample.label for sample in samples], np.uint8),
         "names": np.array([sample.name for sample in samples], str),
     }
+
+
+def look_at(path: Path, size: int) -> tuple[np.ndarray, Look, list[Fault]]:
+    """Decode an image to uint8 [size, size, 3], with what can be doubted about it."""
+    image, depth = decode(path)
+    small = square(image, size)
+    look = Look(image.shape[:2], depth, faults.pixel_digest(small))
+    return small, look, [(path, why) for why in faults.image_faults(image)]
 
 
 def load_masks(
@@ -102,16 +105,13 @@ def _check_kept(masks: np.ndarray, samples: Sequence[Sample]) -> None:
 
 
 def _load_mask(sample: Sample, resolution: int) -> tuple[np.ndarray, list[Fault]]:
-    blank = np.zeros((resolution, resolution), np.uint8)
-    if not sample.masks:
-        if sample.label:
-            raise FileError(sample.path, NO_MASK)
-        return blank, []
-    shape = open_upright(sample.path).size[::-1]
-    if sample.label == 0:
-        return blank, good_mask_faults(sample, shape)
-    mask, found = defect_mask(sample, shape)
-    return resize_mask(mask, resolution), found
+    if sample.mask:
+        shape = open_upright(sample.path).size[::-1]
+        mask, found = checked_mask(sample, shape)
+        return resize_mask(mask, resolution), found
+    if sample.label:
+        raise FileError(sample.path, NO_MASK)
+    return np.zeros((resolution, resolution), np.uint8), []
 
 
 def read_image(path: Path) -> np.ndarray:

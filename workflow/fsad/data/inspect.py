@@ -11,11 +11,10 @@ from tqdm import tqdm
 
 from fsad.artifacts.schema import read_schema, read_yaml
 from fsad.data import faults, layouts
-from fsad.data.decode import decode
-from fsad.data.faults import Fault, FileError
-from fsad.data.images import square
+from fsad.data.faults import Fault, FileError, Look
+from fsad.data.images import look_at
 from fsad.data.layouts import GOOD, ClassFiles, Sample
-from fsad.data.masks import defect_mask, good_mask_faults
+from fsad.data.masks import checked_mask
 from fsad.data.walk import nfc, subfolders
 from fsad.data.words import SHIPPED
 
@@ -32,11 +31,9 @@ class DataReport(NamedTuple):
 
 
 class ImageReport(NamedTuple):
-    """Shape, bits in use and digest of an image if it is readable, and its faults."""
+    """How an image looks, if it is readable, and faults of it and its mask."""
 
-    shape: tuple[int, int] | None
-    depth: int
-    digest: str
+    look: Look | None
     faults: list[Fault]
 
 
@@ -54,7 +51,7 @@ def check_data(root: str | Path, threads: int) -> DataReport:
         found = _inspect(files, name, threads)
         lines.append(_summary(name, files, found))
         place = layouts.class_folder(folder, name)
-        blocking = layouts.problems(files, place) or _bad_name(place)
+        blocking = layouts.problems(files, place)
         problems += [*blocking, *files.notes, *_class_problems(files, found)]
         if not blocking:
             counts[name] = len(files.train)
@@ -93,13 +90,6 @@ def _no_classes(folder: Path, names: Sequence[str]) -> list[str]:
     ]
 
 
-def _bad_name(folder: Path) -> list[str]:
-    pattern = read_schema("config")["$defs"]["class_name"]["pattern"]
-    if re.search(pattern, folder.name):
-        return []
-    return [f"{folder}: not a class name; rename it without control characters"]
-
-
 def _inspect(files: ClassFiles, name: str, threads: int) -> dict[Sample, ImageReport]:
     samples = [*files.train, *files.test]
     with ThreadPoolExecutor(threads) as pool:
@@ -109,22 +99,14 @@ def _inspect(files: ClassFiles, name: str, threads: int) -> dict[Sample, ImageRe
 
 
 def _inspect_image(sample: Sample) -> ImageReport:
-    shape, depth, digest, found = None, 0, "", []
+    look, found = None, []
     try:
-        image, depth = decode(sample.path)
-        shape, digest = image.shape[:2], faults.pixel_digest(square(image, SIZE))
-        found += [(sample.path, why) for why in faults.image_faults(image)]
+        _, look, found = look_at(sample.path, SIZE)
         if sample.mask:
-            found += _mask_faults(sample, shape)
+            found += checked_mask(sample, look.shape)[1]
     except FileError as error:
         found.append((error.path, error.reason))
-    return ImageReport(shape, depth, digest, found)
-
-
-def _mask_faults(sample: Sample, shape: tuple[int, int]) -> list[Fault]:
-    if sample.label == 0:
-        return good_mask_faults(sample, shape)
-    return defect_mask(sample, shape)[1]
+    return ImageReport(look, found)
 
 
 def _class_problems(
@@ -132,22 +114,18 @@ def _class_problems(
 ) -> list[str]:
     """Lines of the faults of single images and of those among images of a class."""
     found = [fault for report in reports.values() for fault in report.faults]
-    read = {s.path: report for s, report in reports.items() if report.shape}
-    train = {s.path: read[s.path] for s in files.train if s.path in read}
-    test = {s.path: read[s.path] for s in files.test if s.path in read}
-    found += faults.depth_faults({path: one.depth for path, one in read.items()})
-    digests = [{p: one.digest for p, one in part.items()} for part in (train, test)]
-    found += faults.twin_faults(*digests)
-    shapes = {path: one.shape for path, one in test.items()}
-    found += faults.aspect_faults({one.shape for one in train.values()}, shapes)
-    return faults.grouped(found)
+    train, test = (
+        {s.path: reports[s].look for s in samples if reports[s].look}
+        for samples in (files.train, files.test)
+    )
+    return faults.grouped([*found, *faults.set_faults(train, test)])
 
 
 def _summary(name: str, files: ClassFiles, found: dict[Sample, ImageReport]) -> str:
     kinds = Counter(sample.path.parent.name for sample in files.test)
     test = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
     masks = len(files.mask_files) or "no"
-    shapes = Counter(image.shape for image in found.values() if image.shape)
+    shapes = {image.look.shape for image in found.values() if image.look}
     return (
         f"{name}: {len(files.train)} good to learn from; test: {test or 'none'}; "
         f"{masks} masks; {_sizes(shapes)}"

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -9,11 +10,12 @@ from typing import NamedTuple
 
 from fsad.data.faults import Fault, grouped
 from fsad.data.pairing import Named, pair
-from fsad.data.walk import IMAGE, OTHER, Found, nfc, subfolders, unreadable, walk
+from fsad.data.walk import IMAGE, OTHER, Found, nfc, subfolders, walk
 from fsad.errors import UserError
 
 GOOD = "good"
 MEANS_GOOD = ("good", "ok", "normal")
+CONTROL = "".join(map(chr, range(32)))
 VISA_SPLIT = Path("split_csv", "1cls.csv")
 PLACES = "CLASS/train/good, CLASS/test/KIND and, for masks, CLASS/ground_truth/KIND"
 NO_MASK = (
@@ -82,24 +84,21 @@ def list_class(layout: str, root: str | Path, name: str) -> ClassFiles:
 def find_class(layout: str, root: str | Path, name: str) -> ClassFiles:
     """List the images of a class, however few; UserError if there is no such class."""
     root = data_root(layout, root)
-    try:
-        if _is_visa_download(layout, root):
-            return _visa_download(root, name)
-        return _folders(root, name)
-    except OSError as error:
-        raise unreadable(error) from None
+    listed = _visa_download if _is_visa_download(layout, root) else _folders
+    return listed(root, name)
 
 
 def problems(files: ClassFiles, folder: Path) -> list[str]:
     """Reasons why a class cannot be planned, with their remedies."""
-    found = [bad for bad in [bad_class_name(folder)] if bad]
+    found = []
     if not files.train:
         found.append(
             f"{folder / 'train' / GOOD}: no good training image; add some or leave the "
             "class out"
         )
     paths = *(s.path for s in files.train + files.test), *files.mask_files
-    return found + [bad for bad in map(_bad_name, paths) if bad]
+    names = _bad_class_name(folder), *map(_bad_name, paths)
+    return found + [bad for bad in names if bad]
 
 
 def list_classes(layout: str, root: str | Path) -> list[str]:
@@ -107,17 +106,15 @@ def list_classes(layout: str, root: str | Path) -> list[str]:
     root = data_root(layout, root)
     if _is_visa_download(layout, root):
         return sorted({nfc(row["object"]) for row in _split_rows(root)})
-    found = {}
-    for path in subfolders(root):
-        if (path / "train" / GOOD).is_dir():
-            found.setdefault(nfc(path.name), []).append(path)
-    for same in found.values():
-        if len(same) > 1:
+    folders = [path for path in subfolders(root) if (path / "train" / GOOD).is_dir()]
+    names = sorted(nfc(path.name) for path in folders)
+    for name in names:
+        if names.count(name) > 1:
             raise UserError(
-                f"{same[0]}: reads like another folder ({len(same)} of this name in "
-                "different Unicode forms); rename all but one"
+                f"{root / name}: two folders have this name, in different Unicode "
+                "forms; rename one"
             )
-    return sorted(found)
+    return names
 
 
 def data_root(layout: str, root: str | Path) -> Path:
@@ -145,10 +142,7 @@ def root_notes(layout: str, root: str | Path, names: Iterable[str]) -> list[str]
     root = data_root(layout, root)
     if _is_visa_download(layout, root):
         return []
-    try:
-        found = walk(root, without={nfc(name) for name in names})
-    except OSError as error:
-        raise unreadable(error) from None
+    found = walk(root, without={nfc(name) for name in names})
     return grouped(_left_out(found, (), ()))
 
 
@@ -168,10 +162,7 @@ def find_images(paths: Sequence[str | Path]) -> dict[str, Path]:
 def _images_below(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
-    try:
-        found = [file.path for file in walk(path) if file.kind != OTHER]
-    except OSError as error:
-        raise unreadable(error) from None
+    found = [file.path for file in walk(path) if file.kind != OTHER]
     if not found:
         raise UserError(f"{path}: holds no image; name a folder of images, or files")
     return found
@@ -185,15 +176,16 @@ def _folders(root: Path, name: str) -> ClassFiles:
     folder = class_folder(root, name)
     if not folder.is_dir():
         raise _no_class(root, name)
-    found, places = walk(folder), defaultdict(list)
+    found, below = walk(folder), defaultdict(list)
     for file in found:
-        places[file.path.relative_to(folder).parts[:-1]].append(file)
-    train, claimed = _samples(places[("train", GOOD)], [], 0)
-    test = []
+        below[file.path.parent].append(file)
+    places = {path.relative_to(folder).parts: files for path, files in below.items()}
+    train, claimed = pair(places.pop(("train", GOOD), []), ())
+    train, test = [_sample(path, 0, *own) for path, own in train.items()], []
     for place in sorted(p for p in places if len(p) == 2 and p[0] == "test"):
-        label, truth = int(place[1] != GOOD), _truth(places, place[1])
-        samples, masks = _samples(places[place], truth, label)
-        test, claimed = test + samples, claimed | masks
+        pairs, masks = pair(places[place], _truth(places, place[1]))
+        label, claimed = int(place[1] != GOOD), claimed | masks
+        test += [_sample(path, label, *own) for path, own in pairs.items()]
     used = {path for s in (*train, *test) for path in (s.path, *s.masks)}
     notes = [*_left_out(found, used, claimed), *_doubts(test)]
     return ClassFiles(train, test, grouped(notes))
@@ -205,15 +197,6 @@ def _truth(places: Mapping[tuple, list[Found]], kind: str) -> Iterator[Named]:
         if [*map(nfc, place[:2])] == ["ground_truth", nfc(kind)] and len(place) < 4:
             for file in files:
                 yield (place[2] if len(place) == 3 else file.path.stem), file
-
-
-def _samples(
-    files: list[Found], truth: Iterable[Named], label: int
-) -> tuple[list[Sample], set[Path]]:
-    """Samples of the images in a folder, and all files that can be masks of them."""
-    pairs, claimed = pair(files, truth)
-    samples = [_sample(path, label, *masks) for path, masks in pairs.items()]
-    return samples, claimed
 
 
 def _sample(path: Path, label: int, *masks: Path) -> Sample:
@@ -271,8 +254,11 @@ def _visa_download(root: Path, name: str) -> ClassFiles:
 
 
 def _split_rows(root: Path) -> list[dict]:
-    with open(root / VISA_SPLIT, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    try:
+        with open(root / VISA_SPLIT, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{root / VISA_SPLIT}: cannot be read ({error})") from None
     if not rows or "object" not in rows[0]:
         raise UserError(f"{root / VISA_SPLIT}: has no column `object`")
     return rows
@@ -286,25 +272,24 @@ def _no_class(root: Path, name: str) -> UserError:
     )
 
 
-def bad_class_name(folder: Path) -> str | None:
-    """Problem with the name of a class, None if there is none.
-
-    Snakemake reads {WORD} and <WORD> in paths, of which the name is a part.
-    """
-    for brackets, letters in (("curly", "{}"), ("angle", "<>")):
+def _bad_class_name(folder: Path) -> str | None:
+    """Problem with a class name: Snakemake reads {WORD} and <WORD> in paths."""
+    refused = {
+        "curly brackets": "{}",
+        "angle brackets": "<>",
+        "control characters": CONTROL,
+    }
+    for what, letters in refused.items():
         if set(letters) & set(folder.name):
-            return f"{folder}: has {brackets} brackets in its name; rename it"
+            return f"{folder}: has {what} in its name; rename it"
     return None
 
 
 def _bad_name(path: Path) -> str | None:
-    """Problem with the name of a file or of its folder, None if there is none.
-
-    Curly brackets are wildcards to the pipeline.
-    """
+    """Problem with the name of a file or its folder: {WORD} is a wildcard in params."""
     name = "/".join(path.parts[-2:])
     if "{" in name or "}" in name:
         return f"{path}: has curly brackets in its name; rename it"
-    if any("\ud800" <= letter <= "\udfff" for letter in name):
+    if re.search("[\ud800-\udfff]", name):
         return f"{str(path)!a}: its name is not in UTF-8; rename it"
     return None

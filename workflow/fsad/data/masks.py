@@ -1,4 +1,4 @@
-"""Masks of defects: files of images, arrays or polygons, as bool arrays."""
+"""Masks of defects: files of images or polygons, as bool arrays."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ import numpy as np
 from fsad.data.decode import SIXTEEN_BIT, THIRTY_TWO_BIT, open_upright
 from fsad.data.faults import Fault, FileError
 from fsad.data.layouts import Sample
-from fsad.data.walk import UNREADABLE
+from fsad.data.pairing import POLYGONS
 
 GREY = ("1", "L", *SIXTEEN_BIT, *THIRTY_TWO_BIT)
 NUMBERS = 32  # integers up to here number the kinds of a defect, they are no shades
@@ -23,14 +23,17 @@ GREYS = (
 Shape = tuple[int, int]  # height and width
 
 
-def defect_mask(sample: Sample, shape: Shape) -> tuple[np.ndarray, list[Fault]]:
-    """Union of the masks of a defective image of this shape, and reasons to doubt them.
+def checked_mask(sample: Sample, shape: Shape) -> tuple[np.ndarray, list[Fault]]:
+    """Union of the masks of an image of this shape, and reasons to doubt them.
 
-    Returns bool [H, W]. Raises UserError if a mask cannot be read or is of another
-    size, or if none marks a pixel.
+    Returns bool [H, W]; of a good image it is blank. Raises UserError if a mask cannot
+    be read or is of another size, or if none marks a pixel of a defect image.
     """
     values = [_sized_values(path, shape) for path in sample.masks]
     mask = np.logical_or.reduce([marked(array) for array in values])
+    if sample.label == 0:
+        why = "marks a defect in a good image; empty it, or move the image"
+        return np.zeros(shape, bool), [(sample.mask, why)] * bool(mask.any())
     if not mask.any():
         raise FileError(
             sample.mask, "marks no pixel; draw the defect, or move its image to good"
@@ -38,17 +41,6 @@ def defect_mask(sample: Sample, shape: Shape) -> tuple[np.ndarray, list[Fault]]:
     named = zip(sample.masks, values, strict=True)
     faults = [(path, GREYS) for path, array in named if _has_greys(array, path)]
     return mask, faults + [(sample.mask, why) for why in _cover_faults(mask)]
-
-
-def good_mask_faults(sample: Sample, shape: Shape) -> list[Fault]:
-    """Faults of masks of a good image: they should mark nothing."""
-    reason = "marks a defect in a good image; empty it, or move its image to a defect"
-    return [(p, reason) for p in sample.masks if marked(_sized_values(p, shape)).any()]
-
-
-def read_mask(path: Path) -> np.ndarray:
-    """Decode a mask file to bool [H, W]. See `marked`."""
-    return marked(_values(path, None))
 
 
 def marked(values: np.ndarray) -> np.ndarray:
@@ -71,24 +63,24 @@ def _has_greys(values: np.ndarray, path: Path) -> bool:
     highest = float(values.max(initial=0))
     if values.dtype.kind != "f" and highest <= NUMBERS:
         return False
-    between = (values > highest / 10) & (values < highest * 9 / 10)
-    if path.suffix.lower() not in LOSSY and len(np.unique(values)) == 3:
-        between = (values > 0) & (values < highest)
+    between = (values > 0) & (values < highest)
     if not between.any():
         return False
+    if path.suffix.lower() in LOSSY or len(np.unique(values)) > 3:
+        between = (values > highest / 10) & (values < highest * 9 / 10)
     plane, kernel = values.astype(np.float32), np.ones((3, 3), np.uint8)
     flat = between & (cv2.erode(plane, kernel) == cv2.dilate(plane, kernel))
     return flat.sum() > (values > 0).sum() / 100 or between.mean() > 0.5
 
 
 def _cover_faults(mask: np.ndarray) -> list[str]:
-    border = (mask[0], mask[-1], mask[:, 0], mask[:, -1])
+    border = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
     if mask.mean() > NEARLY_ALL:
         return ["marks nearly all of its image; mark the defect alone"]
-    if mask.mean() > 0.5 and all(edge.all() for edge in border):
+    if mask.mean() > 0.5 and border.mean() > 0.9:
         return [
-            "marks the larger part of its image with all of the border, as an inverted "
-            "mask does; save the defect as 255 and the rest as 0"
+            "marks the larger part of its image, and its border, as an inverted mask "
+            "does; save the defect as 255 and the rest as 0"
         ]
     return []
 
@@ -104,12 +96,10 @@ def _sized_values(path: Path, shape: Shape) -> np.ndarray:
     return values
 
 
-def _values(path: Path, shape: Shape | None) -> np.ndarray:
+def _values(path: Path, shape: Shape) -> np.ndarray:
     """Values [H, W] of a mask, 0 where it is transparent; shape: that of its image."""
-    if path.suffix.lower() == ".json":
+    if path.suffix.lower() == POLYGONS:
         return _polygons(path, shape)
-    if path.suffix.lower() == ".npy":
-        return _array(path)
     image = open_upright(path)
     if image.has_transparency_data and not image.mode.startswith("I"):
         return _opaque(np.asarray(image.convert("RGBA")))
@@ -128,18 +118,7 @@ def _opaque(layer: np.ndarray) -> np.ndarray:
     return values if is_painted else layer[..., 3]
 
 
-def _array(path: Path) -> np.ndarray:
-    try:
-        values = np.squeeze(np.load(path, allow_pickle=False))
-    except (OSError, ValueError, EOFError) as error:
-        raise FileError(path, f"{UNREADABLE} ({error})") from error
-    if values.ndim != 2 or values.dtype.kind not in "buif":
-        raise FileError(path, "is no array [height, width] of numbers; save it as .png")
-    values = values.astype(np.uint8) if values.dtype.kind == "b" else values
-    return np.nan_to_num(values)
-
-
-def _polygons(path: Path, shape: Shape | None) -> np.ndarray:
+def _polygons(path: Path, shape: Shape) -> np.ndarray:
     """Areas of a file of LabelMe, uint8 [H, W]."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -147,8 +126,6 @@ def _polygons(path: Path, shape: Shape | None) -> np.ndarray:
         canvas = np.zeros(size if all(size) else shape, np.uint8)
         for area in content["shapes"]:
             _draw(canvas, area)
-    except FileError:
-        raise
     except (OSError, ValueError, LookupError, TypeError, cv2.error) as error:
         raise FileError(
             path, f"is no file of LabelMe ({error!r}); save the mask as .png"

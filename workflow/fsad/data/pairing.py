@@ -5,10 +5,10 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-from fsad.data.walk import IMAGE, Found, nfc
+from fsad.data.walk import IMAGE, Found, nfc, read_start
 
 MASK_NAME = re.compile(r"(.+)[_.-](?:mask|gt|label|seg)(?:[_-]?\d+)?", re.IGNORECASE)
-ARRAY, POLYGONS = ".npy", ".json"
+POLYGONS = ".json"
 
 Named = tuple[str, Found]  # a file, and the name that may be that of its image
 
@@ -20,8 +20,8 @@ def pair(
 
     A mask beside its image is called IMAGE_mask; `gt`, `label` and `seg` mean the same,
     and a number may follow. One in `truth` may also be called as its image is. Several
-    are parts of one mask; but images go before arrays, arrays before polygons, those in
-    `truth` before those beside the images, and IMAGE_mask before IMAGE.
+    are parts of one mask; but images go before polygons, those in `truth` before those
+    beside the images, and IMAGE_mask before IMAGE.
     """
     images = [file.path for file in files if file.kind == IMAGE]
     stems = {nfc(path.stem) for path in images}
@@ -46,21 +46,14 @@ def _claim(
     name: str, file: Found, stems: set[str], is_beside: bool
 ) -> tuple[str | None, tuple]:
     """Stem of the image that a file is a mask of, if of any, and its rank."""
-    ending = file.path.suffix.lower()
-    form = IMAGE if file.kind == IMAGE else ending
-    if form not in (IMAGE, ARRAY, POLYGONS):
-        return None, ()
+    is_polygons = file.path.suffix.lower() == POLYGONS
     parts = MASK_NAME.fullmatch(name)
     is_called_mask = parts is not None and parts[1] in stems
-    if not is_called_mask and (name not in stems or is_beside and form != POLYGONS):
+    image = parts[1] if is_called_mask else name
+    if image not in stems or not (is_polygons or file.kind == IMAGE):
         return None, ()
-    if form == POLYGONS and not _has_shapes(file.path):
-        return None, ()
-    rank = (IMAGE, ARRAY, POLYGONS).index(form), is_beside, not is_called_mask
-    return (parts[1] if is_called_mask else name), rank
-
-
-def _has_shapes(path: Path) -> bool:
-    """Whether a JSON file is one of LabelMe, judged by its start."""
-    with open(path, "rb") as file:
-        return b'"shapes"' in file.read(4096)
+    if is_beside and not is_called_mask and not is_polygons:
+        return None, ()  # an image
+    if is_polygons and b'"shapes"' not in read_start(file.path):
+        return None, ()  # not of LabelMe
+    return image, (is_polygons, is_beside, not is_called_mask)

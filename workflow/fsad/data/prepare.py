@@ -7,7 +7,7 @@ from fsad.artifacts.files import is_whole, read_npz, write_npz
 from fsad.artifacts.provenance import with_provenance
 from fsad.artifacts.sources import Source
 from fsad.data.decode import image_shape
-from fsad.data.faults import aspect_faults, pixel_digest, twin_faults
+from fsad.data.faults import Look, pixel_digest, set_faults
 from fsad.data.images import load_images, load_masks, warn
 from fsad.data.layouts import ClassFiles, Sample
 from fsad.data.support import named_support
@@ -21,21 +21,21 @@ def write_class(
     Test images should not be support images, and be of the aspect of one.
     """
     write_images(test, files.test, threads)
-    learned, shapes = {}, set()
+    learned = {}
     for target in support:
         names = [name for name, _ in target.record["images"]]
         samples = named_support(files.train, names)
         write_images(target, samples, threads)
-        learned |= _digests(target.path, samples)
-        shapes |= {image_shape(sample.path) for sample in samples}
-    found = twin_faults(learned, _digests(test.path, files.test))
-    own = {sample.path: image_shape(sample.path) for sample in files.test}
-    warn([*found, *aspect_faults(shapes, own)])
+        learned |= _looks(target.path, samples)
+    warn(set_faults(learned, _looks(test.path, files.test)))
 
 
-def _digests(path: str | Path, samples: Sequence[Sample]) -> dict[Path, str]:
+def _looks(path: str | Path, samples: Sequence[Sample]) -> dict[Path, Look]:
     images = read_npz(path, "images")["images"]
-    return {s.path: pixel_digest(x) for s, x in zip(samples, images, strict=True)}
+    return {
+        sample.path: Look(image_shape(sample.path), 0, pixel_digest(image))
+        for sample, image in zip(samples, images, strict=True)
+    }
 
 
 def write_images(target: Source, samples: Sequence[Sample], threads: int) -> None:

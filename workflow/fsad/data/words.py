@@ -87,6 +87,5 @@ def token_numbers(phrases: Sequence[str]) -> tuple[int, list[list[int]]]:
     from open_clip.tokenizer import SimpleTokenizer
 
     tokenizer = SimpleTokenizer()
-    end = tokenizer.eot_token_id
-    rows = [[*tokenizer.encode(f"{phrase}."), end] for phrase in phrases]
+    rows = [[*tokenizer.encode(f"{x}."), tokenizer.eot_token_id] for x in phrases]
     return tokenizer.sot_token_id, rows

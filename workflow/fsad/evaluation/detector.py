@@ -14,17 +14,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fsad.artifacts.files import damaged
 from fsad.backbones.devices import check_device
 from fsad.backbones.embed import embed_batch
 from fsad.backbones.readout import Variant, parse_variant
 from fsad.backbones.tower import Tower, load_tensors, save_tensors, weights_digest
+from fsad.errors import UserError
 from fsad.evaluation.runs import image_scores
 from fsad.methods import base
 from fsad.methods.maps import full_maps
-from fsad.methods.registry import load
+from fsad.methods.registry import METHODS, load
 
 DETECTOR = "detector"
+KEYS = {"method", "task", "options", "variant", "threshold", "map_range"}
 PREFIXES = "vision", "support", "learned"  # of tensors in a file
 BATCH = 8  # images a pass, as in `embed_images`, so that the bits are the same
 
@@ -51,11 +52,15 @@ def load_detector(path: str | Path, device: str = "cpu") -> Detector:
     Raises UserError if the file is not one, or its vision tower is another than saved.
     """
     check_device(device)
-    tensors, header = load_tensors(path, DETECTOR)
+    tensors, header = load_tensors(path, DETECTOR, "a whole detector of `fsad export`")
     vision, support, learned = (with_prefix(tensors, f"{p}.") for p in PREFIXES)
     described = header[DETECTOR]
+    if not (described.keys() >= KEYS and described["method"] in METHODS):
+        raise UserError(f"{path}: a detector of another version; export it again")
     if weights_digest(vision) != described["vision_sha256"]:
-        raise damaged(path, ValueError("its vision tower is not the exported one"))
+        raise UserError(
+            f"{path}: its vision tower is not the exported one; export it again"
+        )
     tower = Tower(vision, header["config"])
     return assemble(tower, described, support, learned, device)
 
@@ -98,9 +103,24 @@ def detect(detector: Detector, images: np.ndarray) -> tuple[np.ndarray, np.ndarr
     """Scores float32 [N] and anomaly maps float32 [N, R, R] of images.
 
     images: uint8 [N, S, S, 3] RGB. With PromptAD a cls detector gives fused scores and
-    maps of the memory alone, a seg detector fused maps and their maxima.
+    maps of the memory alone, a seg detector fused maps and their maxima. Raises
+    UserError for anything else, since values of other types have another range.
     """
+    _check_images(images, detector.tower.config["image_size"])
+    images = np.ascontiguousarray(images)  # torch takes no mirrored views
     return score(detector, embed_batch(detector.tower, images, detector.variant))
+
+
+def _check_images(images: np.ndarray, size: int) -> None:
+    found = type(images).__name__
+    if isinstance(images, np.ndarray):
+        found = f"{images.dtype} {list(images.shape)}"
+        if images.dtype == np.uint8 and images.shape[1:] == (size, size, 3):
+            return
+    raise UserError(
+        f"images: must be uint8 [N, {size}, {size}, 3] RGB in a NumPy array, not "
+        f"{found}; see `fsad.data.images`"
+    )
 
 
 def score(detector: Detector, features: base.Features) -> tuple[np.ndarray, np.ndarray]:

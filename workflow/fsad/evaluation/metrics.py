@@ -68,7 +68,7 @@ def _auroc(ranking: Ranking) -> float:
 def _precision_recall(ranking: Ranking) -> tuple[float, float]:
     """Average precision, and the best F1 over all thresholds."""
     true, positives = ranking.true_positives, ranking.positives
-    if not true[-1]:
+    if not true[-1] or not ranking.false_positives[-1]:
         return float("nan"), float("nan")
     # At the other thresholds recall stays, and both precision and F1 fall.
     gained = np.flatnonzero(np.diff(true, prepend=0))
@@ -86,7 +86,7 @@ def _aupro(ranking: Ranking, limit: float) -> float:
     al., IJCV 2021). Scaled so that a perfect map gives 100.
     """
     areas, false = np.bincount(ranking.labels), ranking.false_positives
-    if len(areas) == 1 or not areas[0]:
+    if len(areas) < 2 or not areas[0]:
         return float("nan")
     kept = np.searchsorted(false, limit * areas[0], "right") + 1  # one beyond the limit
     positives, rates = ranking.positives[:kept], np.r_[0, false[:kept] / areas[0]]
@@ -109,6 +109,8 @@ def label_regions(masks: np.ndarray) -> np.ndarray:
 
 def _ranked(labels: np.ndarray, scores: np.ndarray) -> Ranking:
     """Ranking of labels (bool, or int32 >= 0), by one sort of scores and labels."""
+    if not scores.size:
+        return Ranking(labels.ravel(), *np.zeros((3, 1), np.int64))
     bits = int(labels.max(initial=0)).bit_length()
     kind = np.uint32 if SCORE_BITS + bits <= 32 else np.uint64
     keys = _ordered(scores).astype(kind) << kind(bits) | labels.ravel().astype(kind)

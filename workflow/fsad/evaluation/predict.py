@@ -2,16 +2,18 @@
 
 import csv
 import logging
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
-from fsad.artifacts.files import atomic, write_record
+from fsad.artifacts.files import atomic, unreadable, write_record
+from fsad.artifacts.names import file_names
 from fsad.data.images import read_image, square, write_image
 from fsad.data.layouts import find_images
 from fsad.data.overlay import overlay, png_name
@@ -33,9 +35,13 @@ class Counts(NamedTuple):
 
 def open_detector(path: str | Path, device: str) -> Detector:
     """Load the detector of a run's folder, or of a file of `fsad export`."""
-    if not Path(path).exists():
-        raise UserError(f"{path}: no such run, nor a file of fsad export")
-    load = load_detector if Path(path).is_file() else run_detector
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such run, nor a file of fsad export") from None
+    except OSError as error:
+        raise unreadable(path, error) from None
+    load = run_detector if Path(path).is_dir() else load_detector
     return load(path, device)
 
 
@@ -60,55 +66,77 @@ def predict(
     """Score images, and write a table of scores, anomaly maps and overlays.
 
     images: files by name. scores.csv has a row per image, sorted by name: score,
-    threshold of the detector, whether the score is above it, and the error where an
-    image could not be read, which does not stop the others. maps/NAME.tiff: anomaly
-    map, float32 [R, R]. overlays/NAME.png: the map over the image, in the proportions
-    of the image and the colours of `map_range`, see `calibration.calibrate`: its middle
-    is green, its end red.
+    threshold of the detector, whether the score is above it, and the error of an image
+    that raised one, which does not stop the others. maps/NAME.tiff: anomaly map,
+    float32 [R, R]. overlays/NAME.png: the map over the image, in the proportions of the
+    image and the colours of `map_range`, see `calibration.calibrate`: its middle is
+    green, its end red. NAME is shortened where it must be, see `file_names`.
     """
-    rows, files = [], list(images.items())
-    for start in tqdm(range(0, len(files), BATCH), "predict", mininterval=1):
-        rows += _predict_batch(detector, files[start : start + BATCH], out, threads)
-    with atomic(out / TABLE) as path, open(path, "w", encoding="utf-8") as file:
+    rows, names = [], sorted(images)
+    maps = file_names({name: f"{name}.tiff" for name in names})
+    overlays = file_names({name: png_name(name) for name in names})
+    targets = {
+        n: (out / "maps" / maps[n], out / "overlays" / overlays[n]) for n in names
+    }
+    for start in tqdm(range(0, len(names), BATCH), "predict", mininterval=1):
+        batch = {name: images[name] for name in names[start : start + BATCH]}
+        rows += _predict_batch(detector, batch, targets, threads)
+    # Names of files may hold bytes that are no UTF-8.
+    text = {"encoding": "utf-8", "errors": "backslashreplace"}
+    with atomic(out / TABLE) as path, open(path, "w", newline="", **text) as file:
         csv.writer(file, lineterminator="\n").writerows([COLUMNS, *sorted(rows)])
     failed = sum(row[4] != "" for row in rows)
     return Counts(sum(row[3] == 1 for row in rows), failed)
 
 
 def _predict_batch(
-    detector: Detector, batch: Sequence[tuple[str, Path]], out: Path, threads: int
+    detector: Detector,
+    batch: Mapping[str, Path],
+    targets: Mapping[str, tuple[Path, Path]],
+    threads: int,
 ) -> list[tuple]:
-    with ThreadPoolExecutor(threads) as pool:
-        read = list(pool.map(_read, batch))
-    rows = [(name, "", "", "", error) for name, _, error in read if error]
-    pictures = {name: picture for name, picture, error in read if not error}
-    if not pictures:
-        return rows
     size, described = detector.tower.config["image_size"], detector.described
     threshold, (low, high) = np.float32(described["threshold"]), described["map_range"]
-    images = np.stack([square(picture, size) for picture in pictures.values()])
-    scores, maps = detect(detector, images)
+    with ThreadPoolExecutor(threads) as pool:
+        read = pool.map(lambda name: _attempt(name, _read, batch[name], size), batch)
+        found = dict(zip(batch, read, strict=True))
+    rows = [(name, "", "", "", error) for name, (_, error) in found.items() if error]
+    pictures = {name: picture for name, (picture, error) in found.items() if not error}
+    if not pictures:
+        return rows
+    squares = np.stack([image for image, _ in pictures.values()])
+    scores, maps = detect(detector, squares)
     heats = ((maps - low) / max(high - low, 1e-12)).clip(0, 1)
-    for index, (name, picture) in enumerate(pictures.items()):
-        write_image(out / "maps" / f"{name}.tiff", maps[index])
-        write_image(out / "overlays" / png_name(name), _overlay(picture, heats[index]))
+    for index, (name, (_, picture)) in enumerate(pictures.items()):
+        drawn, error = _attempt(name, _overlay, picture, heats[index])
+        write_image(targets[name][0], maps[index])
+        if not error:
+            write_image(targets[name][1], drawn)
         above = int(scores[index] > threshold)
-        rows.append((name, scores[index], threshold, above, ""))
+        rows.append((name, scores[index], threshold, above, error))
     return rows
 
 
-def _read(file: tuple[str, Path]) -> tuple[str, np.ndarray | None, str]:
-    """Name and pixels of an image file, and the error if it cannot be read."""
-    name, path = file
+def _attempt(name: str, work: Callable, *arguments: object) -> tuple[Any, str]:
+    """The result of work on an image, and the error: one image stops no other."""
     try:
-        return name, read_image(path), ""
+        return work(*arguments), ""
     except UserError as error:
         logging.error(error)
-        return name, None, str(error)
+        return None, str(error)
+    except Exception as error:
+        logging.exception("%s: an error of this program or of its libraries", name)
+        return None, " ".join(f"{name}: {type(error).__name__}: {error}".split())
+
+
+def _read(path: Path, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """An image file as the network takes it, and as it is shown."""
+    picture = read_image(path)
+    scale = min(1, LONGEST / max(picture.shape[:2]))
+    shape = [max(1, round(side * scale)) for side in picture.shape[1::-1]]
+    shown = cv2.resize(picture, shape, interpolation=cv2.INTER_AREA)
+    return square(picture, size), shown
 
 
 def _overlay(picture: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    scale = min(1, LONGEST / max(picture.shape[:2]))
-    shape = [max(1, round(side * scale)) for side in picture.shape[1::-1]]
-    picture = cv2.resize(picture, shape, interpolation=cv2.INTER_AREA)
-    return overlay(picture, cv2.resize(heat, shape))
+    return overlay(picture, cv2.resize(heat, picture.shape[1::-1]))

@@ -1,11 +1,12 @@
 """Restore a detector from a run of the pipeline and the files that it read."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from fsad.artifacts.files import read_npz, read_settings
+from fsad.artifacts.files import read_npz, read_settings, unreadable
 from fsad.artifacts.paths import Run, Tree, fill, parse_run, results_tree, run_path
 from fsad.artifacts.sources import Source
 from fsad.artifacts.stages import check_record, identity
@@ -27,8 +28,14 @@ def run_detector(folder: str | Path, device: str = "cpu") -> Detector:
     check_device(device)
     results, run = parse_run(Path(folder).resolve())
     tree, keys = results_tree(results), run._asdict()
-    if not Path(run_path(tree.metrics, run)).is_file():
-        raise UserError(f"{folder}: no finished run of the pipeline ({tree.run})")
+    try:
+        os.stat(run_path(tree.metrics, run))
+    except FileNotFoundError:
+        raise UserError(
+            f"{folder}: no finished run of the pipeline ({tree.run})"
+        ) from None
+    except OSError as error:
+        raise unreadable(folder, error) from None
     model = run_path(tree.model, run)
     record = read_settings(model)
     check_record(model, record, {"class": keys.pop("class_name"), **keys})

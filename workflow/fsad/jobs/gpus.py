@@ -28,8 +28,13 @@ def gpu_slot(config: Mapping) -> Iterator[None]:
     folder = Path(config["results"]) / "locks"
     folder.mkdir(parents=True, exist_ok=True)
     gpus = visible_gpus(config["gpus"], os.environ.get(VISIBLE))
-    slots = product(range(config["jobs_per_gpu"]), gpus)  # first those of all GPUs
-    with _first_free([(folder / f"gpu{gpu}_{i}.lock", gpu) for i, gpu in slots]) as gpu:
+    # Locks have the numbers of `gpus`, since names may hold slashes (MIG).
+    numbered = zip(config["gpus"], gpus, strict=True)
+    slots = [
+        (folder / f"gpu{number}_{index}.lock", gpu)
+        for index, (number, gpu) in product(range(config["jobs_per_gpu"]), numbered)
+    ]  # first one of each GPU
+    with _first_free(slots) as gpu:
         os.environ[VISIBLE] = gpu
         yield
 

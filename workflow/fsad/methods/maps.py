@@ -4,10 +4,8 @@ import numpy as np
 
 
 def bilinear_matrix(grid: int, resolution: int) -> np.ndarray:
-    """Matrix float64 [resolution, grid] of bilinear interpolation.
-
-    Corners are not aligned: pixel centres lie at half coordinates.
-    """
+    """Matrix float64 [resolution, grid] of bilinear interpolation."""
+    # Corners are not aligned: pixel centres lie at half coordinates.
     centres = (np.arange(resolution) + 0.5) * grid / resolution - 0.5
     distances = np.abs(centres.clip(0, grid - 1)[:, None] - np.arange(grid))
     return (1 - distances).clip(min=0)

@@ -10,8 +10,7 @@ from fsad.methods.maps import map_matrix
 def nearest_cosine(patches: Tensor, bank: Tensor, batch: int = 8) -> Tensor:
     """Half the cosine distance of patches to the nearest of a bank, [N, P].
 
-    patches: [N, P, D]. bank: [M, D]. Both are L2-normalised, so that the result is
-    (1 - cosine) / 2. batch: images that are compared at once.
+    patches: [N, P, D], bank: [M, D], both L2-normalised. batch: images at once.
     """
     cosines = [(some @ bank.T).amax(-1) for some in patches.split(batch)]
     return (1 - torch.cat(cosines)).clamp(min=0) / 2  # rounding: a cosine exceeds 1

@@ -9,6 +9,7 @@ from fsad.artifacts.schema import check_options, merged, read_schema, with_defau
 from fsad.backbones.readout import variant_name
 from fsad.data import layouts
 from fsad.data.support import draw_support
+from fsad.data.walk import nfc
 from fsad.data.words import check_state, class_words, read_prompts
 from fsad.errors import UserError
 from fsad.methods.registry import METHODS, Entry, method_code
@@ -35,10 +36,23 @@ def complete(config: Mapping) -> dict:
     general = schema["properties"]["training"]["default"]
     completed["training"] = merged(general, completed["training"])
     completed["results"] = _shortest(completed["results"])
+    _compose_names(completed)
     experiments = completed["experiments"].items()
     completed["experiments"] = {name: _experiment(name, x) for name, x in experiments}
     _check_meaning(completed)
     return completed
+
+
+def _compose_names(config: dict) -> None:
+    """Names of classes in their composed Unicode form, as they are listed."""
+    for source in config["datasets"].values():
+        if source["classes"] != "all":
+            source["classes"] = [nfc(name) for name in source["classes"]]
+    overrides = config["overrides"].items()
+    config["overrides"] = {
+        dataset: {nfc(name): options for name, options in classes.items()}
+        for dataset, classes in overrides
+    }
 
 
 def _shortest(folder: str) -> str:
@@ -90,11 +104,6 @@ def class_names(dataset: Mapping) -> list[str]:
         raise UserError(
             f"{dataset['root']}: holds no CLASS/train/good folder; mend `root`"
         )
-    for name in found:
-        if "{" in name or "}" in name:
-            raise UserError(
-                f"{dataset['root']}/{name}: has curly brackets in its name; rename it"
-            )
     return found
 
 
@@ -139,8 +148,8 @@ def class_prompts(config: Mapping, dataset: str, class_name: str) -> dict:
 
 
 def class_tasks(config: Mapping, files: layouts.ClassFiles) -> list[str]:
-    """The configured tasks that a class has the data for: seg needs masks."""
-    return [task for task in config["tasks"] if task == "cls" or files.has_masks]
+    """The configured tasks that a class has the data for, see `ClassFiles.has_seg`."""
+    return [task for task in config["tasks"] if task == "cls" or files.has_seg]
 
 
 def run_settings(config: Mapping, run: Run) -> dict:

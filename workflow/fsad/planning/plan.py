@@ -20,7 +20,7 @@ from fsad.artifacts.paths import RUN, Run, fill, results_tree, run_path
 from fsad.artifacts.sources import Embedding, RunJob, Source
 from fsad.artifacts.stages import identity, is_same, record, stage_code
 from fsad.backbones import spec
-from fsad.data.layouts import ClassFiles, Sample, find_images
+from fsad.data.layouts import ClassFiles, Sample, find_images, root_notes
 from fsad.errors import UserError
 from fsad.jobs.status import Planned
 from fsad.planning import options
@@ -77,14 +77,21 @@ class Plan:
         return found
 
     def _check(self) -> None:
-        """Fail now, not hours later, where a class cannot be trained."""
+        """Fail now, not hours later, where a class cannot be trained; list files that
+        are not read."""
+        for dataset, source in self.config["datasets"].items():
+            names = [name for x, name in self.classes if x == dataset]
+            notes = root_notes(source["layout"], source["root"], names)
+            for note in notes if source["classes"] == "all" else []:
+                print(f"{dataset}: {note}", file=sys.stderr)
         for place, files in self.classes.items():
             draws = [self.draw(place, seed) for seed in self.config["seeds"]]
             samples = [s for drawn in (files.test, *draws) for s in drawn]
             check_files([*(s.path for s in samples), *files.mask_files])
             options.class_prompts(self.config, *place)
-            if "seg" in self.config["tasks"] and not files.has_masks:
-                print(f"{'/'.join(place)}: no masks, seg is skipped", file=sys.stderr)
+            skipped = "seg" in self.config["tasks"] and not files.has_seg
+            for note in [*files.notes, *["no masks, seg is skipped"] * skipped]:
+                print(f"{'/'.join(place)}: {note}", file=sys.stderr)
         if self.classes and not self.runs:
             raise UserError("config: tasks: seg alone, and no class has masks for it")
         for name in self.config["predict"]:
@@ -150,7 +157,7 @@ class Plan:
         """Digest of the masks: the images they belong to, and their contents."""
         files = self.classes[place]
         known = file_digests(files.mask_files, self.memory)
-        return digest_of([(s.name, known.get(s.mask)) for s in files.test])
+        return digest_of([(s.name, [known[m] for m in s.masks]) for s in files.test])
 
     # Cached files and their records
 

@@ -2,6 +2,7 @@
 
 import base64
 import html
+import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -10,7 +11,13 @@ FAILED = "failed"
 LATEX_SPECIAL = {c: f"\\{c}" for c in "&%$#_{}"} | {
     **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}"},
     **{"^": r"\textasciicircum{}", "±": r"$\pm$", "–": "--"},
+    # Other signs in LaTeX's oldest fonts, which are its default.
+    **{"|": r"\textbar{}", "<": r"\textless{}", ">": r"\textgreater{}"},
+    # Options of the end of the row before, as the first of a row.
+    **{"[": "{[}", "*": "{*}"},
 }
+# Not an underscore between letters, which Markdown shows as it is.
+MARKDOWN_SPECIAL = re.compile(r"[\\|`*$<~\[]|&(?=#?\w+;)|(?<![^\W_])_|_(?![^\W_])")
 # Greys and one blue, as in the figures; no file or font is loaded.
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1f2933; background: #fff;
@@ -52,7 +59,11 @@ class Table(NamedTuple):
 
 
 class Page(NamedTuple):
-    """A title, notes above the tables, and tables; a note with `Warning` stands out."""
+    """A title, notes above the tables, and tables.
+
+    Notes are Markdown with `code`, **bold** and escapes alone; those with `Warning`
+    stand out. All other texts are plain.
+    """
 
     title: str
     notes: Sequence[str]
@@ -74,19 +85,29 @@ def number(mean: float, std: float = float("nan"), decimals: int = 2) -> str:
 
 def to_markdown(page: Page) -> str:
     """Format a page as Markdown."""
-    parts = [f"# {page.title}", *page.notes]
+    parts = [f"# {markdown_text(page.title)}", *page.notes]
     for table in page.tables:
-        rows = [[f"**{c.text}**" if c.bold else c.text for c in r] for r in table.rows]
-        parts += [f"## {table.title}", markdown_table(table.head, rows, table.left)]
-        parts += [table.note] if table.note else []
+        head, *rows = (
+            [_markdown_cell(c) for c in r] for r in (cells(table.head), *table.rows)
+        )
+        parts.append(f"## {markdown_text(table.title)}")
+        parts.append(markdown_table(head, rows, table.left))
+        parts += [markdown_text(table.note)] if table.note else []
     return "\n\n".join(parts) + "\n"
 
 
-def markdown_table(
-    head: Iterable[str], rows: Iterable[Iterable[str]], left: int = 1
-) -> str:
-    """Format a table as Markdown, its first `left` columns to the left."""
-    head = list(head)
+def _markdown_cell(cell: Cell) -> str:
+    text = markdown_text(cell.text)
+    return f"**{text}**" if cell.bold else text
+
+
+def markdown_text(text: str) -> str:
+    """Escape the characters of a text that Markdown or math in it would interpret."""
+    return MARKDOWN_SPECIAL.sub(r"\\\g<0>", text)
+
+
+def markdown_table(head: Sequence[str], rows: Iterable, left: int = 1) -> str:
+    """Format a table of Markdown texts, its first `left` columns to the left."""
     rule = ["---"] * left + ["---:"] * (len(head) - left)
     lines = [f"| {' | '.join(cells)} |" for cells in (head, *rows)]
     return "\n".join([lines[0], f"|{'|'.join(rule)}|", *lines[1:]])
@@ -96,7 +117,7 @@ def to_latex(page: Page) -> str:
     r"""Format a page as LaTeX, which needs \usepackage{booktabs}.
 
     Each table is a `table` environment. Notes are comments, so that a document can read
-    the file with \input.
+    the file with \input. Chinese names need XeLaTeX or LuaLaTeX, and a font with them.
     """
     notes = [f"% {line}" for note in page.notes for line in note.splitlines()]
     tables = [_latex_table(page.title, table) for table in page.tables]
@@ -128,7 +149,7 @@ def to_html(page: Page) -> str:
     body = []
     for table in page.tables:
         body += [f"<h2>{html.escape(table.title)}</h2>", html_table(table)]
-        body += [_html_note(table.note)] if table.note else []
+        body += [f"<p>{html.escape(table.note)}</p>"] if table.note else []
     return html_page(page.title, page.notes, body)
 
 
@@ -145,7 +166,8 @@ def html_page(title: str, notes: Iterable[str], body: Iterable[str]) -> str:
 
 def _html_note(note: str) -> str:
     kind = ' class="warning"' if "Warning" in note else ""
-    return f"<p{kind}>{html.escape(note.replace('**', '').replace('`', ''))}</p>"
+    plain = re.sub(r"\\(.)|\*\*|`", r"\1", note)
+    return f"<p{kind}>{html.escape(plain)}</p>"
 
 
 def html_table(table: Table) -> str:

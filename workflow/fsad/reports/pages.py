@@ -8,6 +8,7 @@ import pandas as pd
 from fsad.artifacts.paths import Run
 from fsad.backbones.spec import is_random
 from fsad.evaluation.metrics import METRICS
+from fsad.reports import formats
 from fsad.reports.formats import ABSENT, FAILED, Cell, Page, Table, cells, number
 
 KEYS = ["experiment", "selection", "metric"]
@@ -19,7 +20,7 @@ SHOWN_LOGS = 5
 def notes(
     runs: Sequence[Mapping], failed: Sequence[Run] = (), logs: Sequence[str] = ()
 ) -> list[str]:
-    """Notes on the protocol, on random weights, and on failures.
+    """Notes on the protocol, on random weights, and on failures, as Markdown.
 
     failed, logs: see `tables.write_tables`.
     """
@@ -32,12 +33,13 @@ def notes(
         return [protocol, *warnings(runs)]
     lost = Counter(f"{run.dataset}/{run.class_name}" for run in failed)
     counts = ", ".join(f"{n} of {name}" for name, n in sorted(lost.items()))
+    shown = ", ".join(logs[:SHOWN_LOGS])
     more = " and more" if len(logs) > SHOWN_LOGS else ""
-    failures = (
-        f"**Warning: {len(failed)} runs {FAILED}, and are in no mean: {counts}. See "
-        f"{', '.join(logs[:SHOWN_LOGS])}{more}, and run the pipeline again.**"
+    failures = formats.markdown_text(
+        f"Warning: {len(failed)} runs {FAILED}, and are in no mean: {counts}. See "
+        f"{shown}{more}, and run the pipeline again."
     )
-    return [protocol, *warnings(runs), failures]
+    return [protocol, *warnings(runs), f"**{failures}**"]
 
 
 def warnings(runs: Iterable[Mapping]) -> list[str]:

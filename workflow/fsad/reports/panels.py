@@ -1,5 +1,6 @@
 """Pictures of a run: image, mask and anomaly map side by side."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -7,9 +8,11 @@ import cv2
 import numpy as np
 
 from fsad.artifacts.files import read_npz, write_record
+from fsad.artifacts.names import file_names
 from fsad.artifacts.sources import Source
 from fsad.data.images import write_image
 from fsad.data.overlay import overlay, png_name
+from fsad.errors import UserError
 from fsad.methods.maps import full_maps
 
 PERCENTILES = (1, 99.5)
@@ -36,10 +39,7 @@ def draw_class(
 
 
 def run_maps(scores: str | Path, settings: Mapping) -> np.ndarray:
-    """Full maps [N, R, R] of a run after its last epoch.
-
-    scores: its scores.npz. settings: the record that the file must have.
-    """
+    """Full maps [N, R, R] of a run's scores.npz, whose record is given, last epoch."""
     run = read_npz(scores, "last_maps", "sigma", record=settings)
     resolution = settings["options"]["resolution"]
     return full_maps(run["last_maps"], resolution, float(run["sigma"]))
@@ -53,19 +53,31 @@ def write_panels(
 ) -> None:
     """Write one PNG per test image into `folder`, all with one colour scale.
 
-    Their names are `DEFECT_NAME.png`, or `DEFECT_NAME.jpg.png`. test: `images` uint8
-    [N, S, S, 3] RGB and `names`. maps: [N, R, R]. masks: [N, R, R] or None.
+    Their names are `DEFECT_NAME.png`, or `DEFECT_NAME.jpg.png`, see `file_names`. test:
+    `images` uint8 [N, S, S, 3] RGB and `names`. maps: [N, R, R]. masks: [N, R, R] or
+    None. Raises UserError at the end if a panel cannot be drawn.
     """
-    heat = scaled(maps)
+    heat, failed = scaled(maps), []
+    files = file_names({n: png_name(n.replace("/", "_")) for n in test["names"]})
     for index, name in enumerate(test["names"]):
         mask = None if masks is None else masks[index]
-        panel = draw_panel(test["images"][index], heat[index], mask)
-        write_image(Path(folder, png_name(name.replace("/", "_"))), panel)
+        try:
+            panel = draw_panel(test["images"][index], heat[index], mask)
+        except Exception:
+            logging.exception("%s: its panel cannot be drawn", name)
+            failed.append(name)
+        else:
+            write_image(Path(folder, files[name]), panel)
+    if failed:
+        raise UserError(
+            f"{folder}: {len(failed)} of {len(files)} panels cannot be drawn, as that of "
+            f"{failed[0]}; the log has the reasons"
+        )
 
 
 def scaled(maps: np.ndarray) -> np.ndarray:
     """Scale maps [N, R, R] to 0..1, by percentiles of all of them."""
-    low, high = np.percentile(maps, PERCENTILES)
+    low, high = np.percentile(maps, PERCENTILES) if maps.size else (0, 1)
     return np.clip((maps - low) / max(high - low, 1e-12), 0, 1)
 
 

@@ -76,4 +76,5 @@ def _flat(settings: Mapping, prefix: str = "") -> Iterator[tuple[str, str]]:
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{name}.")
         else:
-            yield prefix + name, value if isinstance(value, str) else json.dumps(value)
+            text = json.dumps(value, ensure_ascii=False)
+            yield prefix + name, value if isinstance(value, str) else text

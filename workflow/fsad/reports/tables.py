@@ -43,10 +43,7 @@ def write_tables(
     about, lost = pages.notes(runs, failed, logs), {run[:-1] for run in failed}
     complete = [run for run in runs if _key(run)[:-1] not in lost]
     table, components = long_table(complete), components_table(complete)
-    everything = long_table(runs)
-    write_text(folder / "metrics.csv", _csv(everything))
-    with atomic(folder / "metrics.parquet") as temporary:
-        everything.to_parquet(temporary, index=False)
+    _write_metrics(folder / "metrics", long_table(runs))
     page = pages.components_page(components, about, options)
     _write_table(folder / "components", components, page)
     if len(order["experiments"]) > 1:
@@ -60,8 +57,7 @@ def write_tables(
         classes = order["classes"][key[0]]
         wide = wide_table(rows, classes, order["experiments"])
         others = same_setting(published, key[0], classes)
-        title = ", ".join(key)
-        page = pages.wide_page(title, wide, about, others, options, failed=own)
+        page = pages.wide_page(", ".join(key), wide, about, others, options, failed=own)
         _write_table(folder / "_".join(key), _flat(wide, own), page)
 
 
@@ -79,6 +75,12 @@ def _with_failed(table: pd.DataFrame, failed: Sequence[Run]) -> pd.DataFrame:
     return pd.concat(
         [table, pd.DataFrame(rows, columns=table.columns)] if rows else [table]
     )
+
+
+def _write_metrics(stem: Path, table: pd.DataFrame) -> None:
+    write_text(f"{stem}.csv", _csv(table))
+    with atomic(f"{stem}.parquet") as temporary:
+        table.to_parquet(temporary, index=False)
 
 
 def _write_table(stem: Path, table: pd.DataFrame, page: formats.Page) -> None:

@@ -29,8 +29,8 @@ def check_triggers(workflow) -> None:
     triggers = {str(trigger) for trigger in workflow.rerun_triggers}
     if "params" not in triggers or "input" in triggers:
         raise UserError(
-            "--rerun-triggers: must have params, and not input, as in profiles/default; "
-            "leave the option out"
+            "--rerun-triggers: must have params, and not input, as in profiles/default;"
+            " leave the option out"
         )
 
 

@@ -59,8 +59,7 @@ def check_files(paths: Iterable[str | Path]) -> None:
     """Raise UserError for the first file that cannot be opened and read."""
     for path in paths:
         try:
-            with open(path, "rb"):
-                pass
+            open(path, "rb").close()
         except OSError as error:
             raise unreadable(path, error) from error
 

@@ -31,7 +31,7 @@ def load_backbone(backbone: Mapping) -> tuple[Tower, Tower]:
 
     Raises UserError if the weights cannot be loaded or the model is not a CLIP ViT.
     """
-    return split_towers(load_clip(backbone), backbone["model"])
+    return split_towers(load_clip(backbone), model_source(backbone))
 
 
 def load_clip(backbone: Mapping, image_size: int | None = None):
@@ -96,8 +96,8 @@ def _set_pixels(visual, backbone: Mapping) -> None:
     given, path = pixel_statistics(backbone), weights_file(backbone)
     if given:
         visual.preprocess_cfg = {**getattr(visual, "preprocess_cfg", {}), **given}
-    config = _vision_config(visual)
-    assumed = [f"{name} {config[name]}" for name in PIXELS if name not in given]
+    used = _pixels(visual)
+    assumed = [f"{name} {used[name]}" for name in PIXELS if name not in given]
     if path is not None and assumed:
         logging.info(
             "backbone: %s is taken to be trained on pixels like OpenAI's CLIP, %s; "
@@ -135,16 +135,20 @@ def split_towers(clip, name: str) -> tuple[Tower, Tower]:
 
 
 def _vision_config(visual) -> dict:
-    from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
-    from open_clip.model import get_model_preprocess_cfg
-
-    preprocess = get_model_preprocess_cfg(visual)
     return _transformer_config(visual.transformer) | {
         "image_size": visual.image_size[0],
         "patch_size": visual.patch_size[0],
-        "mean": list(preprocess.get("mean", OPENAI_DATASET_MEAN)),
-        "std": list(preprocess.get("std", OPENAI_DATASET_STD)),
+        **_pixels(visual),
     }
+
+
+def _pixels(visual) -> dict[str, list[float]]:
+    from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
+    from open_clip.model import get_model_preprocess_cfg
+
+    known = {"mean": OPENAI_DATASET_MEAN, "std": OPENAI_DATASET_STD}
+    known |= get_model_preprocess_cfg(visual)
+    return {name: [*known[name]] for name in PIXELS}
 
 
 def _transformer_config(transformer) -> dict:

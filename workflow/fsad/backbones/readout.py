@@ -44,9 +44,8 @@ def parse_variant(spec: str | Mapping) -> Variant:
 
 def variant_name(variant: Variant) -> str:
     """Name of a variant; composed of its fields if it is not in VARIANTS."""
-    for name, known in VARIANTS.items():
-        if known == variant:
-            return name
+    names = {known: name for name, known in VARIANTS.items()}
     ffn = "ffn" if variant.ffn else "no_ffn"
     residual = "residual" if variant.residual else "no_residual"
-    return f"{variant.path}_{variant.attention}_{ffn}_{residual}"
+    composed = f"{variant.path}_{variant.attention}_{ffn}_{residual}"
+    return names.get(variant, composed)

@@ -26,9 +26,7 @@ def linear(x: Tensor, weights: dict[str, Tensor], name: str) -> Tensor:
     return F.linear(x.to(weight.dtype), weight, bias)
 
 
-def attention_inputs(
-    x: Tensor, weights: dict[str, Tensor], config: dict
-) -> tuple[Tensor, ...]:
+def attention_inputs(x: Tensor, weights: dict, config: dict) -> tuple[Tensor, ...]:
     """Queries, keys and values [B, heads, T, d] of a block from its input [B, T, D]."""
     h = layer_norm(x, weights, "ln_1", config["eps"])
     parts = linear(h, weights, "attn.in_proj_").chunk(3, -1)

@@ -1,6 +1,7 @@
 """Tasks of evaluation: by image scores (cls) or by anomaly maps (seg)."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -38,13 +39,11 @@ def _image_auroc(truth: Truth, device: torch.device, sigma: float):
 
 
 def _pixel_auroc(truth: Truth, device: torch.device, sigma: float):
-    resolution = truth.masks.shape[-1]
+    full = partial(upsample, resolution=truth.masks.shape[-1], sigma=sigma)
     if device.type == "cpu":
-        return lambda maps: metrics.auroc(
-            truth.masks, upsample(maps, resolution, sigma).numpy()
-        )
+        return lambda maps: metrics.auroc(truth.masks, full(maps).numpy())
     defective = torch.from_numpy(truth.masks != 0).to(device)
-    return lambda maps: device_auroc(defective, upsample(maps, resolution, sigma))
+    return lambda maps: device_auroc(defective, full(maps))
 
 
 def _pixel_metrics(truth: Truth, maps: np.ndarray, sigma: float) -> dict:

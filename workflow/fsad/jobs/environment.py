@@ -17,8 +17,8 @@ def check_environment(interpreter: str = sys.executable) -> None:
     found = UNSAFE.search(interpreter)
     if found is not None:
         raise UserError(
-            f"{interpreter}: the path of the environment must hold no space, bracket or "
-            f"sign like {found[0]!r}; move the checkout"
+            f"{interpreter}: the path of the environment must hold no space or "
+            f"bracket, here {found[0]!r}; move the checkout"
         )
 
 

@@ -50,7 +50,7 @@ def plain_jobs(records: Iterable[Mapping]) -> list[Job]:
 
 
 def state(metrics: str, job: Job | None) -> str:
-    """State of the run of a metrics.json; job: the planned one that makes it, if any."""
+    """State of the run of a metrics.json; job: the planned one making it, if any."""
     if job is None:
         return "done"
     return "stale" if Path(metrics).exists() else _state_of_log(_tail(job.log))

@@ -70,8 +70,8 @@ def write_panels(
             write_image(Path(folder, files[name]), panel)
     if failed:
         raise UserError(
-            f"{folder}: {len(failed)} of {len(files)} panels cannot be drawn, as that of "
-            f"{failed[0]}; the log has the reasons"
+            f"{folder}: {len(failed)} of {len(files)} panels cannot be drawn, as that "
+            f"of {failed[0]}; the log has the reasons"
         )
 
 

@@ -12,7 +12,16 @@ from pathlib import Path
 
 import yaml
 
+from fsad.artifacts.schema import check_yaml
 from fsad.errors import UserError
+from fsad.jobs.environment import check_environment
+
+
+def check_call(workflow) -> None:
+    """Raise UserError if jobs cannot start here, or a key stands twice in a file."""
+    check_environment()
+    for path in workflow.configfiles:
+        check_yaml(path)
 
 
 def makes_files(workflow) -> bool:

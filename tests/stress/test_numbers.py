@@ -38,7 +38,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory):
-    """The numbers of jobs with two threads, on two cores, all runs of a class in one."""
+    """Numbers of jobs with two threads, on two cores, all runs of a class in one."""
     made = project(tmp_path_factory.mktemp("reference"))
     made.snakemake("--cores", "2")
     return made.folder

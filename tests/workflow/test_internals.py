@@ -17,6 +17,7 @@ USED = {
         "include",
         "source_path",
         "is_main_process",
+        "configfiles",
         "dryrun",
         "executor_plugin",
         "rerun_triggers",

@@ -114,7 +114,7 @@ def test_the_rule_scores_a_folder_and_follows_it(copied):
     new.with_name("gone.png").symlink_to("nowhere.png")
     copied.snakemake("--config", option)
     assert "cannot be read as an image" in table(found)["late.png"]["error"]
-    assert "cannot be read as an image" in table(found)["gone.png"]["error"]
+    assert "No such file" in table(found)["gone.png"]["error"]
 
 
 def test_tables_refuse_a_run_trained_otherwise_than_planned(copied):
@@ -152,8 +152,8 @@ def test_features_of_another_support_are_not_taken(copied):
 
 WRONG = {
     "no such run": (["--run", "nowhere"], "nowhere: no such run, nor a file of"),
-    "no run": (["--run", "data"], "data: not the folder of a run"),
-    "no exported file": (["--run", "tiny.json"], "tiny.json: damaged"),
+    "no run": (["--run", "data"], "data: no folder of a run"),
+    "no exported file": (["--run", "tiny.json"], "tiny.json: is not a whole detector"),
     "no image": (["--run", RUN, "results"], "results: holds no image"),
     "unknown device": (["--run", RUN, "--device", "tpu"], "device: 'tpu' is neither"),
 }

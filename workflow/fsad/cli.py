@@ -55,6 +55,10 @@ def _positive(text: str) -> int:
     return _at_least(1, text)
 
 
+def _path(text: str) -> Path:
+    return Path(text).expanduser()  # --out=~/folder is not expanded by shells
+
+
 def _natural(text: str) -> int:
     return _at_least(0, text)
 
@@ -71,15 +75,15 @@ INSTEAD = "instead of the config's"
 FIRST = "default: the first of the config"
 RUN_PATH = f"RESULTS/{TREE.run}".replace("{", "").replace("}", "")
 THREADS = option("--threads", type=_positive, default=2)
-OUT_FOLDER = option("--out", type=Path, required=True, help="folder to write")
+OUT_FOLDER = option("--out", type=_path, required=True, help="folder to write")
 FOR_A_RUN = (
-    option("--run", dest="source", type=Path, required=True, help=RUN_PATH),
+    option("--run", dest="source", type=_path, required=True, help=RUN_PATH),
     option("--device", default="cpu", help="cpu, cuda or cuda:N"),
     THREADS,
 )
 FOR_A_CALL = (
     option("--config", nargs="+", default=[], metavar="OPTION=VALUE"),
-    option("--snakefile", type=Path, default="Snakefile"),
+    option("--snakefile", type=_path, default="Snakefile"),
 )
 
 
@@ -88,7 +92,7 @@ FOR_A_CALL = (
     option("--dataset", required=True, help="a data set of the config"),
     option("--class", required=True, dest="class_name", metavar="CLASS"),
     OUT_FOLDER,
-    option("--config", type=Path, default="config/config.yaml"),
+    option("--config", type=_path, default="config/config.yaml"),
     option("--experiment", help=f"or a variant; {FIRST}"),
     option("--root", help=f"folder of the data set, {INSTEAD}"),
     option("--shots", type=_positive, help=FIRST),
@@ -131,7 +135,7 @@ def _given(arguments: Namespace, names: Iterable[str]) -> dict:
     return {name: value for name, value in values.items() if value is not None}
 
 
-@command(option("folder", type=Path), option("--seed", type=_natural, default=0))
+@command(option("folder", type=_path), option("--seed", type=_natural, default=0))
 def demo_data(arguments: Namespace) -> None:
     """generate the demo data set"""
     from fsad.demo.dataset import write_demo
@@ -141,8 +145,8 @@ def demo_data(arguments: Namespace) -> None:
 
 
 @command(
-    option("compact", type=Path, help="a compact weight file"),
-    option("checkpoint", type=Path, help="file to write, .safetensors"),
+    option("compact", type=_path, help="a compact weight file"),
+    option("checkpoint", type=_path, help="file to write, .safetensors"),
 )
 def expand(arguments: Namespace) -> None:
     """make an ordinary open_clip checkpoint of a compact weight file"""
@@ -166,7 +170,7 @@ def monitor(arguments: Namespace) -> None:
     summarise(arguments.out, arguments.cores)
 
 
-@command(option("folder", type=Path, help="holds a folder for each class"), THREADS)
+@command(option("folder", type=_path, help="holds a folder for each class"), THREADS)
 def check_data(arguments: Namespace) -> None:
     """read every image of a data folder, list classes and problems, and write the
     configuration that fits to standard output"""
@@ -184,7 +188,7 @@ def check_data(arguments: Namespace) -> None:
 
 
 @command(
-    option("images", nargs="+", type=Path, help="image files or folders"),
+    option("images", nargs="+", type=_path, help="image files or folders"),
     OUT_FOLDER,
     *FOR_A_RUN,
 )
@@ -205,7 +209,7 @@ def predict(arguments: Namespace) -> None:
 
 
 @command(
-    option("--out", type=Path, required=True, help="file to write, .safetensors"),
+    option("--out", type=_path, required=True, help="file to write, .safetensors"),
     *FOR_A_RUN,
 )
 def export(arguments: Namespace) -> None:
@@ -250,8 +254,8 @@ def verify(arguments: Namespace) -> None:
 
 
 @command(
-    option("case", type=Path, help="inputs and settings, .npz"),
-    option("out", type=Path, help="file to write, .npz"),
+    option("case", type=_path, help="inputs and settings, .npz"),
+    option("out", type=_path, help="file to write, .npz"),
 )
 def parity(arguments: Namespace) -> None:
     """compute a case of published code with this project's functions"""
@@ -261,8 +265,8 @@ def parity(arguments: Namespace) -> None:
 
 
 @command(
-    option("--options", type=Path, default="config/demo_backbone.yaml"),
-    option("--out", type=Path, required=True, help="file to write, .safetensors"),
+    option("--options", type=_path, default="config/demo_backbone.yaml"),
+    option("--out", type=_path, required=True, help="file to write, .safetensors"),
     THREADS,
 )
 def train_demo_clip(arguments: Namespace) -> None:

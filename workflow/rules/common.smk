@@ -24,6 +24,7 @@ def or_stop(work, *arguments, **options):
         raise WorkflowError(str(error))
 
 
+or_stop(internals.check_call, workflow)
 # A job of a cluster passes over classes that it has no files of.
 PLAN = or_stop(Plan, config, strict=workflow.is_main_process)
 config, TREE = PLAN.config, PLAN.tree

@@ -230,8 +230,8 @@ def test_the_shipped_options_are_valid():
     ("change", "message"),
     [
         ({"step": 3}, "step: unknown option; did you mean 'steps'"),
-        ({"steps": 0}, "steps: 0 is less than"),
-        ({"weights": WEIGHTS | {"noun": -1}}, r"weights\.noun: -1 is less than"),
+        ({"steps": 0}, "steps: must be at least 1, not 0"),
+        ({"weights": WEIGHTS | {"noun": -1}}, r"weights\.noun: must be at least 0"),
         ({"weights": {}}, r"weights\.teacher: must be given"),
         ({"batch": 7}, "batch: must not be more than episodes, 6"),
         ({"text_stage": {"batch": 7}}, r"text_stage\.batch: must not be more"),

@@ -38,7 +38,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory):
-    """Numbers of jobs with two threads, on two cores, all runs of a class in one."""
+    """Results on two cores: two threads a job, and one job for all runs of a class."""
     made = project(tmp_path_factory.mktemp("reference"))
     made.snakemake("--cores", "2")
     return made.folder

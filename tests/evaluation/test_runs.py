@@ -1,7 +1,6 @@
 import csv
 import json
 import math
-import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -431,9 +430,10 @@ def test_a_tower_of_other_code_is_refused(tmp_path, sources, towers):
 
 
 START = """
-import pickle, sys
+import sys
+from fsad.artifacts.sources import RunJob, Source
 from fsad.evaluation.runs import run_job
-run_job(pickle.load(open(sys.argv[1], "rb")))
+run_job({job})
 print(*sys.modules)
 """
 SLOW = {
@@ -450,8 +450,7 @@ SLOW = {
 
 def test_a_job_loads_nothing_slow_that_it_does_not_need(tmp_path, sources):
     job = cached.run_job(tmp_path / "results", sources, CLS, SEG)
-    (tmp_path / "job.pickle").write_bytes(pickle.dumps(job))
-    command = [sys.executable, "-c", START, tmp_path / "job.pickle"]
+    command = [sys.executable, "-c", START.format(job=job)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert not SLOW & set(done.stdout.split())
 

@@ -114,12 +114,12 @@ def _load_mask(sample: Sample, resolution: int) -> tuple[np.ndarray, list[Fault]
     return np.zeros((resolution, resolution), np.uint8), []
 
 
-def read_image(path: Path) -> np.ndarray:
+def read_image(path: str | Path) -> np.ndarray:
     """Decode an image file, upright, to uint8 [H, W, 3] RGB.
 
     Raises UserError for any file of which that is not possible. See `decode`.
     """
-    return decode(path)[0]
+    return decode(Path(path))[0]
 
 
 def square(image: np.ndarray, size: int) -> np.ndarray:

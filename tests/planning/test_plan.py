@@ -1,6 +1,7 @@
 """The plan, without a Snakemake process: what wrong input is refused, and records."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -117,6 +118,13 @@ def test_without_any_masks_seg_alone_is_refused(micro, tmp_path):
     assert {run.task for run in micro().runs} == {"cls"}
     with pytest.raises(UserError, match="seg alone, and no class has masks"):
         micro(tasks=["seg"])
+
+
+def test_good_training_images_are_all_that_training_needs(micro, tmp_path):
+    for folder in ("test", "ground_truth"):
+        shutil.rmtree(tmp_path / "data/bolt" / folder)
+    tasks = {run.task for run in micro().runs if run.class_name == "bolt"}
+    assert tasks == {"cls", "seg"}
 
 
 def test_runs_are_every_combination(micro):

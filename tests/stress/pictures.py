@@ -90,10 +90,11 @@ def renamed_bytes(name: bytes):
 
 
 GREY = PIXELS[..., 0]
-RIGHT, WRONG, EITHER, UNPLANNED = "right", "wrong", "either", "unplanned"
+RIGHT, WRONG, EITHER = "right", "wrong", "either"
+UNPLANNED, LEFT_OUT = "unplanned", "left out"
 
 # name: how the image is written, and whether it is decoded (to the pixels of `same`
-# where that can be) or refused by name.
+# where that can be), refused by name in the job or while planning, or left out.
 IMAGES = {
     "plain": (same, RIGHT),
     "zero bytes": (content(b""), WRONG),
@@ -129,10 +130,10 @@ IMAGES = {
     "bomb of 30000 x 30000": (bomb(30000), WRONG),
     "bomb of 65000 x 65000": (bomb(65000), WRONG),
     "header of 500 x 500": (bomb(500), WRONG),
-    "folder": (folder, UNPLANNED),
+    "folder": (folder, LEFT_OUT),
     "broken link": (link("nowhere.png"), UNPLANNED),
     "link to itself": (link("001.png"), UNPLANNED),
-    "link to a folder": (link("."), UNPLANNED),
+    "link to a folder": (link("."), LEFT_OUT),
     "link to an image": (link("../good/000.png"), EITHER),
     "device": (link("/dev/null"), WRONG),
     "non-ASCII name": (renamed("Kratzer_äöü_划痕.png"), EITHER),
@@ -187,7 +188,7 @@ MASKS = {
         EITHER,
     ),
     "missing": (lambda path: None, WRONG),
-    "folder": (folder, UNPLANNED),
+    "folder": (folder, WRONG),
     "broken link": (link("nowhere.png"), UNPLANNED),
     "other name": (lambda path: array(HOLE)(path.with_name("001.png")), RIGHT),
     "name of no image": (renamed("mask of 001.png"), WRONG),

@@ -14,6 +14,7 @@ from stress.pictures import (
     EITHER,
     HOLE,
     IMAGES,
+    LEFT_OUT,
     MASK,
     MASKS,
     PIXELS,
@@ -31,8 +32,9 @@ ALL = {
     for kind, (cases, _) in KINDS.items()
     for case, (_, expected) in cases.items()
 }
-CASES = [case for case, expected in ALL.items() if expected != UNPLANNED]
+CASES = [case for case, e in ALL.items() if e not in (UNPLANNED, LEFT_OUT)]
 UNREAD = [case for case, expected in ALL.items() if expected == UNPLANNED]
+NOTED = [case for case, expected in ALL.items() if expected == LEFT_OUT]
 TARGETS = {"image": f"test_px{SIDE}.npz", "mask": f"masks_r{SIDE}.npz"}
 
 
@@ -85,18 +87,33 @@ def test_a_file_is_read_right_or_refused_by_name(ran, case):
         assert_named(output, name)
 
 
+def planned(folder, case):
+    """A dry run over a class of one case."""
+    project = empty_project(folder)
+    kind, _, name = case.partition(": ")
+    cases, culprit = KINDS[kind]
+    write_cases(folder / "data", kind, {name: cases[name]}, culprit)
+    return project.snakemake("--dry-run", check=False)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("unread", UNREAD)
 def test_a_file_that_cannot_be_named_is_refused_while_planning(tmp_path, unread):
     """Files that cannot be planned with, each refused by name before anything runs."""
-    project = empty_project(tmp_path)
-    kind, _, name = unread.partition(": ")
-    cases, culprit = KINDS[kind]
-    write_cases(tmp_path / "data", kind, {name: cases[name]}, culprit)
-    run = project.snakemake("--dry-run", check=False)
+    run = planned(tmp_path, unread)
+    kind = unread.partition(":")[0]
     assert run.returncode == 1
-    assert f"data/{kind}_000/{Path(culprit).parent}" in run.stdout
+    assert f"data/{kind}_000/{Path(KINDS[kind][1]).parent}" in run.stdout
     assert "Traceback" not in run.stdout + run.stderr
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("noted", NOTED)
+def test_a_folder_in_the_place_of_an_image_is_noted(tmp_path, noted):
+    """Folders named like an image, each left out with a line that names its mask."""
+    run = planned(tmp_path, noted)
+    assert run.returncode == 0
+    assert f"data/image_000/{MASK}: is the mask of no image" in run.stderr
 
 
 def assert_right(path, case):

@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 
 from fsad.artifacts.paths import TREE, fill, parse_run
+from fsad.backbones.embed import BATCH
 from fsad.data.images import load_images
 from fsad.data.layouts import list_class
-from fsad.evaluation.detector import BATCH, Detector, detect
+from fsad.evaluation.detector import Detector, detect
 from fsad.evaluation.restore import run_detector
 from fsad.reports.formats import markdown_table
 

@@ -345,8 +345,8 @@ def test_the_status_is_that_of_a_dry_run(changing):
     changing.configure(**ONE, overrides=override)
     planned = changing.planned_by_class()
     place = "--snakefile", changing.repository / "Snakefile"
-    told = changing.fsad("status", "--configfile", changing.config, *place)
-    lines = told.stdout.splitlines()
+    found = changing.fsad("status", "--configfile", changing.config, *place)
+    lines = found.stdout.splitlines()
     rows = {line.split()[1]: line.split() for line in lines if line.startswith("own ")}
     # runs, done, stale, missing, unfinished, failed
     assert rows["original"][2:8] == [*"844000"]

@@ -15,7 +15,7 @@ from fsad.errors import UserError
 from fsad.evaluation.runs import make_run
 from fsad.evaluation.tasks import Truth
 from fsad.methods.base import Text
-from fsad.planning.options import class_files, class_tasks
+from fsad.planning.options import class_files, class_override
 from fsad.planning.plan import Plan
 from fsad.reports.panels import run_maps, write_panels
 
@@ -65,7 +65,7 @@ def _text(plan: Plan, run: Run, tower) -> Text | None:
 def _only(config: Mapping, run: Run, changed: Mapping) -> dict:
     """The configuration of this run alone."""
     source = config["datasets"][run.dataset] | {"classes": [run.class_name]}
-    own = config["overrides"].get(run.dataset, {}).get(run.class_name, {})
+    own = class_override(config, run.dataset, run.class_name)
     return {
         **config,
         "datasets": {run.dataset: source},
@@ -93,7 +93,7 @@ def _check_names(config: Mapping, run: Run) -> None:
                 f"--{option}: {getattr(run, option)!r} is not in the config ({names})"
             )
     files = class_files(config, run.dataset, run.class_name)
-    if run.task not in class_tasks({"tasks": ["cls", "seg"]}, files):
+    if run.task == "seg" and not files.has_seg:
         raise UserError(
             f"{run.dataset}/{run.class_name}: no masks, seg cannot be evaluated"
         )

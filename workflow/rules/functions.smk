@@ -62,15 +62,13 @@ def class_outputs(pattern, tasks):
 
 
 def class_metrics(wildcards):
-    runs = PLAN.class_runs(wildcards.experiment, place(wildcards))
-    return [run_path(TREE.metrics, run) for run in runs]
+    return [run_path(TREE.metrics, run) for run in runs_of(wildcards)]
 
 
 def drawn_files(wildcards):
     """Cached images and masks that panels show."""
-    runs = PLAN.class_runs(wildcards.experiment, place(wildcards))
     files = PLAN.shown_files(place(wildcards))
-    return needed(files, all(map(PLAN.has_panels, runs)))
+    return needed(files, all(map(PLAN.has_panels, runs_of(wildcards))))
 
 
 def embeddings(wildcards):

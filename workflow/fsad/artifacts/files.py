@@ -151,8 +151,10 @@ def damaged(path: str | Path, error: Exception, expected: str = "") -> UserError
     return UserError(f"{path}: damaged, or no file of this program ({error})")
 
 
-def unreadable(path: str | Path, error: OSError) -> UserError:
-    """UserError for a file that cannot be opened: missing, or without permission."""
+def unreadable(
+    path: str | Path, error: OSError, missing: str = "no such file"
+) -> UserError:
+    """UserError for a file that cannot be opened: `missing`, or without permission."""
     if isinstance(error, FileNotFoundError):
-        return UserError(f"{path}: no such file")
+        return UserError(f"{path}: {missing}")
     return UserError(f"{path}: cannot be read ({error.strerror})")

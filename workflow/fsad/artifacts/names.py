@@ -1,4 +1,4 @@
-"""Names of output files that file systems take, and that no two inputs share."""
+"""Names in one Unicode form, and names of output files that file systems take."""
 
 import hashlib
 import os
@@ -11,6 +11,11 @@ LONGEST = 255 - len("..4194304.tmp")  # bytes; a temporary name is longer, see `
 DIGEST_LENGTH = 12
 
 
+def nfc(text: str) -> str:
+    """Text in its composed Unicode form, in which names are compared."""
+    return unicodedata.normalize("NFC", text)
+
+
 def file_names(wanted: Mapping[str, str]) -> dict[str, str]:
     """A path for each input: the wanted one, if that is short enough and its alone.
 
@@ -18,7 +23,7 @@ def file_names(wanted: Mapping[str, str]) -> dict[str, str]:
     a digest of the input's name. Two paths are the same in another Unicode form, too,
     and a file cannot have the path of a folder.
     """
-    forms = {name: unicodedata.normalize("NFC", path) for name, path in wanted.items()}
+    forms = {name: nfc(path) for name, path in wanted.items()}
     folders = {str(x) for form in forms.values() for x in PurePosixPath(form).parents}
     counts = Counter([*forms.values(), *folders])
     return {

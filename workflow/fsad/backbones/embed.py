@@ -15,6 +15,8 @@ from fsad.backbones.devices import check_device
 from fsad.backbones.readout import Variant, parse_variant
 from fsad.backbones.tower import Tower, load_tower
 
+BATCH = 8  # images a pass; the last bits of features depend on it
+
 
 def write_features(tower: Source, work: Sequence[Embedding]) -> None:
     """Embed cached images and write their features, unless these exist as planned.
@@ -47,7 +49,7 @@ def embed_set(
 
 @torch.inference_mode()
 def embed_images(
-    tower: Tower, images: np.ndarray, variant: Variant, batch: int = 8
+    tower: Tower, images: np.ndarray, variant: Variant, batch: int = BATCH
 ) -> dict[str, np.ndarray]:
     """Features of uint8 images [N, S, S, 3], see `clip_vision.embed` for shapes."""
     if not len(images):  # a class may have no test images

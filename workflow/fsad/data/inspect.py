@@ -9,13 +9,14 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
+from fsad.artifacts.names import nfc
 from fsad.artifacts.schema import read_schema, read_yaml
 from fsad.data import faults, layouts
 from fsad.data.faults import Fault, FileError, Look
 from fsad.data.images import look_at
 from fsad.data.layouts import GOOD, ClassFiles, Sample
 from fsad.data.masks import checked_mask
-from fsad.data.walk import nfc, subfolders
+from fsad.data.walk import subfolders
 from fsad.data.words import SHIPPED
 
 FAMILIES = ("mvtec", "visa")

@@ -8,9 +8,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from fsad.artifacts.names import nfc
 from fsad.data.faults import Fault, grouped
 from fsad.data.pairing import Named, pair
-from fsad.data.walk import IMAGE, OTHER, Found, nfc, subfolders, walk
+from fsad.data.walk import IMAGE, OTHER, Found, subfolders, walk
 from fsad.errors import UserError
 
 GOOD = "good"

@@ -5,7 +5,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-from fsad.data.walk import IMAGE, Found, nfc, read_start
+from fsad.artifacts.names import nfc
+from fsad.data.walk import IMAGE, Found, read_start
 
 MASK_NAME = re.compile(r"(.+)[_.-](?:mask|gt|label|seg)(?:[_-]?\d+)?", re.IGNORECASE)
 POLYGONS = ".json"

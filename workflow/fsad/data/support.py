@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from fsad.artifacts.names import nfc
 from fsad.data.layouts import Sample
-from fsad.data.walk import nfc
 from fsad.errors import UserError
 
 

@@ -1,13 +1,13 @@
 """Files below a folder, each an image, known to be none, or not readable."""
 
 import os
-import unicodedata
 from collections.abc import Collection, Sequence
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from fsad.errors import UserError
+from fsad.artifacts.files import unreadable
+from fsad.artifacts.names import nfc
 
 IMAGE, OTHER = "image", "other"
 UNREADABLE = "is in a format that is not read; save it as .png, or remove it"
@@ -39,11 +39,6 @@ class Found(NamedTuple):
 
     path: Path
     kind: str
-
-
-def nfc(text: str) -> str:
-    """Text in its composed Unicode form, in which names are compared."""
-    return unicodedata.normalize("NFC", text)
 
 
 def walk(
@@ -81,7 +76,7 @@ def _entries(folder: Path) -> list[os.DirEntry]:
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as error:
-        raise _unreadable(error) from None
+        raise unreadable(error.filename, error) from None
     return [entry for entry in entries if not _is_left_by_others(entry)]
 
 
@@ -147,8 +142,4 @@ def read_start(path: Path) -> bytes:
         with open(path, "rb") as file:
             return file.read(4096)
     except OSError as error:
-        raise _unreadable(error) from None
-
-
-def _unreadable(error: OSError) -> UserError:
-    return UserError(f"{error.filename}: cannot be read ({error.strerror})")
+        raise unreadable(error.filename, error) from None

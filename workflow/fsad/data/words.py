@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from fsad.artifacts.files import is_whole, write_npz
+from fsad.artifacts.names import nfc
 from fsad.artifacts.provenance import with_provenance
 from fsad.artifacts.schema import check_options, read_schema, read_yaml
 from fsad.artifacts.sources import Source
-from fsad.data.walk import nfc
 from fsad.errors import UserError
 
 SHIPPED = Path(__file__).parents[1] / "prompts"

@@ -27,7 +27,6 @@ from fsad.methods.registry import METHODS, load
 DETECTOR = "detector"
 KEYS = {"method", "task", "options", "variant", "threshold", "map_range"}
 PREFIXES = "vision", "support", "learned"  # of tensors in a file
-BATCH = 8  # images a pass, as in `embed_images`, so that the bits are the same
 
 
 class Detector(NamedTuple):

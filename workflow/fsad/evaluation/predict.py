@@ -14,11 +14,12 @@ from tqdm import tqdm
 
 from fsad.artifacts.files import atomic, unreadable, write_record
 from fsad.artifacts.names import file_names
+from fsad.backbones.embed import BATCH
 from fsad.data.images import read_image, square, write_image
 from fsad.data.layouts import find_images
 from fsad.data.overlay import overlay, png_name
 from fsad.errors import UserError
-from fsad.evaluation.detector import BATCH, Detector, detect, load_detector
+from fsad.evaluation.detector import Detector, detect, load_detector
 from fsad.evaluation.restore import run_detector
 
 TABLE, RECORD = "scores.csv", "record.json"
@@ -37,10 +38,9 @@ def open_detector(path: str | Path, device: str) -> Detector:
     """Load the detector of a run's folder, or of a file of `fsad export`."""
     try:
         os.stat(path)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such run, nor a file of fsad export") from None
     except OSError as error:
-        raise unreadable(path, error) from None
+        missing = "no such run, nor a file of fsad export"
+        raise unreadable(path, error, missing) from None
     load = run_detector if Path(path).is_dir() else load_detector
     return load(path, device)
 

@@ -12,7 +12,6 @@ from fsad.artifacts.sources import Source
 from fsad.artifacts.stages import check_record, identity
 from fsad.backbones.devices import check_device
 from fsad.backbones.tower import load_tower
-from fsad.errors import UserError
 from fsad.evaluation.calibration import calibrate
 from fsad.evaluation.detector import Detector, assemble, with_prefix
 from fsad.evaluation.runs import read_support
@@ -30,12 +29,9 @@ def run_detector(folder: str | Path, device: str = "cpu") -> Detector:
     tree, keys = results_tree(results), run._asdict()
     try:
         os.stat(run_path(tree.metrics, run))
-    except FileNotFoundError:
-        raise UserError(
-            f"{folder}: no finished run of the pipeline ({tree.run})"
-        ) from None
     except OSError as error:
-        raise unreadable(folder, error) from None
+        missing = f"no finished run of the pipeline ({tree.run})"
+        raise unreadable(folder, error, missing) from None
     model = run_path(tree.model, run)
     record = read_settings(model)
     check_record(model, record, {"class": keys.pop("class_name"), **keys})

@@ -4,12 +4,12 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from fsad.artifacts.names import nfc
 from fsad.artifacts.paths import Run, parse_run
 from fsad.artifacts.schema import check_options, merged, read_schema, with_defaults
 from fsad.backbones.readout import variant_name
 from fsad.data import layouts
 from fsad.data.support import draw_support
-from fsad.data.walk import nfc
 from fsad.data.words import check_state, class_words, read_prompts
 from fsad.errors import UserError
 from fsad.methods.registry import METHODS, Entry, method_code

@@ -297,13 +297,14 @@ class Plan:
 
     def panels(self, run: Run) -> dict:
         """The record of a run's panels."""
-        images, *masks = map(identity, self._shown((run.dataset, run.class_name), 1))
+        shown = self._shown((run.dataset, run.class_name))
+        images, *masks = (identity(source.record) for source in shown)
         return record("panels", images=images, masks=masks, run=self.run(run))
 
-    def _shown(self, place: Place, part: int) -> list:
-        """Path (part 0) or record (1) of the images and masks that panels show."""
+    def _shown(self, place: Place) -> list[Source]:
+        """The images, and the masks of a class with any, that panels show."""
         masks = [self.masks(place)] if self.classes[place].has_masks else []
-        return [source[part] for source in (self.images(place), *masks)]
+        return [self.images(place), *masks]
 
     def panel_job(self, experiment: str, place: Place) -> dict:
         """The job that draws the panels of a class."""
@@ -312,15 +313,14 @@ class Plan:
             name: [run_path(getattr(self.tree, pattern), run) for run in runs]
             for name, pattern in (("folders", "panels"), ("scores", "scores"))
         }
-        masks = self.masks(place) if self.classes[place].has_masks else None
+        images, *masks = self._shown(place)
         records = [*map(self.panels, runs)]
-        return {**paths, "records": records, "images": self.images(place)} | {
-            "masks": masks
-        }
+        shown = {"images": images, "masks": masks[0] if masks else None}
+        return {**paths, **shown, "records": records}
 
     def shown_files(self, place: Place) -> list[str]:
         """Paths of the cached images and masks of a class that panels show."""
-        return self._shown(place, 0)
+        return [source.path for source in self._shown(place)]
 
     def has_panels(self, run: Run) -> bool:
         """Whether the panels of a run are there as planned."""
@@ -416,11 +416,9 @@ class Plan:
         for name, experiment in self.config["experiments"].items():
             methods[name] = experiment["method"]
             for place, files in self.classes.items():
-                counts = [len(files.test)]
-                counts += [max(self.config["shots"])] * len(self.config["seeds"])
-                for work, count in zip(
-                    self.embeddings(name, place), counts, strict=True
-                ):
-                    sizes[work.features.path] = 4 * count * numbers
+                test, *support = self.embeddings(name, place)
+                sizes[test.features.path] = 4 * len(files.test) * numbers
+                for drawn in support:
+                    sizes[drawn.features.path] = 4 * max(self.config["shots"]) * numbers
         runs = {run_path(self.tree.metrics, run): run for run in self.runs}
         return Planned(runs, methods, sizes)

@@ -92,6 +92,11 @@ def mark_incomplete(workflow, rule: str) -> None:
             workflow.persistence.started(job)
 
 
+def make_again(workflow, output: str) -> None:
+    """Have the job of an output run, although the output is there."""
+    workflow.dag.forcefiles.add(output)
+
+
 def planned_jobs(snakefile: str, configfiles: list[str], config: list[str]) -> dict:
     """The `jobs` of a call, with `rule`, `outputs` and `log`, and its `config`."""
     from snakemake.api import SnakemakeApi

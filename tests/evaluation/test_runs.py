@@ -383,7 +383,7 @@ def damage(path):
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize("name", ["model.npz", "scores.npz", "metrics.json"])
+@pytest.mark.parametrize("name", FILES)
 def test_a_damaged_run_is_made_again(tmp_path, sources, made, name):
     job = cached.run_job(tmp_path / "results", sources, CLS)
     runs.run_job(job)

@@ -4,15 +4,18 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from fsad.artifacts.paths import Run
+from fsad.artifacts.files import write_record, write_text
+from fsad.artifacts.paths import PREDICTED, Run, fill, run_path
 from fsad.errors import UserError
 from fsad.planning.plan import Plan
 from helpers import TINY, write_class
 
 IMAGE = "data/bolt/test/hole/001.png"
+RUN_FILES = "model.npz", "scores.npz", "history.csv"
 
 
 @pytest.fixture
@@ -192,6 +195,34 @@ def test_nothing_is_there_as_planned_before_it_is_made(micro):
     assert not any(map(plan.has_run, plan.runs))
     assert not plan.has_features("original", ("own", "bolt"))
     assert not plan.has_report()
+
+
+def test_outputs_are_asked_for_beside_their_record(micro):
+    """A record alone does not show that what it describes is there."""
+    run = "original/own/bolt/k1/s111/cls"
+    plan = micro(predict={"new": {"run": run, "images": "data/bolt/test"}})
+    key = plan.predicting_run("new")
+    folder, tree = Path(run_path(plan.tree.run, key)), plan.tree
+    prediction = Path(fill(tree.prediction, prediction="new"))
+    made = [
+        (tree.report_record, plan.report(), [f"{p}.html" for p in plan.pages()]),
+        (prediction / "record.json", plan.prediction("new"), PREDICTED),
+        (folder / "metrics.json", {"settings": plan.run(key)}, RUN_FILES),
+    ]
+
+    def state():
+        has = plan.has_report(), plan.has_prediction("new"), plan.has_run(key)
+        plan._kept.clear()
+        return [*has, plan.lacks_files(key)]
+
+    assert state() == [False] * 4
+    for path, planned, _ in made:
+        write_record(path, planned)
+    assert state() == [False, False, False, True]
+    for path, _, names in made:
+        for name in names:
+            write_text(Path(path).parent / name, "")
+    assert state() == [True, True, True, False]
 
 
 def test_pages_and_tables_are_those_of_the_runs(micro):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fsad.artifacts.files import write_npz
+from fsad.artifacts.sources import Source
 from fsad.reports import examples
 
 SIZE, GRID = 16, 4
@@ -35,14 +36,16 @@ def write_page(tmp_path):
         run = {"labels": labels, "last_scores": SCORES, "last_maps": small_maps()}
         settings = {"dataset": "own", "experiment": "original", "class": "nut"}
         settings |= {"shots": 4, "options": {"resolution": SIZE}}
-        write_npz(tmp_path / "test.npz", test, {"class": "nut"})
-        write_npz(tmp_path / "run.npz", run | {"sigma": np.array(4.0)}, settings)
-        masks = mask_set() * (labels != 0)[:, None, None]
-        write_npz(tmp_path / "masks.npz", {"masks": masks}, {"class": "nut"})
-        found = [tmp_path / "masks.npz"] if with_masks else []
+        masks = {"masks": mask_set() * (labels != 0)[:, None, None]}
+        contents = {"run": run | {"sigma": np.array(4.0)}, "test": test, "masks": masks}
+        sources = []
+        for name, arrays in contents.items():
+            sources.append(Source(tmp_path / f"{name}.npz", settings))
+            write_npz(sources[-1].path, arrays, settings)
+        if not with_masks:
+            sources[-1] = None
         path = tmp_path / "page.html"
-        scores, images = [tmp_path / "run.npz"], [tmp_path / "test.npz"]
-        examples.write_examples(path, scores, images, found)
+        examples.write_examples(path, [sources])
         return path.read_text()
 
     return write

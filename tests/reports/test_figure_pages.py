@@ -1,6 +1,8 @@
 import numpy as np
 
+from fsad.artifacts.content import content_digest
 from fsad.artifacts.files import write_npz
+from fsad.artifacts.sources import Source
 from fsad.evaluation.metrics import METRICS
 from fsad.reports import figure_pages
 from reports.contents import pictures, run, words
@@ -60,13 +62,15 @@ def test_random_weights_are_warned_about(tmp_path):
 
 def history_page(folder, runs, values="90,80"):
     """The pictures of the page on the training of these runs."""
-    histories = []
+    found = {}
     for index, content in enumerate(runs):
         metric = METRICS[content["settings"]["task"]][0]
         first, last = values.split(",")
-        histories.append(folder / f"{index}.csv")
-        histories[-1].write_text(f"epoch,{metric}\n1,\n5,{first}\n10,{last}\n")
-    figure_pages.write_history(folder / "page.html", runs, histories)
+        table = f"epoch,{metric}\n1,\n5,{first}\n10,{last}\n"
+        path = folder / f"{index}.csv"
+        path.write_text(table)
+        found[path] = content | {"history": content_digest(table)}
+    figure_pages.write_history(folder / "page.html", found)
     return pictures(folder / "page.html")
 
 
@@ -88,7 +92,7 @@ def write_scores(folder, name, shots, seed=1, labels=(0, 1)):
     settings |= {"class": name, "shots": shots, "seed": seed}
     path = folder / f"{name}_{shots}_{seed}.npz"
     write_npz(path, arrays, settings)
-    return path
+    return Source(path, settings)
 
 
 def test_scores_have_a_section_for_each_number_of_shots(tmp_path):

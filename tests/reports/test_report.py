@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fsad.artifacts.files import write_npz
+from fsad.artifacts.content import content_digest
+from fsad.artifacts.files import read_npz, read_settings, write_npz
 from fsad.artifacts.paths import Run
+from fsad.artifacts.sources import Source
 from fsad.errors import UserError
 from fsad.evaluation.metrics import METRICS
 from fsad.reports.report import example_runs, write_report
@@ -28,15 +30,16 @@ def store_runs(results):
             keys = {"dataset": dataset, "experiment": experiment}
             options = {"epochs": 10, "resolution": SIZE}
             content = run(name, 80, task, **keys, options=options)
+            table = f"epoch,{METRICS[task][0]}\n5,70\n10,80\n"
+            content["history"] = content_digest(table)
             path = store(results, content)
+            (path.parent / "history.csv").write_text(table)
             store_arrays(path.parent, content)
             records[str(path)] = content["settings"]
     return records
 
 
 def store_arrays(folder, content):
-    auroc = METRICS[content["settings"]["task"]][0]
-    (folder / "history.csv").write_text(f"epoch,{auroc}\n5,70\n10,80\n")
     maps = np.random.default_rng(0).random((2, 2, 2)).astype(np.float32)
     arrays = {"labels": LABELS, "last_scores": maps.max((1, 2)), "last_maps": maps}
     arrays["sigma"] = np.array(1.0)
@@ -44,8 +47,8 @@ def store_arrays(folder, content):
 
 
 def store_images(folder):
-    """Cached images of all classes, and masks of those of `own`, by path."""
-    paths = []
+    """Cached images of all classes, and masks of those of `own`."""
+    cached = []
     for dataset, name in PLACES:
         names = np.array(["good/0.png", f"{dataset}_{name}/1.png"])
         images = np.zeros((2, SIZE, SIZE, 3), np.uint8)
@@ -56,20 +59,24 @@ def store_images(folder):
             "masks": {"masks": masks},
         }
         for stage in ["images", "masks"] if dataset == "own" else ["images"]:
-            paths.append(str(folder / f"{dataset}_{name}_{stage}.npz"))
+            path = str(folder / f"{dataset}_{name}_{stage}.npz")
             settings = {"stage": stage, "dataset": dataset, "class": name}
-            write_npz(paths[-1], arrays[stage], settings)
-    return paths
+            write_npz(path, arrays[stage], settings)
+            cached.append(Source(path, settings))
+    return cached
+
+
+def write(folder, records, cached):
+    order = {"experiments": EXPERIMENTS, "classes": CLASSES}
+    jobs = {"benchmarks": folder / "benchmarks", "threads": 2}
+    write_report(folder / "report", records, order, cached, jobs)
 
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
     """The folder of all pages."""
     folder = tmp_path_factory.mktemp("report")
-    order = {"experiments": EXPERIMENTS, "classes": CLASSES}
-    jobs = {"benchmarks": folder / "benchmarks", "threads": 2}
-    cached = store_images(folder)
-    write_report(folder / "report", store_runs(folder), order, cached, jobs)
+    write(folder, store_runs(folder), store_images(folder))
     return folder / "report"
 
 
@@ -112,11 +119,24 @@ def test_the_settings_are_those_of_all_runs(pages):
 
 def test_a_run_of_another_record_is_refused(tmp_path):
     records = {p: r | {"code": "later"} for p, r in store_runs(tmp_path).items()}
-    order = {"experiments": EXPERIMENTS, "classes": CLASSES}
-    jobs = {"benchmarks": tmp_path, "threads": 2}
     with pytest.raises(UserError, match="is of code now, not later"):
-        write_report(tmp_path / "report", records, order, [], jobs)
+        write(tmp_path, records, [])
     assert not (tmp_path / "report").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["scores.npz", "history.csv", "own_nut_images.npz", "own_nut_masks.npz"]
+)
+def test_another_file_in_its_place_is_refused_by_name(tmp_path, name):
+    records, cached = store_runs(tmp_path), store_images(tmp_path)
+    path = next(tmp_path.rglob(name))
+    if path.suffix == ".npz":
+        settings = read_settings(path) | {"class": "bolt"}
+        write_npz(path, read_npz(path), settings)
+    else:
+        path.write_text("epoch,image_auroc,pixel_auroc\n5,1,1\n")
+    with pytest.raises(UserError, match=rf"{name}: (is of class bolt|damaged)"):
+        write(tmp_path, records, cached)
 
 
 def key(task, shots, seed, name="nut"):

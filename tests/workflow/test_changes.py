@@ -305,6 +305,10 @@ CHANGES = {
     ),
     "decimals of the tables": (configured(tables={"decimals": 1}), jobs()),
     "run deleted": (removed(ONE_RUN), jobs("bolt", train=1)),
+    "file of a run deleted that no rule names": (
+        removed(ONE_RUN.replace("metrics.json", "scores.npz")),
+        jobs("bolt", train=1),
+    ),
     "cache deleted": (emptied, {}),
     "code of the tables": (recoded("reports/pages.py"), jobs()),
     "code of the method": (

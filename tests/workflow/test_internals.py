@@ -30,7 +30,7 @@ USED = {
         "persistence",
         "globals",
     ),
-    DAG: ("needrun_jobs", "bfs", "depending"),
+    DAG: ("needrun_jobs", "bfs", "depending", "forcefiles"),
     Job: ("rule", "output", "log"),
     PersistenceBase: ("started",),
     ResourceScopes: ("is_local",),

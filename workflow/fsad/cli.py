@@ -9,6 +9,7 @@ from pathlib import Path
 
 import yaml
 
+from fsad.artifacts import paths
 from fsad.artifacts.files import read_record
 from fsad.artifacts.paths import TREE, Run
 from fsad.artifacts.schema import read_yaml
@@ -126,7 +127,7 @@ def train(arguments: Namespace) -> None:
     changed = _given(arguments, ("epochs", "eval_every"))
     run_single(config, run, changed, arguments.out, arguments.vis)
     metric = METRICS[run.task][0]
-    value = read_record(arguments.out / "metrics.json")["last"][metric]
+    value = read_record(arguments.out / paths.METRICS)["last"][metric]
     print(f"{metric} {value:.2f} after the last epoch: {arguments.out}")
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from fsad.artifacts import paths
 from fsad.artifacts.paths import Run
 from fsad.artifacts.schema import merged
 from fsad.backbones.clip import load_backbone
@@ -50,7 +51,7 @@ def run_single(
     truth = Truth(images["test"]["labels"], masks)
     make_run(out, record, _text(plan, run, towers[1]), features, truth)
     if vis:
-        maps = run_maps(out / "scores.npz", record)
+        maps = run_maps(out / paths.SCORES, record)
         write_panels(out / "vis", images["test"], maps, masks)
 
 
@@ -100,7 +101,7 @@ def _check_names(config: Mapping, run: Run) -> None:
 
 
 def _check_free(out: Path) -> None:
-    if (out / "metrics.json").exists():
+    if (out / paths.METRICS).exists():
         raise UserError(f"--out: {out} holds a run already; name another folder")
     if out.exists() and not out.is_dir():
         raise UserError(f"--out: {out} is a file; name a folder")

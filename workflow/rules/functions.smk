@@ -48,6 +48,8 @@ def runs_of(wildcards):
 
 def run_inputs(wildcards):
     runs = runs_of(wildcards)
+    for run in filter(PLAN.lacks_files, runs):  # which the rules do not name
+        internals.make_again(workflow, run_path(TREE.metrics, run))
     return needed(PLAN.run_job(runs).inputs(), all(map(PLAN.has_run, runs)))
 
 

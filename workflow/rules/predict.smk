@@ -26,4 +26,4 @@ rule predict:
         "../scripts/predict.py"
 
 
-PREDICTIONS = expand(rules.predict.output.scores, prediction=config["predict"])
+PREDICTIONS = expand(rules.predict.output, prediction=config["predict"])

@@ -1,12 +1,13 @@
 """The pages of the report; `snakemake --report FILE.html` binds them and the tables."""
 
 PAGES = [f"{TREE.report}/{page}.html" for page in PLAN.pages()]
+SHOWN = PLAN.shown_of_all()
 
 
 rule report_pages:
     input:
         runs=METRICS,
-        cached=lambda w: needed(PLAN.shown_of_all(), PLAN.has_report()),
+        cached=lambda w: needed([path for path, _ in SHOWN], PLAN.has_report()),
     output:
         [
             report(
@@ -27,7 +28,7 @@ rule report_pages:
     params:
         folder=lambda w, output: str(Path(output[-1]).parent),
         record=PLAN.report(),
-        cached=PLAN.shown_of_all(),
+        cached=SHOWN,
         order=PLAN.order(),
         jobs={"benchmarks": TREE.benchmarks, "threads": config["threads"]},
         script=script_code("report_pages"),

@@ -63,6 +63,17 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def read_text(path: str | Path, digest: str) -> str:
+    """Read UTF-8 text; UserError if it is missing, or not of this `content_digest`."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        if content_digest(text) != digest:
+            raise ValueError("its content does not match its digest")
+    except (OSError, ValueError) as error:
+        raise damaged(path, error) from error
+    return text
+
+
 def write_json(path: str | Path, value: object) -> None:
     """Write `value` as indented JSON with sorted keys, atomically."""
     write_text(path, json.dumps(value, indent=2, sort_keys=True) + "\n")

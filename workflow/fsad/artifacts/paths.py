@@ -18,6 +18,11 @@ class Run(NamedTuple):
     seed: int
 
 
+# Files of a run, the metrics written last, and the record in a folder of outputs.
+MODEL, SCORES, HISTORY = "model.npz", "scores.npz", "history.csv"
+METRICS, RECORD = "metrics.json", "record.json"
+# Outputs of predictions.
+PREDICTED = TABLE, MAPS, OVERLAYS = "scores.csv", "maps", "overlays"
 CACHE = "cache/{dataset}/{class_name}"
 FEATURES = "features/{backbone}/{readout}/{dataset}/{class_name}"
 RUN = "runs/{experiment}/{dataset}/{class_name}/k{shots}/s{seed}/{task}"
@@ -35,17 +40,17 @@ class Tree(NamedTuple):
     test_features: str = f"{FEATURES}/test.npz"
     support_features: str = f"{FEATURES}/support_s{{seed}}.npz"
     run: str = RUN
-    metrics: str = f"{RUN}/metrics.json"
-    history: str = f"{RUN}/history.csv"
-    scores: str = f"{RUN}/scores.npz"
-    model: str = f"{RUN}/model.npz"
+    metrics: str = f"{RUN}/{METRICS}"
+    history: str = f"{RUN}/{HISTORY}"
+    scores: str = f"{RUN}/{SCORES}"
+    model: str = f"{RUN}/{MODEL}"
     panels: str = f"{RUN}/vis"
-    panels_record: str = f"{RUN}/vis/record.json"
+    panels_record: str = f"{RUN}/vis/{RECORD}"
     prediction: str = "predict/{prediction}"
-    prediction_record: str = "predict/{prediction}/record.json"
+    prediction_record: str = f"predict/{{prediction}}/{RECORD}"
     tables: str = "tables"
     report: str = "report"
-    report_record: str = "report/record.json"
+    report_record: str = f"report/{RECORD}"
     logs: str = "logs"
     benchmarks: str = "benchmarks"
     monitor: str = "monitor"

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from fsad.artifacts.files import unreadable
 from fsad.artifacts.names import nfc
+from fsad.artifacts.paths import MAPS, METRICS, OVERLAYS, SCORES, TABLE
 
 IMAGE, OTHER = "image", "other"
 UNREADABLE = "is in a format that is not read; save it as .png, or remove it"
@@ -24,7 +25,7 @@ NOT_READ = """.npy .mat .heic .heif .dng .cr2 .cr3 .crw .nef .nrw .arw .orf .rw2
 # Folders and files that systems and file servers leave, beside those with a dot:
 LEFT_BY_OTHERS = {"__macosx", "__pycache__", "thumbnails", "thumbs", "thumbs.db"}
 LEFT_BY_OTHERS |= {"ehthumbs.db", "desktop.ini", "$recycle.bin", "#recycle"}
-PREDICTED = b"image,score,threshold"  # start of a table of predictions
+PREDICTIONS = b"image,score,threshold"  # start of a table of predictions
 CONTROL = {*range(9), *range(14, 27), *range(28, 32)}  # characters that text has not
 STUBS = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}  # formats known, but not read
 KINDS = dict.fromkeys(NO_IMAGES.split(), OTHER) | dict.fromkeys(
@@ -95,12 +96,10 @@ def _own_results(folder: Path, names: set[str]) -> set[str]:
     """Names in a folder that this program wrote: results, a run, or predictions."""
     if {"runs", "tables"} <= names or {"runs", "digests.json"} <= names:
         return names
-    if {"metrics.json", "scores.npz"} <= names:
+    if {METRICS, SCORES} <= names:
         return names
-    if "scores.csv" in names and read_start(folder / "scores.csv").startswith(
-        PREDICTED
-    ):
-        return {"maps", "overlays"}  # images beside them are the user's
+    if TABLE in names and read_start(folder / TABLE).startswith(PREDICTIONS):
+        return {MAPS, OVERLAYS}  # images beside them are the user's
     return set()
 
 

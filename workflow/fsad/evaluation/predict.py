@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from fsad.artifacts.files import atomic, unreadable, write_record
 from fsad.artifacts.names import file_names
+from fsad.artifacts.paths import MAPS, OVERLAYS, RECORD, TABLE
 from fsad.backbones.embed import BATCH
 from fsad.data.images import read_image, square, write_image
 from fsad.data.layouts import find_images
@@ -22,7 +23,6 @@ from fsad.errors import UserError
 from fsad.evaluation.detector import Detector, detect, load_detector
 from fsad.evaluation.restore import run_detector
 
-TABLE, RECORD = "scores.csv", "record.json"
 COLUMNS = ("image", "score", "threshold", "anomalous", "error")
 LONGEST = 1024  # pixels of an overlay's longer side
 
@@ -75,9 +75,7 @@ def predict(
     rows, names = [], sorted(images)
     maps = file_names({name: f"{name}.tiff" for name in names})
     overlays = file_names({name: png_name(name) for name in names})
-    targets = {
-        n: (out / "maps" / maps[n], out / "overlays" / overlays[n]) for n in names
-    }
+    targets = {n: (out / MAPS / maps[n], out / OVERLAYS / overlays[n]) for n in names}
     for start in tqdm(range(0, len(names), BATCH), "predict", mininterval=1):
         batch = {name: images[name] for name in names[start : start + BATCH]}
         rows += _predict_batch(detector, batch, targets, threads)

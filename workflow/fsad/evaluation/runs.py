@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from fsad.artifacts import files
+from fsad.artifacts import files, paths
+from fsad.artifacts.content import content_digest
 from fsad.artifacts.provenance import with_provenance
 from fsad.artifacts.sources import RunJob, Source
 from fsad.artifacts.stages import check_record, is_same
@@ -97,12 +98,13 @@ def is_finished(folder: str | Path, record: Mapping) -> bool:
     """Whether a folder has all files of a run of this record, arrays undamaged."""
     folder = Path(folder)
     try:
-        settings = files.read_record(folder / "metrics.json")["settings"]
+        found = files.read_record(folder / paths.METRICS)
+        files.read_text(folder / paths.HISTORY, found["history"])
     except UserError:
         return False
-    arrays = folder / "model.npz", folder / "scores.npz"
+    arrays = folder / paths.MODEL, folder / paths.SCORES
     whole = all(files.is_whole(path, record) for path in arrays)
-    return is_same(settings, record) and whole and (folder / "history.csv").is_file()
+    return whole and is_same(found["settings"], record)
 
 
 def make_run(
@@ -115,19 +117,21 @@ def make_run(
     """Fit and evaluate one run, and write it into `folder`.
 
     record: of stage `run`, with its task, seed, module of the method and options. It is
-    stored in model.npz, scores.npz and metrics.json, but not in history.csv.
-    metrics.json is written last: with it the run is complete.
+    stored in model.npz, scores.npz and metrics.json. metrics.json has the digest of
+    history.csv, and is written last: with it the run is complete.
     """
     task, options = record["task"], record["options"]
     method = import_module(record["module"]).create(task, options, text)
     found, history = fit(method, task, features, truth, record["seed"])
     folder, settings = Path(folder), with_provenance(record)
-    files.write_npz(folder / "model.npz", _model(found), settings)
+    files.write_npz(folder / paths.MODEL, _model(found), settings)
     scores = _scores(found, features["test"], options["resolution"])
-    files.write_npz(folder / "scores.npz", scores, settings)
-    files.write_text(folder / "history.csv", _history(task, history))
+    files.write_npz(folder / paths.SCORES, scores, settings)
+    table = _history(task, history)
+    files.write_text(folder / paths.HISTORY, table)
     results = {name: _results(task, e, truth) for name, e in found.items()}
-    files.write_record(folder / "metrics.json", results | {"settings": settings})
+    results |= {"history": content_digest(table), "settings": settings}
+    files.write_record(folder / paths.METRICS, results)
 
 
 def _model(found: Mapping[str, Evaluation]) -> dict[str, np.ndarray]:

@@ -11,12 +11,21 @@ import sys
 from collections.abc import Mapping
 from functools import wraps
 from itertools import product
+from os.path import exists
 from pathlib import Path
 
 from fsad.artifacts.content import digest_of
 from fsad.artifacts.digests import check_files, file_digests, read_memory, write_memory
 from fsad.artifacts.files import has_record, read_record
-from fsad.artifacts.paths import RUN, Run, fill, results_tree, run_path
+from fsad.artifacts.paths import (
+    PREDICTED,
+    RECORD,
+    RUN,
+    Run,
+    fill,
+    results_tree,
+    run_path,
+)
 from fsad.artifacts.sources import Embedding, RunJob, Source
 from fsad.artifacts.stages import identity, is_same, record, stage_code
 from fsad.backbones import spec
@@ -39,6 +48,16 @@ def kept(make):
         return self._kept[known]
 
     return get
+
+
+def _is_made(path: str, planned: Mapping, *outputs: str) -> bool:
+    """Whether a JSON record is the planned one, and the outputs are there."""
+    try:
+        found = read_record(path)
+    except UserError:
+        return False
+    is_planned = is_same(found.get("settings", found), planned)
+    return is_planned and all(map(exists, outputs))
 
 
 class Plan:
@@ -276,22 +295,23 @@ class Plan:
     @kept
     def has_run(self, run: Run) -> bool:
         """Whether a run is there as planned; its arrays are not read."""
-        try:
-            found = read_record(run_path(self.tree.metrics, run))["settings"]
-        except UserError:
-            return False
-        return is_same(found, self.run(run))
+        metrics, *others = self._run_files(run)
+        return _is_made(metrics, self.run(run), *others)
+
+    def lacks_files(self, run: Run) -> bool:
+        """Whether a run has its metrics, but not all other files."""
+        metrics, *others = map(exists, self._run_files(run))
+        return metrics and not all(others)
+
+    def _run_files(self, run: Run) -> list[str]:
+        tree = self.tree
+        patterns = tree.metrics, tree.model, tree.scores, tree.history
+        return [run_path(pattern, run) for pattern in patterns]
 
     def has_features(self, experiment: str, place: Place) -> bool:
         """Whether all features of an experiment and class are there as planned."""
         wanted = self.embeddings(experiment, place)
         return all(has_record(*embedding.features) for embedding in wanted)
-
-    def _has(self, path: str, planned: dict) -> bool:
-        try:
-            return is_same(read_record(path), planned)
-        except UserError:
-            return False
 
     # Panels and predictions
 
@@ -324,7 +344,7 @@ class Plan:
 
     def has_panels(self, run: Run) -> bool:
         """Whether the panels of a run are there as planned."""
-        return self._has(run_path(self.tree.panels_record, run), self.panels(run))
+        return _is_made(run_path(self.tree.panels_record, run), self.panels(run))
 
     def predicting_run(self, name: str) -> Run:
         """The run that an entry of `predict` names."""
@@ -358,8 +378,9 @@ class Plan:
 
     def has_prediction(self, name: str) -> bool:
         """Whether an entry of `predict` is there as planned."""
-        path = fill(self.tree.prediction_record, prediction=name)
-        return self._has(path, self.prediction(name))
+        folder = fill(self.tree.prediction, prediction=name)
+        outputs = (f"{folder}/{output}" for output in PREDICTED)
+        return _is_made(f"{folder}/{RECORD}", self.prediction(name), *outputs)
 
     def detector_files(self, name: str) -> list[str]:
         """Cached files that the detector of an entry of `predict` is made of."""
@@ -402,12 +423,13 @@ class Plan:
 
     def has_report(self) -> bool:
         """Whether the pages are there as planned."""
-        return self._has(self.tree.report_record, self.report())
+        pages = (f"{self.tree.report}/{page}.html" for page in self.pages())
+        return _is_made(self.tree.report_record, self.report(), *pages)
 
-    def shown_of_all(self) -> list[str]:
+    def shown_of_all(self) -> list[Source]:
         """Cached test images, and masks where pixels are evaluated, of all classes."""
         masks = [self.masks(p) for p in self.classes if "seg" in self.tasks(p)]
-        return [source.path for source in (*map(self.images, self.classes), *masks)]
+        return [*map(self.images, self.classes), *masks]
 
     def planned(self) -> Planned:
         """Runs, their methods, and the bytes of the features that they read."""

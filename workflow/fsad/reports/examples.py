@@ -7,7 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fsad.artifacts.files import read_npz, read_settings, write_text
+from fsad.artifacts.files import read_npz, write_text
+from fsad.artifacts.sources import Source
 from fsad.evaluation import metrics
 from fsad.reports import panels
 from fsad.reports.formats import html_page, picture
@@ -17,33 +18,30 @@ JPEG_QUALITY = 85
 
 
 def write_examples(
-    path: str | Path,
-    scores: Iterable[str],
-    images: Iterable[str],
-    masks: Iterable[str],
+    path: str | Path, classes: Iterable[tuple[Source, Source, Source | None]]
 ) -> None:
     """Write image, mask and anomaly map of the best and worst found defect by class.
 
-    scores: scores.npz of a run of each class. images, masks: cached files of the
-    classes; images of classes without masks are ranked by their scores.
+    classes: scores.npz of a run of each class, with its settings, the cached images,
+    and the masks; images of classes without masks are ranked by their scores.
     """
-    test, mask = ({read_settings(f)["class"]: f for f in x} for x in (images, masks))
     body = []
-    for file in scores:
-        names = read_settings(file)
-        name = names["class"]
-        drawn = _examples(file, test[name], mask.get(name))
-        body += [f"<h2>{html.escape(name)}</h2>", f'<div class="row">{drawn}</div>']
+    for scores, images, masks in classes:
+        names = scores.record
+        drawn = _examples(scores, images, masks)
+        title = f"<h2>{html.escape(names['class'])}</h2>"
+        body += [title, f'<div class="row">{drawn}</div>']
     title = f"{names['dataset']}: {names['experiment']}, {names['shots']}-shot"
     about = ["Image, mask where there is one, and anomaly map."]
     write_text(path, html_page(title, about, body))
 
 
-def _examples(scores: str, images: str, masks: str | None) -> str:
+def _examples(scores: Source, images: Source, masks: Source | None) -> str:
     """The best and the worst found defect of a class as HTML."""
-    run, test = read_npz(scores, "labels", "last_scores"), read_npz(images)
-    mask = read_npz(masks)["masks"] if masks else None
-    maps = panels.run_maps(scores, read_settings(scores))
+    path, settings = scores
+    run = read_npz(path, "labels", "last_scores")
+    test, mask = panels.read_shown(images, masks)
+    maps = panels.run_maps(path, settings)
     quality = image_quality(run, maps, mask)
     if np.isnan(quality).all():
         return "<p>No defective test image.</p>"

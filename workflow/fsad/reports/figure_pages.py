@@ -1,5 +1,6 @@
 """Pages of the report with figures, each one HTML file with its pictures in it."""
 
+import io
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -7,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fsad.artifacts.files import read_npz, read_settings, write_text
+from fsad.artifacts.files import read_npz, read_text, write_text
+from fsad.artifacts.sources import Source
 from fsad.evaluation.metrics import METRICS, SELECTIONS
 from fsad.reports import figures
 from fsad.reports.formats import html_page, picture
@@ -48,17 +50,16 @@ def _titled(title: str, svg: str) -> str:
     return f"<section><h2>{title}</h2>{picture(svg, title)}</section>"
 
 
-def write_history(
-    path: str | Path, runs: Sequence[Mapping], histories: Iterable[str | Path]
-) -> None:
+def write_history(path: str | Path, runs: Mapping[str, Mapping]) -> None:
     """Write AUROC over the epochs of one experiment and data set.
 
-    runs: see `tables.read_runs`. histories: history.csv of each.
+    runs: see `tables.read_runs`, by history.csv of each.
     """
     found = defaultdict(list)
-    for run, history in zip(runs, histories, strict=True):
+    for history, run in runs.items():
         auroc = METRICS[run["settings"]["task"]][0]
-        values = pd.read_csv(history, index_col="epoch")[auroc].dropna()
+        table = io.StringIO(read_text(history, run["history"]))
+        values = pd.read_csv(table, index_col="epoch")[auroc].dropna()
         epochs = [run[selection]["epoch"] for selection in SELECTIONS]
         key = [run["settings"][name] for name in ("class", "shots", "seed")]
         found[auroc].append(figures.History(*key, values, *epochs))
@@ -71,21 +72,22 @@ def write_history(
         "A line for each seed. ● last: after the last epoch; ★ best: picked on the "
         "test set."
     )
-    write_text(path, html_page(_title(runs[0]["settings"]), [about], body))
+    write_text(path, html_page(_title(run["settings"]), [about], body))
 
 
 def _title(settings: Mapping) -> str:
     return f"{settings['dataset']}: {settings['experiment']}"
 
 
-def write_scores(path: str | Path, scores: Iterable[str | Path]) -> None:
+def write_scores(path: str | Path, scores: Iterable[Source]) -> None:
     """Write histograms of image scores after the last epoch, for one experiment.
 
-    scores: scores.npz of its cls runs on one data set; seeds are put together.
+    scores: scores.npz of its cls runs on one data set, with the settings of each; seeds
+    are put together.
     """
     found = defaultdict(lambda: defaultdict(list))
-    for file in scores:
-        names, run = read_settings(file), read_npz(file, "labels", "last_scores")
+    for file, names in scores:
+        run = read_npz(file, "labels", "last_scores", record=names)
         labelled = run["labels"], run["last_scores"]
         found[names["shots"]][names["class"]].append(labelled)
     body = []

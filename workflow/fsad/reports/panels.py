@@ -9,6 +9,7 @@ import numpy as np
 
 from fsad.artifacts.files import read_npz, write_record
 from fsad.artifacts.names import file_names
+from fsad.artifacts.paths import RECORD
 from fsad.artifacts.sources import Source
 from fsad.data.images import write_image
 from fsad.data.overlay import overlay, png_name
@@ -16,7 +17,6 @@ from fsad.errors import UserError
 from fsad.methods.maps import full_maps
 
 PERCENTILES = (1, 99.5)
-RECORD = "record.json"  # in the folder of panels
 
 
 def draw_class(
@@ -31,11 +31,19 @@ def draw_class(
     records: of the folders of panels, each with the record of its run. scores:
     scores.npz of each run. images, masks: cached files of the class.
     """
-    test = read_npz(images[0], record=images[1])
-    truth = read_npz(masks[0], record=masks[1])["masks"] if masks else None
+    test, truth = read_shown(images, masks)
     for folder, record, path in zip(folders, records, scores, strict=True):
         write_panels(folder, test, run_maps(path, record["run"]), truth)
         write_record(Path(folder, RECORD), record)
+
+
+def read_shown(
+    images: Source, masks: Source | None
+) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+    """Cached images, see `write_panels`, and masks [N, R, R] where there are any."""
+    test = read_npz(images[0], record=images[1])
+    truth = read_npz(masks[0], record=masks[1])["masks"] if masks else None
+    return test, truth
 
 
 def run_maps(scores: str | Path, settings: Mapping) -> np.ndarray:

@@ -4,8 +4,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fsad.artifacts.files import read_settings
-from fsad.artifacts.paths import Run, parse_run
+from fsad.artifacts.paths import HISTORY, SCORES, Run, parse_run
+from fsad.artifacts.sources import Source
 from fsad.reports.examples import write_examples
 from fsad.reports.figure_pages import write_history, write_overview, write_scores
 from fsad.reports.runtime_pages import write_settings, write_times
@@ -16,7 +16,7 @@ def write_report(
     folder: str | Path,
     runs: Mapping[str, Mapping],
     order: Mapping,
-    cached: Sequence[str],
+    cached: Sequence[Source],
     jobs: Mapping,
 ) -> None:
     """Write every page of the report into `folder`, as .html.
@@ -31,9 +31,9 @@ def write_report(
     write_times(folder / "times.html", jobs["benchmarks"], jobs["threads"])
     write_settings(folder / "settings.html", content.values())
     images = defaultdict(dict)
-    for path in cached:
-        settings = read_settings(path)
-        images[settings["stage"]][settings["dataset"], settings["class"]] = path
+    for source in map(Source._make, cached):
+        _, record = source
+        images[record["stage"]][record["dataset"], record["class"]] = source
     for dataset, group in _grouped(keys, "dataset").items():
         names = order["experiments"], order["classes"][dataset]
         own = [content[place] for place in group]
@@ -54,22 +54,24 @@ def _write_experiment(
     folder: Path,
     keys: Mapping[Path, Run],
     content: Mapping[Path, Mapping],
-    images: Mapping[str, Mapping[tuple[str, str], str]],
+    images: Mapping[str, Mapping[tuple[str, str], Source]],
 ) -> None:
     """Write the pages of one data set and experiment."""
-    histories = [place / "history.csv" for place in keys]
-    write_history(folder / "history.html", [content[p] for p in keys], histories)
-    scored = [place / "scores.npz" for place, key in keys.items() if key.task == "cls"]
+    runs = {str(place / HISTORY): content[place] for place in keys}
+    write_history(folder / "history.html", runs)
+    scores = {place: _scores(place, content[place]) for place in keys}
+    scored = [scores[place] for place, key in keys.items() if key.task == "cls"]
     if scored:
         write_scores(folder / "scores.html", scored)
     shown = example_runs(keys)
     classes = [(key.dataset, key.class_name) for key in shown.values()]
-    sources = (
-        [images[kind][name] for name in classes if name in images[kind]]
-        for kind in ("images", "masks")
-    )
-    scores = [place / "scores.npz" for place in shown]
-    write_examples(folder / "examples.html", scores, *sources)
+    cached = [[images[kind].get(c) for c in classes] for kind in ("images", "masks")]
+    examples = zip(map(scores.get, shown), *cached, strict=True)
+    write_examples(folder / "examples.html", [*examples])
+
+
+def _scores(place: Path, metrics: Mapping) -> Source:
+    return Source(str(place / SCORES), metrics["settings"])
 
 
 def example_runs(runs: Mapping[Path, Run]) -> dict[Path, Run]:

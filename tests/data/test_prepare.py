@@ -9,38 +9,57 @@ from fsad.artifacts.sources import Source
 from fsad.data import prepare
 from fsad.data.images import load_images, load_masks
 from fsad.data.layouts import list_class
-from fsad.data.prepare import write_images, write_masks
+from fsad.data.prepare import write_class, write_masks
 from fsad.errors import UserError
-from helpers import write_class
+from helpers import write_class as make_class
 
 
 @pytest.fixture
 def samples(tmp_path):
-    write_class(tmp_path / "data", "nut", train=1, good=1, defects=("hole",), each=1)
+    make_class(tmp_path / "data", "nut", train=1, good=1, defects=("hole",), each=1)
     return list_class("folder", tmp_path / "data", "nut").test
 
 
-def test_images_are_written_with_their_record(tmp_path, samples):
-    record = {"class": "nut", "size": 8}
-    write_images(Source(tmp_path / "test.npz", record), samples, 1)
-    written = read_npz(tmp_path / "test.npz", record=record)
+@pytest.fixture
+def targets(tmp_path, samples):
+    """A class, and where its test images and one support image are cached."""
+    files = list_class("folder", tmp_path / "data", "nut")
+    record = {"size": 8, "images": [[files.train[0].name, ""]]}
+    return files, *(Source(tmp_path / name, record) for name in ("t.npz", "s.npz"))
+
+
+def test_images_are_written_with_their_record(samples, targets, caplog):
+    files, test, support = targets
+    write_class(files, test, [support], 1)
+    written = read_npz(test.path, record=test.record)
     expected = load_images(samples, 8, 1)
     assert written.keys() == expected.keys()
     assert all(np.array_equal(written[name], x) for name, x in expected.items())
-    assert read_settings(tmp_path / "test.npz").keys() == {*record, "provenance"}
+    assert read_settings(test.path).keys() == {*test.record, "provenance"}
+    drawn = read_npz(support.path)
+    assert (drawn["images"].shape, drawn["shapes"].tolist()) == (
+        (1, 8, 8, 3),
+        [[40, 40]],
+    )
+    assert caplog.messages == drawn["notes"].tolist() == []
 
 
-def test_images_are_decoded_again_only_for_another_record(
-    tmp_path, samples, monkeypatch
-):
-    target = Source(tmp_path / "test.npz", {"class": "nut", "size": 8})
-    write_images(target, samples, 1)
-    before = target.path.read_bytes()
-    monkeypatch.setattr(prepare, "load_images", lambda *_: {"images": np.zeros(3)})
-    write_images(target, samples, 1)
-    assert target.path.read_bytes() == before
-    write_images(target._replace(record={"class": "nut", "size": 9}), samples, 1)
-    assert target.path.read_bytes() != before
+def test_images_are_decoded_again_only_for_another_record(targets, monkeypatch):
+    files, test, support = targets
+    write_class(files, test, [support], 1)
+    decoded = []
+    monkeypatch.setattr(
+        prepare, "load_images", lambda *a: decoded.append(a[0]) or load_images(*a)
+    )
+    write_class(files, test, [support], 1)
+    assert decoded == []
+    write_class(files, test, [support._replace(record=support.record | {"seed": 1})], 1)
+    assert decoded == [files.train[:1]]
+    # Support images too, whose notes compare them with the test images.
+    write_class(
+        files, test._replace(record=test.record | {"code": "new"}), [support], 1
+    )
+    assert decoded[1:] == [files.test, files.train[:1]]
 
 
 def test_masks_are_written_with_their_record(tmp_path, samples):
@@ -52,18 +71,26 @@ def test_masks_are_written_with_their_record(tmp_path, samples):
         read_npz(tmp_path / "masks.npz", record=record | {"resolution": 8})
 
 
-def test_test_images_are_compared_with_support_images(tmp_path, samples, caplog):
-    files = list_class("folder", tmp_path / "data", "nut")
-    record = {"size": 8, "images": [[files.train[0].name, ""]]}
-    test, support = (Source(tmp_path / name, record) for name in ("t.npz", "s.npz"))
-    prepare.write_class(files, test, [support], 1)
-    assert read_npz(test.path, "names")["names"].tolist() == [s.name for s in samples]
-    assert read_npz(support.path, "images")["images"].shape == (1, 8, 8, 3)
-    assert caplog.messages == []
+def test_test_images_are_compared_with_support_images(samples, targets, caplog):
+    files, test, support = targets
     shutil.copy(files.train[0].path, samples[1].path)
     Image.new("RGB", (40, 20), "red").save(samples[0].path)
-    test.path.unlink()
-    prepare.write_class(files, test, [support], 1)
-    twin, aspect = caplog.messages[-2:]
-    assert twin.startswith(f"{samples[1].path}: the same image as one to learn from")
-    assert aspect.startswith(f"{samples[0].path}: is 40x20 pixels, of another aspect")
+    write_class(files, test, [support], 1)
+    assert [note.split(":")[0] for note in caplog.messages] == [
+        str(samples[index].path) for index in (0, 1, 0)
+    ]
+    twin, aspect = read_npz(support.path)["notes"]
+    assert twin == (
+        f"{samples[1].name}: the same image as one to learn from (good/000.png); "
+        "remove one"
+    )
+    assert aspect.startswith(f"{samples[0].name}: is 40x20 pixels, of another aspect")
+
+
+def test_images_that_use_fewer_bits_than_those_learned_from(samples, targets, caplog):
+    files, test, support = targets
+    for sample, scale in ((files.train[0], 256), (samples[0], 16)):
+        deep = np.arange(16, dtype=np.uint16).reshape(4, 4) * 16 * scale
+        Image.fromarray(deep).save(sample.path)
+    write_class(files, test, [support], 1)
+    assert f"{samples[0].path}: uses 12 of its 16 bits, others 16" in caplog.text

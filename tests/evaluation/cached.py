@@ -26,7 +26,8 @@ def image_sets() -> dict[str, dict[str, np.ndarray]]:
     names = np.array(["g0", "g1", "d0", "d1", *(name for name, _ in DRAWN)])
     labels = np.array([0, 0, 1, 1, 0, 0, 0], np.uint8)
     rows = {"test": slice(4), "support": slice(4, 7)}
-    arrays = {"images": images, "names": names, "labels": labels}
+    shapes = np.full((7, 2), 64, np.int32)
+    arrays = {"images": images, "names": names, "labels": labels, "shapes": shapes}
     return {
         part: {n: x[some] for n, x in arrays.items()} for part, some in rows.items()
     }

@@ -52,7 +52,7 @@ def make_detector(towers):
         support = embed_images(towers[0], images, variant)
         fitted = restore(task, OPTIONS, support, learned)
         described |= {"method": "promptad", "task": task, "options": OPTIONS}
-        described |= {"variant": variant._asdict()}
+        described |= {"variant": variant._asdict(), "shapes": [[20, 50]]}
         return Detector(towers[0], variant, fitted, described)
 
     return make

@@ -87,6 +87,17 @@ def test_a_batch_of_broken_images_stops_nothing(detector, photographs, tmp_path)
     assert sum(row["score"] != "" for row in rows(tmp_path / "out")) == 3
 
 
+def test_doubtful_images_are_one_warning_a_kind(detector, tmp_path, caplog):
+    """Nearly black, of one colour, and of another aspect than the support images."""
+    arrays = {"a.png": np.zeros((20, 50, 3)), "b.png": np.full((20, 50, 3), 200)}
+    arrays["c.png"] = np.random.default_rng(1).integers(0, 256, (50, 20, 3))
+    for name, array in arrays.items():
+        Image.fromarray(array.astype(np.uint8)).save(tmp_path / name)
+    predict(detector, {name: tmp_path / name for name in arrays}, tmp_path / "out", 1)
+    said = [message.removeprefix(f"{tmp_path}/")[:14] for message in caplog.messages]
+    assert said == ["a.png: is near", "b.png: is of o", "c.png: is 20x5"]
+
+
 def test_the_same_images_give_the_same_bytes(detector, photographs, tmp_path):
     for threads in (1, 3):
         predict(detector, photographs, tmp_path / str(threads), threads)

@@ -54,9 +54,10 @@ def store_images(folder):
         images = np.zeros((2, SIZE, SIZE, 3), np.uint8)
         masks = np.zeros((2, SIZE, SIZE), np.uint8)
         masks[1, 2:4, 2:4] = 1
+        notes = np.array([f"{name}/1.png: is nearly black"])
         arrays = {
-            "images": {"images": images, "names": names},
-            "masks": {"masks": masks},
+            "images": {"images": images, "names": names, "notes": notes},
+            "masks": {"masks": masks, "notes": notes[:0]},
         }
         for stage in ["images", "masks"] if dataset == "own" else ["images"]:
             path = str(folder / f"{dataset}_{name}_{stage}.npz")
@@ -68,7 +69,7 @@ def store_images(folder):
 
 def write(folder, records, cached):
     order = {"experiments": EXPERIMENTS, "classes": CLASSES}
-    jobs = {"benchmarks": folder / "benchmarks", "threads": 2}
+    jobs = {"benchmarks": folder / "benchmarks", "threads": 2, "notes": ["assumed"]}
     write_report(folder / "report", records, order, cached, jobs)
 
 
@@ -115,6 +116,12 @@ def test_the_settings_are_those_of_all_runs(pages):
     text = (pages / "settings.html").read_text()
     assert "first, second" in text
     assert "own, other" in text
+
+
+def test_the_settings_begin_with_reasons_to_doubt_inputs(pages):
+    text = (pages / "settings.html").read_text()
+    notes = ["assumed", *(f"{d}/{n}: {n}/1.png: is nearly black" for d, n in PLACES)]
+    assert [text.count(note) for note in notes] == [1] * 4
 
 
 def test_a_run_of_another_record_is_refused(tmp_path):

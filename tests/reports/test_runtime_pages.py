@@ -52,8 +52,12 @@ def settings(tmp_path):
         )
         content["settings"]["provenance"] = {"versions": {"torch": f"2.{index % 2}"}}
         runs.append(content)
-    runtime_pages.write_settings(tmp_path / "settings.html", runs)
+    runtime_pages.write_settings(tmp_path / "settings.html", runs, ["nut: is <dark>"])
     return rows(tmp_path / "settings.html")
+
+
+def test_inputs_in_doubt_come_first(settings):
+    assert settings[:2] == [["reason"], ["nut: is &lt;dark&gt;"]]
 
 
 def test_every_setting_has_all_its_values_once(settings):

@@ -10,7 +10,9 @@ from fsad.backbones.clip import load_backbone
 from fsad.backbones.devices import check_device
 from fsad.backbones.embed import embed_set
 from fsad.backbones.readout import VARIANTS, parse_variant
-from fsad.data.images import load_images, load_masks
+from fsad.data.faults import comparison_faults
+from fsad.data.images import load_images, load_masks, warn
+from fsad.data.prepare import looks
 from fsad.data.words import tokenize
 from fsad.errors import UserError
 from fsad.evaluation.runs import make_run
@@ -45,6 +47,8 @@ def run_single(
     for name, wanted in samples.items():
         images[name] = load_images(wanted, plan.size, config["threads"])
         features[name] = embed_set(vision, images[name], variant)
+    seen = (looks(samples[name], images[name]) for name in ("support", "test"))
+    warn(comparison_faults(*seen))
     if run.task == "seg" or (vis and plan.classes[place].has_masks):
         loaded = load_masks(samples["test"], config["resolution"], config["threads"])
         masks = loaded["masks"]

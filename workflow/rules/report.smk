@@ -30,7 +30,7 @@ rule report_pages:
         record=PLAN.report(),
         cached=SHOWN,
         order=PLAN.order(),
-        jobs={"benchmarks": TREE.benchmarks, "threads": config["threads"]},
+        jobs=PLAN.report_of_jobs(),
         script=script_code("report_pages"),
     script:
         "../scripts/report_pages.py"

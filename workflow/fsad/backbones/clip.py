@@ -10,9 +10,11 @@ from fsad.artifacts.content import file_digest
 from fsad.artifacts.files import unreadable
 from fsad.backbones.checkpoints import read_weights, set_weights
 from fsad.backbones.spec import (
+    ASSUMED,
     HUB_CONFIG,
     PIXELS,
     RANDOM,
+    assumptions,
     check_backbone,
     model_source,
     pixel_statistics,
@@ -92,18 +94,12 @@ def _trained(model: str, backbone: Mapping):
 
 
 def _set_pixels(visual, backbone: Mapping) -> None:
-    """Set mean and std of pixels, and log those that are assumed for a checkpoint."""
-    given, path = pixel_statistics(backbone), weights_file(backbone)
+    """Set mean and std of pixels, and log what is assumed for a checkpoint."""
+    given = pixel_statistics(backbone)
     if given:
         visual.preprocess_cfg = {**getattr(visual, "preprocess_cfg", {}), **given}
-    used = _pixels(visual)
-    assumed = [f"{name} {used[name]}" for name in PIXELS if name not in given]
-    if path is not None and assumed:
-        logging.info(
-            "backbone: %s is taken to be trained on pixels like OpenAI's CLIP, %s; "
-            "backbone.mean and backbone.std set others",
-            *(path, " and ".join(assumed)),
-        )
+    for note in assumptions(backbone):
+        logging.info(note)
 
 
 @contextmanager
@@ -143,11 +139,9 @@ def _vision_config(visual) -> dict:
 
 
 def _pixels(visual) -> dict[str, list[float]]:
-    from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
     from open_clip.model import get_model_preprocess_cfg
 
-    known = {"mean": OPENAI_DATASET_MEAN, "std": OPENAI_DATASET_STD}
-    known |= get_model_preprocess_cfg(visual)
+    known = ASSUMED | get_model_preprocess_cfg(visual)
     return {name: [*known[name]] for name in PIXELS}
 
 

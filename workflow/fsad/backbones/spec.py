@@ -23,6 +23,11 @@ HUB_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetenso
 HUB_WEIGHTS += ("open_clip_pytorch_model.bin", "open_clip_pytorch_model.pth")
 HUB_WEIGHTS += ("model.safetensors", "pytorch_model.bin", "pytorch_model.pth")
 PIXELS = ("mean", "std")  # options of the normalisation of pixels
+# Those of OpenAI's CLIP, of checkpoints that name none.
+ASSUMED = {
+    "mean": [0.48145466, 0.4578275, 0.40821073],
+    "std": [0.26862954, 0.26130258, 0.27577711],
+}
 
 
 def backbone_name(backbone: Mapping, memory: Memory | None = None) -> str:
@@ -78,6 +83,18 @@ def pixel_statistics(backbone: Mapping) -> dict[str, list[float]]:
         return found
     except (ValueError, TypeError, AttributeError) as error:
         raise _no_config(hub, error) from error
+
+
+def assumptions(backbone: Mapping) -> list[str]:
+    """What is assumed of a checkpoint: statistics of pixels that it does not hold."""
+    if weights_file(backbone) is None:
+        return []
+    missing = [name for name in PIXELS if name not in pixel_statistics(backbone)]
+    return [
+        f"backbone.{name}: {ASSUMED[name]} of OpenAI's CLIP is assumed for the file of "
+        "weights, which names none; this option sets another"
+        for name in missing
+    ]
 
 
 def is_random(name: str) -> bool:

@@ -56,14 +56,6 @@ def open_upright(path: Path) -> Image.Image:
         return image if turn is None else image.transpose(turn)
 
 
-def image_shape(path: Path) -> tuple[int, int]:
-    """Height and width of an image, upright; its pixels are not decoded."""
-    with _named_errors(path), Image.open(path) as image:
-        # Pillow swaps those of TIFF itself.
-        turned = image.format != "TIFF" and _orientation(image) in (5, 6, 7, 8)
-        return image.size if turned else image.size[::-1]
-
-
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(ORIENTATION, 1))

@@ -2,8 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,12 +15,13 @@ FLAT = 4  # an image whose values differ by less shows nothing
 ASPECT = 0.1  # part by which width / height may differ from a training image
 
 Fault = tuple[Path, str]  # a file and what is wrong with it
+Shape = tuple[int, int]  # height and width
 
 
 class Look(NamedTuple):
     """Shape of an image, bits in use of its 16, and digest of the network's pixels."""
 
-    shape: tuple[int, int]
+    shape: Shape
     depth: int
     digest: str
 
@@ -37,7 +37,12 @@ class FileError(UserError):
         self.path, self.reason = path, reason
 
 
-def grouped(faults: Iterable[Fault]) -> list[str]:
+def short_name(path: Path) -> str:
+    """Name of a file within its class, the same wherever the class lies."""
+    return f"{path.parent.name}/{path.name}"
+
+
+def grouped(faults: Iterable[Fault], named: Callable[[Path], str] = str) -> list[str]:
     """One line for each kind of fault, with its first file and their number.
 
     Reasons that differ in digits, or in text in brackets, are of the same kind.
@@ -45,14 +50,14 @@ def grouped(faults: Iterable[Fault]) -> list[str]:
     kinds = {}
     for path, reason in faults:
         kind = re.sub(r"(?s)\(.*\)|\d+", "", reason)
-        kinds.setdefault(kind, []).append((path, reason))
+        kinds.setdefault(kind, []).append((named(path), reason))
     return [_line(found) for found in kinds.values()]
 
 
-def _line(found: list[Fault]) -> str:
-    path, reason = found[0]
+def _line(found: list[tuple[str, str]]) -> str:
+    name, reason = found[0]
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-    return f"{path}{more}: {reason}"
+    return f"{name}{more}: {reason}"
 
 
 def image_faults(image: np.ndarray) -> list[str]:
@@ -67,11 +72,30 @@ def image_faults(image: np.ndarray) -> list[str]:
     return []
 
 
-def set_faults(learned: Looks, test: Looks) -> list[Fault]:
-    """Faults that only a comparison with the other images of a class shows."""
-    every = {**learned, **test}
-    faults = _depth_faults(every), _twin_faults(learned, every)
-    return [*chain(*faults, _aspect_faults(learned, test))]
+def twin_faults(looks: Looks) -> list[Fault]:
+    """Faults of images that equal another of their set."""
+    first, found = {}, []
+    for path, look in looks.items():
+        other = first.setdefault(look.digest, path)
+        if other != path:
+            why = f"the same image as another ({short_name(other)}); remove one"
+            found.append((path, why))
+    return found
+
+
+def comparison_faults(learned: Looks, test: Looks) -> list[Fault]:
+    """Faults that a comparison of images to learn from with test images shows."""
+    known = {look.digest: path for path, look in learned.items()}
+    twins = []
+    for path, look in test.items():
+        if look.digest in known:
+            other = short_name(known[look.digest])
+            why = f"the same image as one to learn from ({other}); remove one"
+            twins.append((path, why))
+    depths = _depth_faults({**learned, **test})
+    shapes = {look.shape for look in learned.values()}
+    aspects = ((path, aspect_fault(look.shape, shapes)) for path, look in test.items())
+    return [*depths, *twins, *((path, why) for path, why in aspects if why)]
 
 
 def _depth_faults(looks: Looks) -> Iterator[Fault]:
@@ -85,21 +109,14 @@ def _depth_faults(looks: Looks) -> Iterator[Fault]:
             )
 
 
-def _twin_faults(learned: Looks, looks: Looks) -> Iterator[Fault]:
-    first = {}
-    for path, look in looks.items():
-        other = first.setdefault(look.digest, path)
-        if other != path:
-            what = "one to learn from" if other in learned else "another to test"
-            yield path, f"the same image as {what} ({other}); remove one"
-
-
-def _aspect_faults(learned: Looks, test: Looks) -> Iterator[Fault]:
-    known = {width / height for height, width in {x.shape for x in learned.values()}}
-    for path, ((height, width), *_) in test.items():
-        if known and min(abs(width / height / k - 1) for k in known) > ASPECT:
-            why = f"is {width}x{height} pixels, of another aspect than all images to "
-            yield path, f"{why}learn from, and is squashed otherwise; crop it to theirs"
+def aspect_fault(shape: Shape, learned: Collection[Shape]) -> str | None:
+    """Reason to doubt an image whose aspect is none of those learned from."""
+    height, width = shape
+    known = (w / h for h, w in learned)
+    if not learned or min(abs(width / height / k - 1) for k in known) <= ASPECT:
+        return None
+    why = f"is {width}x{height} pixels, of another aspect than all images to learn from"
+    return f"{why}, and is squashed otherwise; crop it to theirs"
 
 
 def pixel_digest(image: np.ndarray) -> str:

@@ -1,7 +1,7 @@
 """Images and masks of a class as square uint8 arrays."""
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,7 +14,6 @@ from fsad.data.decode import decode, open_upright
 from fsad.data.faults import Fault, FileError, Look
 from fsad.data.layouts import NO_MASK, Sample
 from fsad.data.masks import checked_mask
-from fsad.errors import UserError
 
 
 def load_images(
@@ -22,7 +21,9 @@ def load_images(
 ) -> dict[str, np.ndarray]:
     """Decode and resize images, `threads` at once, and log reasons to doubt them.
 
-    Returns `images` uint8 [N, size, size, 3] RGB, `labels` uint8 [N], `names` str [N].
+    Returns `images` uint8 [N, size, size, 3] RGB, `labels` uint8 [N], `names` str [N],
+    `shapes` int32 [N, 2] before resizing, `depths` uint8 [N], see `decode`, and the
+    reasons, see `warn`, as `notes`.
     """
     images, looks = np.empty((len(samples), size, size, 3), np.uint8), {}
 
@@ -31,12 +32,15 @@ def load_images(
         return image, found
 
     found = _fill(images, load, samples, threads)
-    in_order = {sample.path: looks[sample.path] for sample in samples}
-    warn([*found, *faults.set_faults({}, in_order)])
+    looks = {sample.path: looks[sample.path] for sample in samples}  # in order
+    shapes = np.array([look.shape for look in looks.values()], np.int32)
     return {
         "images": images,
         "labels": np.array([sample.label for sample in samples], np.uint8),
         "names": np.array([sample.name for sample in samples], str),
+        "shapes": shapes.reshape(-1, 2),
+        "depths": np.array([look.depth for look in looks.values()], np.uint8),
+        "notes": warn(found + faults.twin_faults(looks)),
     }
 
 
@@ -53,16 +57,17 @@ def load_masks(
 ) -> dict[str, np.ndarray]:
     """Decode and resize the masks of test images, and log reasons to doubt them.
 
-    Returns `masks` uint8 [N, resolution, resolution], 1 is defect, and `names` str [N].
-    Raises UserError if a defect image has no mask, or one of another size than the
-    image, or if no mask marks a pixel at this resolution.
+    Returns `masks` uint8 [N, resolution, resolution], 1 is defect, `names` str [N] and
+    the reasons, see `warn`, as `notes`. Raises UserError if a defect image has no mask,
+    or one of another size than the image, or if no mask marks a pixel at this
+    resolution.
     """
     masks = np.empty((len(samples), resolution, resolution), np.uint8)
-    warn(_fill(masks, lambda s: _load_mask(s, resolution), samples, threads))
-    _check_kept(masks, samples)
+    found = _fill(masks, lambda s: _load_mask(s, resolution), samples, threads)
     return {
         "masks": masks,
         "names": np.array([sample.name for sample in samples], str),
+        "notes": warn([*found, *_lost(masks, samples)]),
     }
 
 
@@ -81,27 +86,25 @@ def _fill(
     return found
 
 
-def warn(found: Iterable[Fault]) -> None:
-    """Log one warning for each kind of fault."""
+def warn(found: Sequence[Fault]) -> np.ndarray:
+    """Log one warning for each kind of fault.
+
+    Returns them, str [n], with the names of files within their class.
+    """
     for line in faults.grouped(found):
         logging.warning(line)
+    return np.array(faults.grouped(found, faults.short_name), str)
 
 
-def _check_kept(masks: np.ndarray, samples: Sequence[Sample]) -> None:
-    """Warn of defects too small for the resolution; UserError if all of them are."""
-    marked = [m.any() for m, s in zip(masks, samples, strict=True) if s.label]
-    resolution, lost = masks.shape[-1], marked.count(False)
-    if marked and lost == len(marked):
-        first = next(sample.mask for sample in samples if sample.label)
-        raise UserError(
-            f"{first}: like all masks of its class, marks no pixel at {resolution} x "
-            f"{resolution}; raise `resolution`"
-        )
-    if lost:
-        logging.warning(
-            "%d of %d defects are too small for a pixel at %d x %d and count as good",
-            *(lost, len(marked), resolution, resolution),
-        )
+def _lost(masks: np.ndarray, samples: Sequence[Sample]) -> list[Fault]:
+    """Faults of defects too small for the resolution; UserError if all of them are."""
+    size = " x ".join(map(str, masks.shape[1:]))
+    defects = [(m, s.mask) for m, s in zip(masks, samples, strict=True) if s.label]
+    lost = [path for mask, path in defects if not mask.any()]
+    if lost and len(lost) == len(defects):
+        why = f"like all masks of its class, marks no pixel at {size}; raise "
+        raise FileError(lost[0], f"{why}`resolution`")
+    return [(path, f"marks no pixel at {size}, and counts as good") for path in lost]
 
 
 def _load_mask(sample: Sample, resolution: int) -> tuple[np.ndarray, list[Fault]]:

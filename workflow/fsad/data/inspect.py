@@ -119,7 +119,8 @@ def _class_problems(
         {s.path: reports[s].look for s in samples if reports[s].look}
         for samples in (files.train, files.test)
     )
-    return faults.grouped([*found, *faults.set_faults(train, test)])
+    found += faults.twin_faults(train) + faults.twin_faults(test)
+    return faults.grouped(found + faults.comparison_faults(train, test))
 
 
 def _summary(name: str, files: ClassFiles, found: dict[Sample, ImageReport]) -> str:

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from fsad.data.decode import SIXTEEN_BIT, THIRTY_TWO_BIT, open_upright
-from fsad.data.faults import Fault, FileError
+from fsad.data.faults import Fault, FileError, Shape
 from fsad.data.layouts import Sample
 from fsad.data.pairing import POLYGONS
 
@@ -19,8 +19,6 @@ GREYS = (
     "has areas of values between its lowest and its highest; half of the highest and "
     "above is read as defect, all below as good; save it with two values"
 )
-
-Shape = tuple[int, int]  # height and width
 
 
 def checked_mask(sample: Sample, shape: Shape) -> tuple[np.ndarray, list[Fault]]:

@@ -25,7 +25,7 @@ from fsad.methods.maps import full_maps
 from fsad.methods.registry import METHODS, load
 
 DETECTOR = "detector"
-KEYS = {"method", "task", "options", "variant", "threshold", "map_range"}
+KEYS = {"method", "task", "options", "variant", "shapes", "threshold", "map_range"}
 PREFIXES = "vision", "support", "learned"  # of tensors in a file
 
 
@@ -35,8 +35,9 @@ class Detector(NamedTuple):
     tower: its configuration includes the preprocessing: side in pixels, mean and std of
     images that `images.square` has made. variant: of the features. fitted: see
     `methods.base`. described: `method`, `task`, `options` of the run, `variant` (its
-    fields), `threshold` and `map_range` of `calibration`, `backbone` (its name, with
-    the tag or digest of the weights), and `run`, the settings stored in the run.
+    fields), `shapes` of the support images before resizing, `threshold` and `map_range`
+    of `calibration`, `backbone` (its name, with the tag or digest of the weights), and
+    `run`, the settings stored in the run.
     """
 
     tower: Tower

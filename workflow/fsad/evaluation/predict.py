@@ -16,7 +16,8 @@ from fsad.artifacts.files import atomic, unreadable, write_record
 from fsad.artifacts.names import file_names
 from fsad.artifacts.paths import MAPS, OVERLAYS, RECORD, TABLE
 from fsad.backbones.embed import BATCH
-from fsad.data.images import read_image, square, write_image
+from fsad.data.faults import Fault, aspect_fault, image_faults
+from fsad.data.images import read_image, square, warn, write_image
 from fsad.data.layouts import find_images
 from fsad.data.overlay import overlay, png_name
 from fsad.errors import UserError
@@ -70,15 +71,18 @@ def predict(
     that raised one, which does not stop the others. maps/NAME.tiff: anomaly map,
     float32 [R, R]. overlays/NAME.png: the map over the image, in the proportions of the
     image and the colours of `map_range`, see `calibration.calibrate`: its middle is
-    green, its end red. NAME is shortened where it must be, see `file_names`.
+    green, its end red. NAME is shortened where it must be, see `file_names`. Reasons to
+    doubt images are logged.
     """
-    rows, names = [], sorted(images)
+    rows, doubts, names = [], [], sorted(images)
     maps = file_names({name: f"{name}.tiff" for name in names})
     overlays = file_names({name: png_name(name) for name in names})
     targets = {n: (out / MAPS / maps[n], out / OVERLAYS / overlays[n]) for n in names}
     for start in tqdm(range(0, len(names), BATCH), "predict", mininterval=1):
         batch = {name: images[name] for name in names[start : start + BATCH]}
-        rows += _predict_batch(detector, batch, targets, threads)
+        scored, found = _predict_batch(detector, batch, targets, threads)
+        rows, doubts = rows + scored, doubts + found
+    warn(doubts)
     # Names of files may hold bytes that are no UTF-8.
     text = {"encoding": "utf-8", "errors": "backslashreplace"}
     with atomic(out / TABLE) as path, open(path, "w", newline="", **text) as file:
@@ -92,27 +96,29 @@ def _predict_batch(
     batch: Mapping[str, Path],
     targets: Mapping[str, tuple[Path, Path]],
     threads: int,
-) -> list[tuple]:
-    size, described = detector.tower.config["image_size"], detector.described
-    threshold, (low, high) = np.float32(described["threshold"]), described["map_range"]
+) -> tuple[list[tuple], list[Fault]]:
+    """Rows of the table, and reasons to doubt images."""
+    threshold, (low, high) = (detector.described[n] for n in ("threshold", "map_range"))
+    threshold = np.float32(threshold)
     with ThreadPoolExecutor(threads) as pool:
-        read = pool.map(lambda name: _attempt(name, _read, batch[name], size), batch)
+        read = pool.map(lambda n: _attempt(n, _read, batch[n], detector), batch)
         found = dict(zip(batch, read, strict=True))
     rows = [(name, "", "", "", error) for name, (_, error) in found.items() if error]
     pictures = {name: picture for name, (picture, error) in found.items() if not error}
+    doubts = [fault for *_, faults in pictures.values() for fault in faults]
     if not pictures:
-        return rows
-    squares = np.stack([image for image, _ in pictures.values()])
+        return rows, doubts
+    squares = np.stack([image for image, *_ in pictures.values()])
     scores, maps = detect(detector, squares)
     heats = ((maps - low) / max(high - low, 1e-12)).clip(0, 1)
-    for index, (name, (_, picture)) in enumerate(pictures.items()):
-        drawn, error = _attempt(name, _overlay, picture, heats[index])
+    for index, (name, (_, shown, _)) in enumerate(pictures.items()):
+        drawn, error = _attempt(name, _overlay, shown, heats[index])
         write_image(targets[name][0], maps[index])
         if not error:
             write_image(targets[name][1], drawn)
         above = int(scores[index] > threshold)
         rows.append((name, scores[index], threshold, above, error))
-    return rows
+    return rows, doubts
 
 
 def _attempt(name: str, work: Callable, *arguments: object) -> tuple[Any, str]:
@@ -127,13 +133,16 @@ def _attempt(name: str, work: Callable, *arguments: object) -> tuple[Any, str]:
         return None, " ".join(f"{name}: {type(error).__name__}: {error}".split())
 
 
-def _read(path: Path, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """An image file as the network takes it, and as it is shown."""
+def _read(path: Path, detector: Detector) -> tuple[np.ndarray, np.ndarray, list[Fault]]:
+    """An image as the network takes it, as it is shown, and reasons to doubt it."""
     picture = read_image(path)
+    aspect = aspect_fault(picture.shape[:2], detector.described["shapes"])
+    reasons = [*image_faults(picture), *filter(None, [aspect])]
     scale = min(1, LONGEST / max(picture.shape[:2]))
     shape = [max(1, round(side * scale)) for side in picture.shape[1::-1]]
     shown = cv2.resize(picture, shape, interpolation=cv2.INTER_AREA)
-    return square(picture, size), shown
+    small = square(picture, detector.tower.config["image_size"])
+    return small, shown, [(path, why) for why in reasons]
 
 
 def _overlay(picture: np.ndarray, heat: np.ndarray) -> np.ndarray:

@@ -39,8 +39,9 @@ def run_detector(folder: str | Path, device: str = "cpu") -> Detector:
     detector = _uncalibrated(tree, run, record, support, device)
     size = detector.tower.config["image_size"]
     path = fill(tree.support_images, size=size, **run._asdict())
-    images = read_support(Source(path, {}), record["support"])["images"]
-    return calibrate(detector, support, images)
+    drawn = read_support(Source(path, {}), record["support"])
+    detector.described["shapes"] = drawn["shapes"].tolist()
+    return calibrate(detector, support, drawn["images"])
 
 
 def _support_features(tree: Tree, run: Run, record: Mapping) -> dict[str, np.ndarray]:

@@ -56,8 +56,7 @@ def _is_made(path: str, planned: Mapping, *outputs: str) -> bool:
         found = read_record(path)
     except UserError:
         return False
-    is_planned = is_same(found.get("settings", found), planned)
-    return is_planned and all(map(exists, outputs))
+    return is_same(found.get("settings", found), planned) and all(map(exists, outputs))
 
 
 class Plan:
@@ -427,9 +426,16 @@ class Plan:
         return _is_made(self.tree.report_record, self.report(), *pages)
 
     def shown_of_all(self) -> list[Source]:
-        """Cached test images, and masks where pixels are evaluated, of all classes."""
+        """Cached images, and masks where pixels are evaluated, of all classes."""
         masks = [self.masks(p) for p in self.classes if "seg" in self.tasks(p)]
-        return [*map(self.images, self.classes), *masks]
+        places = product(self.classes, self.config["seeds"])
+        support = [self.support_images(*place) for place in places]
+        return [*map(self.images, self.classes), *support, *masks]
+
+    def report_of_jobs(self) -> dict:
+        """What pages tell of jobs: their benchmarks and threads, what they assume."""
+        keys = {"benchmarks": self.tree.benchmarks, "threads": self.config["threads"]}
+        return keys | {"notes": spec.assumptions(self.config["backbone"])}
 
     def planned(self) -> Planned:
         """Runs, their methods, and the bytes of the features that they read."""

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 ABSENT = "–"
 FAILED = "failed"
+LEFT = ' class="left"'
 LATEX_SPECIAL = {c: f"\\{c}" for c in "&%$#_{}"} | {
     **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}"},
     **{"^": r"\textasciicircum{}", "±": r"$\pm$", "–": "--"},
@@ -184,10 +185,13 @@ def picture(data: str | bytes, alt: str, kind: str = "image/svg+xml") -> str:
 
 
 def _html_row(row: Iterable[Cell], left: int, tag: str) -> str:
-    entries = ""
-    for column, cell in enumerate(row):
-        text = html.escape(cell.text)
-        text = f"<b>{text}</b>" if cell.bold else text
-        kind = ' class="left"' if column < left else ""
-        entries += f"<{tag}{kind}>{text}</{tag}>"
-    return f"<tr>{entries}</tr>"
+    entries = (
+        f"<{tag}{LEFT * (column < left)}>{_html_text(cell)}</{tag}>"
+        for column, cell in enumerate(row)
+    )
+    return f"<tr>{''.join(entries)}</tr>"
+
+
+def _html_text(cell: Cell) -> str:
+    text = html.escape(cell.text)
+    return f"<b>{text}</b>" if cell.bold else text

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from fsad.artifacts.files import read_npz
 from fsad.artifacts.paths import HISTORY, SCORES, Run, parse_run
 from fsad.artifacts.sources import Source
 from fsad.reports.examples import write_examples
@@ -22,24 +23,40 @@ def write_report(
     """Write every page of the report into `folder`, as .html.
 
     The pages are DATASET/overview, DATASET/EXPERIMENT/{history,scores,examples}, times
-    and settings. runs, order: see `tables.write_tables`. cached: files of test images
-    and masks. jobs: `benchmarks`, the folder of their records, and their `threads`.
+    and settings. runs, order: see `tables.write_tables`. cached: files of test images,
+    support images and masks. jobs: `benchmarks`, the folder of their records, their
+    `threads`, and `notes`, what they assume.
     """
     folder, places = Path(folder), [Path(path).parent for path in runs]
     content = dict(zip(places, read_runs(runs), strict=True))
     keys = {place: parse_run(place)[1] for place in places}
     write_times(folder / "times.html", jobs["benchmarks"], jobs["threads"])
-    write_settings(folder / "settings.html", content.values())
+    doubts = [*jobs["notes"], *_doubts(cached)]
+    write_settings(folder / "settings.html", content.values(), doubts)
     images = defaultdict(dict)
-    for source in map(Source._make, cached):
-        _, record = source
-        images[record["stage"]][record["dataset"], record["class"]] = source
+    for source in cached:
+        images[source.record["stage"]][_place(source)] = source
     for dataset, group in _grouped(keys, "dataset").items():
         names = order["experiments"], order["classes"][dataset]
         own = [content[place] for place in group]
         write_overview(folder / dataset / "overview.html", own, *names)
         for name, chosen in _grouped(group, "experiment").items():
             _write_experiment(folder / dataset / name, chosen, content, images)
+
+
+def _place(source: Source) -> tuple[str, str]:
+    """Data set and class of a cached file."""
+    return source.record["dataset"], source.record["class"]
+
+
+def _doubts(cached: Sequence[Source]) -> list[str]:
+    """Reasons to doubt images and masks, which their files hold, once each."""
+    notes = [
+        f"{'/'.join(_place(source))}: {note}"
+        for source in cached
+        for note in read_npz(source.path, "notes", record=source.record)["notes"]
+    ]
+    return [*dict.fromkeys(notes)]
 
 
 def _grouped(runs: Mapping[Path, Run], key: str) -> dict[str, dict[Path, Run]]:

@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -53,10 +53,12 @@ def _jobs(folder: Path) -> pd.DataFrame:
     return pd.concat(found[1:] or found)
 
 
-def write_settings(path: str | Path, runs: Iterable[Mapping]) -> None:
+def write_settings(
+    path: str | Path, runs: Iterable[Mapping], doubts: Sequence[str]
+) -> None:
     """Write every setting of the runs with all its values, and the versions.
 
-    runs: see `tables.read_runs`.
+    runs: see `tables.read_runs`. doubts: reasons to doubt inputs, shown first.
     """
     values, sections = defaultdict(dict), defaultdict(list)
     for run in runs:
@@ -66,6 +68,9 @@ def write_settings(path: str | Path, runs: Iterable[Mapping]) -> None:
         section, _, rest = name.rpartition(".")
         sections[section or "runs"].append(cells([rest, ", ".join(found)]))
     tables = [Table(s, ["setting", "values"], r, left=2) for s, r in sections.items()]
+    if doubts:
+        rows = [cells([doubt]) for doubt in doubts]
+        tables.insert(0, Table("Inputs in doubt", ["reason"], rows, left=1))
     page = formats.Page("Settings and versions", [], tables)
     write_text(path, formats.to_html(page))
 

@@ -174,6 +174,9 @@ def test_words_come_from_the_name_the_file_and_the_override(minimal, tmp_path):
     assert cfg.class_prompts(complete, "own", "bolt") == named
     plain = {"text": "metal nut", "states": ["bad {}"]}
     assert cfg.class_prompts(complete, "own", "metal_nut") == plain
+    (note,) = cfg.prompts_notes(complete, "own", ["bolt", "metal_nut"])
+    assert note.startswith(f"prompts: {prompts} does not name metal_nut: the words")
+    assert cfg.prompts_notes(complete, "own", ["bolt"]) == []
     complete["overrides"] = {"own": {"bolt": {"text": "pin"}}}
     assert cfg.class_prompts(complete, "own", "bolt") == named | {"text": "pin"}
 

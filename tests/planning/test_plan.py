@@ -93,6 +93,10 @@ WRONG = {
         "backbone.pretrained: no checkpoint file weights/none.pt",
     ),
     "gpus without their device": ({"gpus": [0]}, "config: gpus: needs `device: cuda`"),
+    "prediction of no images": (
+        {"predict": {"line": {"run": "original/own/bolt/k1/s111/seg", "images": "x"}}},
+        "config: predict.line.images: x: no such file or folder",
+    ),
     "prediction of no run": (
         {"predict": {"line": {"run": "original/own/bolt/k3/s111/seg", "images": "x"}}},
         "predict.line.run: no such run in this configuration",

@@ -6,11 +6,17 @@ from pathlib import Path
 
 from fsad.artifacts.names import nfc
 from fsad.artifacts.paths import Run, parse_run
-from fsad.artifacts.schema import check_options, merged, read_schema, with_defaults
+from fsad.artifacts.schema import (
+    check_options,
+    merged,
+    read_schema,
+    read_yaml,
+    with_defaults,
+)
 from fsad.backbones.readout import variant_name
 from fsad.data import layouts
 from fsad.data.support import draw_support
-from fsad.data.words import check_state, class_words, read_prompts
+from fsad.data.words import check_state, class_words, prompts_file, read_prompts
 from fsad.errors import UserError
 from fsad.methods.registry import METHODS, Entry, method_code
 
@@ -145,6 +151,19 @@ def class_prompts(config: Mapping, dataset: str, class_name: str) -> dict:
     if not states:
         raise UserError(f"states: none for {class_name}; name at least one")
     return {"text": known.get("text", class_words(class_name)), "states": states}
+
+
+def prompts_notes(config: Mapping, dataset: str, classes: list[str]) -> list[str]:
+    """A note of the classes that the file of prompts of a data set does not name."""
+    source = config["datasets"][dataset].get("prompts")
+    if source is None:
+        return []
+    known = set(map(nfc, read_yaml(prompts_file(source))))
+    missing = [name for name in classes if nfc(name) not in known]
+    why = "the words of a class are its name; correct the names in the file"
+    return [f"prompts: {source} does not name {', '.join(missing)}: {why}"] * bool(
+        missing
+    )
 
 
 def class_tasks(config: Mapping, files: layouts.ClassFiles) -> list[str]:

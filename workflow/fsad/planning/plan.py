@@ -8,7 +8,7 @@ whether an artefact on disk is as planned.
 import difflib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import wraps
 from itertools import product
 from os.path import exists
@@ -97,23 +97,30 @@ class Plan:
     def _check(self) -> None:
         """Fail now, not hours later, where a class cannot be trained; list files that
         are not read."""
-        for dataset, source in self.config["datasets"].items():
-            names = [name for x, name in self.classes if x == dataset]
-            notes = root_notes(source["layout"], source["root"], names)
-            for note in notes if source["classes"] == "all" else []:
-                print(f"{dataset}: {note}", file=sys.stderr)
         for place, files in self.classes.items():
             draws = [self.draw(place, seed) for seed in self.config["seeds"]]
             samples = [s for drawn in (files.test, *draws) for s in drawn]
             check_files([*(s.path for s in samples), *files.mask_files])
             options.class_prompts(self.config, *place)
-            skipped = "seg" in self.config["tasks"] and not files.has_seg
-            for note in [*files.notes, *["no masks, seg is skipped"] * skipped]:
-                print(f"{'/'.join(place)}: {note}", file=sys.stderr)
+        for note in self._notes():
+            print(note, file=sys.stderr)
         if self.classes and not self.runs:
             raise UserError("config: tasks: seg alone, and no class has masks for it")
         for name in self.config["predict"]:
             self.predicting_run(name), self.images_to_predict(name)
+
+    def _notes(self) -> Iterator[str]:
+        """What is left out, of each data set and class."""
+        for dataset, source in self.config["datasets"].items():
+            names = [name for x, name in self.classes if x == dataset]
+            notes = options.prompts_notes(self.config, dataset, names)
+            if source["classes"] == "all":
+                notes += root_notes(source["layout"], source["root"], names)
+            yield from (f"{dataset}: {note}" for note in notes)
+        for place, files in self.classes.items():
+            skipped = "seg" in self.config["tasks"] and not files.has_seg
+            for note in [*files.notes, *["no masks, seg is skipped"] * skipped]:
+                yield f"{'/'.join(place)}: {note}"
 
     def save_digests(self) -> None:
         """Remember the digests of files for the next plan."""
@@ -360,8 +367,11 @@ class Plan:
     @kept
     def images_to_predict(self, name: str) -> dict[str, Path]:
         """Image files that an entry of `predict` names, by their names there."""
+        path = self.config["predict"][name]["images"]
         try:
-            return find_images([self.config["predict"][name]["images"]])
+            if not exists(path):
+                raise UserError(f"{path}: no such file or folder; correct the path")
+            return find_images([path])
         except UserError as error:
             raise UserError(f"config: predict.{name}.images: {error}") from None
 

@@ -87,10 +87,7 @@ def _fill(
 
 
 def warn(found: Sequence[Fault]) -> np.ndarray:
-    """Log one warning for each kind of fault.
-
-    Returns them, str [n], with the names of files within their class.
-    """
+    """Log one warning for each kind of fault; return them with short names, str [n]."""
     for line in faults.grouped(found):
         logging.warning(line)
     return np.array(faults.grouped(found, faults.short_name), str)

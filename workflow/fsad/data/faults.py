@@ -13,6 +13,10 @@ from fsad.errors import UserError
 DARK = 64  # of 255: an image without a brighter value is nearly black
 FLAT = 4  # an image whose values differ by less shows nothing
 ASPECT = 0.1  # part by which width / height may differ from a training image
+OTHER_ASPECT = (
+    "is {}x{} pixels, of another aspect than all images to learn from, and is squashed "
+    "otherwise; crop it to theirs"
+)
 
 Fault = tuple[Path, str]  # a file and what is wrong with it
 Shape = tuple[int, int]  # height and width
@@ -115,8 +119,7 @@ def aspect_fault(shape: Shape, learned: Collection[Shape]) -> str | None:
     known = (w / h for h, w in learned)
     if not learned or min(abs(width / height / k - 1) for k in known) <= ASPECT:
         return None
-    why = f"is {width}x{height} pixels, of another aspect than all images to learn from"
-    return f"{why}, and is squashed otherwise; crop it to theirs"
+    return OTHER_ASPECT.format(width, height)
 
 
 def pixel_digest(image: np.ndarray) -> str:

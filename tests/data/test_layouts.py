@@ -315,6 +315,19 @@ def test_polygons_are_masks_of_images_without_others(folder):
     assert list_class("folder", folder.parent, "nut").mask_files == [mask]
 
 
+@pytest.mark.parametrize("name", ["test/dent/a_mask.npy", "ground_truth/dent/a.npy"])
+def test_arrays_are_masks_where_they_are_called_so(folder, name):
+    (folder / "test/dent/a.npy").write_bytes(b"")
+    (note,) = list_class("folder", folder.parent, "nut").notes
+    assert note.startswith(f"{folder}/test/dent/a.npy: is in a format that is not read")
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"")
+    files = list_class("folder", folder.parent, "nut")
+    assert files.mask_files == [path]
+    assert files.notes == [note]
+
+
 def test_a_second_mask_of_another_form_is_left_out(folder):
     best = draw(folder / "ground_truth/dent/a_mask.png")
     other = draw(folder / "ground_truth/dent/a.png")

@@ -42,6 +42,37 @@ PLAIN = {
 }
 
 
+ARRAYS = {
+    "bool": MASK,
+    "int64": MASK.astype(np.int64) * 3,
+    "float": np.where(MASK, 1.0, np.nan),
+    "one channel": MASK[..., None],
+}
+
+
+@pytest.mark.parametrize("case", ARRAYS)
+def test_masks_that_are_arrays(tmp_path, case):
+    np.save(tmp_path / "m.npy", ARRAYS[case])
+    mask, faults = checked(tmp_path / "m.npy")
+    assert np.array_equal(mask, MASK)
+    assert faults == []
+
+
+NO_MASKS = {
+    "is no array of NumPy": np.array([object()]),
+    r"holds float64 \[4\] and not numbers \[H, W\]": np.zeros(4),
+    "holds <U1": np.array([["a"]]),
+    "mask is 6x9 pixels, its image 9x6": MASK.T,
+}
+
+
+@pytest.mark.parametrize("message", NO_MASKS)
+def test_arrays_that_are_no_masks_are_named(tmp_path, message):
+    np.save(tmp_path / "m.npy", NO_MASKS[message], allow_pickle=True)
+    with pytest.raises(UserError, match=rf"m\.npy: {message}.*; "):
+        checked(tmp_path / "m.npy")
+
+
 @pytest.mark.parametrize("case", PLAIN)
 def test_masks_of_all_sorts(tmp_path, case):
     mask, faults = checked(saved(tmp_path / "m.png", PLAIN[case]))

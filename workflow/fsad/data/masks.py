@@ -1,4 +1,4 @@
-"""Masks of defects: files of images or polygons, as bool arrays."""
+"""Masks of defects: files of images, polygons or arrays, as bool arrays."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ import numpy as np
 from fsad.data.decode import SIXTEEN_BIT, THIRTY_TWO_BIT, open_upright
 from fsad.data.faults import Fault, FileError, Shape
 from fsad.data.layouts import Sample
-from fsad.data.pairing import POLYGONS
+from fsad.data.pairing import ARRAY, POLYGONS
 
 GREY = ("1", "L", *SIXTEEN_BIT, *THIRTY_TWO_BIT)
 NUMBERS = 32  # integers up to here number the kinds of a defect, they are no shades
@@ -98,14 +98,36 @@ def _values(path: Path, shape: Shape) -> np.ndarray:
     """Values [H, W] of a mask, 0 where it is transparent; shape: that of its image."""
     if path.suffix.lower() == POLYGONS:
         return _polygons(path, shape)
+    if path.suffix.lower() == ARRAY:
+        return _brightest(_array(path))
     image = open_upright(path)
     if image.has_transparency_data and not image.mode.startswith("I"):
         return _opaque(np.asarray(image.convert("RGBA")))
     image = image if image.mode in GREY else image.convert("RGB")
-    values = np.asarray(image)
-    values = values.astype(np.uint8) if image.mode == "1" else values
-    values = np.nan_to_num(values) if image.mode == "F" else values
+    return _brightest(np.asarray(image))
+
+
+def _brightest(values: np.ndarray) -> np.ndarray:
+    """Values [H, W] of the brightest channel of [H, W] or [H, W, C], no bool or nan."""
+    values = values.astype(np.uint8) if values.dtype == bool else np.nan_to_num(values)
     return values.reshape(*values.shape[:2], -1).max(-1)
+
+
+def _array(path: Path) -> np.ndarray:
+    """Array [H, W] or [H, W, C] of a file of NumPy."""
+    try:
+        values = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise FileError(
+            path, f"is no array of NumPy ({error}); save the mask as .png"
+        ) from error
+    if values.ndim not in (2, 3) or values.dtype.kind not in "buif" or not values.size:
+        raise FileError(
+            path,
+            f"holds {values.dtype} {list(values.shape)} and not numbers [H, W]; save "
+            "the mask as .png",
+        )
+    return values
 
 
 def _opaque(layer: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from fsad.artifacts.names import nfc
 from fsad.data.walk import IMAGE, Found, read_start
 
 MASK_NAME = re.compile(r"(.+)[_.-](?:mask|gt|label|seg)(?:[_-]?\d+)?", re.IGNORECASE)
-POLYGONS = ".json"
+POLYGONS, ARRAY = ".json", ".npy"  # endings of masks that are no images
 
 Named = tuple[str, Found]  # a file, and the name that may be that of its image
 
@@ -21,8 +21,8 @@ def pair(
 
     A mask beside its image is called IMAGE_mask; `gt`, `label` and `seg` mean the same,
     and a number may follow. One in `truth` may also be called as its image is. Several
-    are parts of one mask; but images go before polygons, those in `truth` before those
-    beside the images, and IMAGE_mask before IMAGE.
+    are parts of one mask; but images go before polygons and arrays, those in `truth`
+    before those beside the images, and IMAGE_mask before IMAGE.
     """
     images = [file.path for file in files if file.kind == IMAGE]
     stems = {nfc(path.stem) for path in images}
@@ -47,14 +47,14 @@ def _claim(
     name: str, file: Found, stems: set[str], is_beside: bool
 ) -> tuple[str | None, tuple]:
     """Stem of the image that a file is a mask of, if of any, and its rank."""
-    is_polygons = file.path.suffix.lower() == POLYGONS
+    form, is_image = file.path.suffix.lower(), file.kind == IMAGE
     parts = MASK_NAME.fullmatch(name)
     is_called_mask = parts is not None and parts[1] in stems
     image = parts[1] if is_called_mask else name
-    if image not in stems or not (is_polygons or file.kind == IMAGE):
+    if image not in stems or not (is_image or form in (POLYGONS, ARRAY)):
         return None, ()
-    if is_beside and not is_called_mask and not is_polygons:
-        return None, ()  # an image
-    if is_polygons and b'"shapes"' not in read_start(file.path):
+    if is_beside and not is_called_mask and form != POLYGONS:
+        return None, ()  # an image, or an array of whatever
+    if form == POLYGONS and b'"shapes"' not in read_start(file.path):
         return None, ()  # not of LabelMe
-    return image, (is_polygons, is_beside, not is_called_mask)
+    return image, (not is_image, is_beside, not is_called_mask)

@@ -1,5 +1,6 @@
 """Image and mask files of all sorts, each for a class of its own."""
 
+import json
 import os
 import struct
 import zlib
@@ -76,9 +77,36 @@ def link(target: str):
     return lambda path: os.symlink(target, path)
 
 
-def renamed(name: str):
-    """Writes the image beside its place, under another name."""
-    return lambda path: same(path.with_name(name))
+def renamed(name: str, write=same):
+    """Writes a file beside its place, under another name."""
+    return lambda path: write(path.with_name(name))
+
+
+def pages(*sides: int):
+    """Writes a TIFF with pages of these sizes, the image first."""
+    first, *more = (Image.fromarray(PIXELS).resize((side, side)) for side in sides)
+    return lambda path: first.save(path, "tiff", save_all=True, append_images=more)
+
+
+def odd_exif(path: Path) -> None:
+    """Writes the image with metadata whose tags are of no type."""
+    entry = struct.pack("<HHII", 0x011A, 99, 2**31, 2**31)
+    data = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 1) + entry + bytes(4)
+    Image.fromarray(PIXELS).save(path, "png", exif=data)
+
+
+def decomposed(path: Path) -> None:
+    """Writes an image named with a composed letter; its mask has the other form."""
+    same(path.with_name("\u00e9.png"))
+    mask = path.parents[2] / MASK
+    mask.rename(mask.with_name("e\u0301_mask.png"))
+
+
+def polygons(path: Path) -> None:
+    (y, *_, bottom), (x, *_, right) = (np.flatnonzero(HOLE.any(a)) for a in (1, 0))
+    points = [[int(x), int(y)], [int(right), int(bottom)]]
+    area = {"shape_type": "rectangle", "points": points}
+    path.with_suffix(".json").write_text(json.dumps({"shapes": [area]}))
 
 
 def renamed_bytes(name: bytes):
@@ -122,6 +150,12 @@ IMAGES = {
     "32 bits": (array(GREY.astype(np.int32), "tiff"), WRONG),
     "float": (array(GREY.astype(np.float32), "tiff"), WRONG),
     "float with nan": (array(np.full((9, 9), np.nan, np.float32), "tiff"), WRONG),
+    "12 bits of 16": (array(GREY.astype(np.uint16) * 16), EITHER),
+    "nearly black": (array(PIXELS // 16), EITHER),
+    "of one colour": (array(np.full_like(PIXELS, 90)), EITHER),
+    "two pages": (pages(SIZE, SIZE), WRONG),
+    "a page and its preview": (pages(SIZE, SIZE // 2), RIGHT),
+    "tags of no type": (odd_exif, RIGHT),
     "one pixel": (array(PIXELS[:1, :1]), EITHER),
     "one row": (array(PIXELS[:1]), EITHER),
     "one column": (array(PIXELS[:, :1]), EITHER),
@@ -136,6 +170,13 @@ IMAGES = {
     "link to a folder": (link("."), LEFT_OUT),
     "link to an image": (link("../good/000.png"), EITHER),
     "device": (link("/dev/null"), WRONG),
+    "name with a dot in front": (renamed(".001.png"), LEFT_OUT),
+    "heic": (renamed("001.heic", content(b"ftypheic")), LEFT_OUT),
+    "array": (lambda path: np.save(path.with_suffix(".npy"), PIXELS), LEFT_OUT),
+    "text file": (renamed("001.txt", content(b"-")), LEFT_OUT),
+    "webp": (renamed("001.webp", saved("RGB", "webp", lossless=True)), EITHER),
+    "no ending": (renamed("001"), EITHER),
+    "another Unicode form than its mask's": (decomposed, EITHER),
     "non-ASCII name": (renamed("Kratzer_äöü_划痕.png"), EITHER),
     "combining name": (renamed("e\u0301.png"), EITHER),
     "spaces": (renamed("  a b .png"), EITHER),
@@ -159,6 +200,21 @@ IMAGES = {
 
 HOLE = np.zeros((SIZE, SIZE), np.uint8)
 HOLE[6:16, 8:20] = 255
+
+
+def parts(path: Path) -> None:
+    """Writes the mask as two files."""
+    for index, rows in enumerate((slice(10), slice(10, None))):
+        half = np.zeros_like(HOLE)
+        half[rows] = HOLE[rows]
+        array(half)(path.with_name(f"001_mask_{index}.png"))
+
+
+def beside(path: Path) -> None:
+    image = path.parents[2] / CULPRIT
+    array(HOLE)(image.with_name(path.name))
+
+
 COLOURED = np.repeat(HOLE[..., None], 3, 2) * np.array([1, 0, 0], np.uint8)
 
 # The same for masks; those that are right give the mask of HOLE.
@@ -171,6 +227,20 @@ MASKS = {
     "alpha": (array(np.dstack([HOLE] * 3 + [np.full_like(HOLE, 255)])), RIGHT),
     "grey levels": (array(HOLE // 255 * np.uint8(3)), RIGHT),
     "bmp named png": (array(HOLE, "bmp"), RIGHT),
+    "jpeg": (renamed("001_mask.jpg", array(HOLE, "jpeg")), RIGHT),
+    "webp": (renamed("001_mask.webp", array(HOLE, "webp")), RIGHT),
+    "palette": (lambda path: Image.fromarray(HOLE).convert("P").save(path), RIGHT),
+    "black layer": (array(np.dstack([HOLE * 0] * 3 + [HOLE])), RIGHT),
+    "white on transparent": (array(np.dstack([HOLE] * 4)), RIGHT),
+    "array of numbers": (lambda path: np.save(path.with_suffix(".npy"), HOLE), RIGHT),
+    "array of objects": (
+        lambda path: np.save(path.with_suffix(".npy"), np.array([{}])),
+        WRONG,
+    ),
+    "polygons": (polygons, RIGHT),
+    "two parts": (parts, RIGHT),
+    "beside the image": (beside, RIGHT),
+    "value to ignore": (array(np.where(HOLE > 0, HOLE, 100)), EITHER),
     "inverted": (array(255 - HOLE), EITHER),
     "all defect": (array(np.full_like(HOLE, 255)), EITHER),
     "empty": (array(np.zeros_like(HOLE)), WRONG),

@@ -6,16 +6,19 @@ from pathlib import Path
 from fsad.artifacts import paths
 from fsad.artifacts.paths import Run
 from fsad.artifacts.schema import merged
-from fsad.backbones.clip import load_backbone
 from fsad.backbones.devices import check_device
-from fsad.backbones.embed import embed_set
-from fsad.backbones.readout import VARIANTS, parse_variant
+from fsad.backbones.features import computed_features, embed_draw
+from fsad.backbones.load import load_towers
+from fsad.backbones.networks import open_network
+from fsad.backbones.readout import VARIANTS
+from fsad.backbones.spec import named_backbone
 from fsad.data.faults import comparison_faults
-from fsad.data.images import load_images, load_masks, warn
-from fsad.data.prepare import looks
+from fsad.data.images import load_masks, warn
+from fsad.data.prepare import load_support, load_test, looks
 from fsad.data.words import tokenize
 from fsad.errors import UserError
-from fsad.evaluation.runs import make_run
+from fsad.evaluation.inputs import Inputs
+from fsad.evaluation.runs import make_runs
 from fsad.evaluation.tasks import Truth
 from fsad.methods.base import Text
 from fsad.planning.options import class_files, class_override
@@ -37,34 +40,52 @@ def run_single(
     _check_free(out)
     check_device(config["device"])
     plan = Plan(_only(config, run, changed))
-    record, features, images, masks = plan.run(run), {}, {}, None
-    towers = load_backbone(config["backbone"])
-    vision = towers[0].to(config["device"], config["precision"])
-    variant = parse_variant(record["readout"]["fields"])
-    place = run.dataset, run.class_name
-    samples = {"test": plan.classes[place].test}
-    samples["support"] = plan.draw(place, run.seed)
-    for name, wanted in samples.items():
-        images[name] = load_images(wanted, plan.size, config["threads"])
-        features[name] = embed_set(vision, images[name], variant)
-    seen = (looks(samples[name], images[name]) for name in ("support", "test"))
-    warn(comparison_faults(*seen))
+    record, place = plan.run(run), (run.dataset, run.class_name)
+    test, support = _images(plan, run)
+    masks = None
     if run.task == "seg" or (vis and plan.classes[place].has_masks):
-        loaded = load_masks(samples["test"], config["resolution"], config["threads"])
-        masks = loaded["masks"]
-    truth = Truth(images["test"]["labels"], masks)
-    make_run(out, record, _text(plan, run, towers[1]), features, truth)
+        files = plan.classes[place].test
+        masks = load_masks(files, config["resolution"], config["threads"])["masks"]
+    truth = Truth(test["labels"], masks)
+    inputs = _inputs(plan, run, (test, support), truth)
+    make_runs([(out, record)], inputs)
     if vis:
         maps = run_maps(out / paths.SCORES, record)
-        write_panels(out / "vis", images["test"], maps, masks)
+        write_panels(out / "vis", test, maps, masks)
 
 
-def _text(plan: Plan, run: Run, tower) -> Text | None:
+def _images(plan: Plan, run: Run) -> tuple[dict, dict]:
+    """Test images and support images, as the pipeline caches them."""
+    place, threads = (run.dataset, run.class_name), plan.config["threads"]
+    readout, samples = plan.readout(run.experiment), plan.classes[place].test
+    (test,) = load_test(samples, [readout.view], threads)
+    source = plan.support_images(place, run.seed, readout.view, readout.augment)
+    drawn = plan.draw(place, run.seed)
+    support = load_support(drawn, source.record, threads)
+    warn(comparison_faults(looks(drawn, support), looks(samples, test)))
+    return test, support
+
+
+def _inputs(plan: Plan, run: Run, images: tuple[dict, dict], truth: Truth) -> Inputs:
+    config, readout = plan.config, plan.readout(run.experiment)
+    name = config["experiments"][run.experiment]["backbone"]
+    with named_backbone(name):
+        towers = load_towers(config["backbones"][name])
+    vision = towers["vision"].to(config["device"], config["precision"])
+    network, (test, support) = open_network(vision), images
+    drawn = embed_draw(network, support, readout)
+    features = computed_features(network, test, readout)
+    return Inputs(features, lambda _: drawn, _text(plan, run, towers), truth)
+
+
+def _text(plan: Plan, run: Run, towers: Mapping) -> Text | None:
     """Text tower and tokens for a method that reads text."""
     source = plan.run_job([run]).prompts
     if source is None:
         return None
-    return Text(tower, tokenize(source.record["text"], source.record["states"]))
+    return Text(
+        towers["text"], tokenize(source.record["text"], source.record["states"])
+    )
 
 
 def _only(config: Mapping, run: Run, changed: Mapping) -> dict:
@@ -85,8 +106,9 @@ def _only(config: Mapping, run: Run, changed: Mapping) -> dict:
 
 def _with_variant(config: Mapping, experiment: str) -> dict:
     """A named variant is an experiment even where the configuration has none of it."""
-    named = {experiment: {"method": "promptad", "variant": experiment}}
-    known = named if experiment in VARIANTS else {}
+    named = {"method": "promptad", "variant": experiment, "fit": "square"}
+    named["backbone"] = next(iter(config["backbones"]))
+    known = {experiment: named} if experiment in VARIANTS else {}
     return {**config, "experiments": known | config["experiments"]}
 
 

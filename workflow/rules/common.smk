@@ -28,7 +28,6 @@ or_stop(internals.check_call, workflow)
 # A job of a cluster passes over classes that it has no files of.
 PLAN = or_stop(Plan, config, strict=workflow.is_main_process)
 config, TREE = PLAN.config, PLAN.tree
-FEATURES = {"backbone": PLAN.backbone}  # part of paths below features/
 or_stop(internals.share_gpus, workflow, config)
 os.environ[SNAKEMAKE_PID] = str(os.getpid())  # jobs end with it, see fsad.jobs
 
@@ -55,6 +54,7 @@ def script_code(name):
 
 
 wildcard_constraints:
+    backbone="[^/]+",
     dataset="[^/]+",
     class_name="[^/]+",
     experiment="[^/]+",

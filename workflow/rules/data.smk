@@ -7,8 +7,14 @@ again, not file times. A job leaves files alone that are there as planned.
 
 rule prepare:
     output:
-        test=update(fill(TREE.test_images, size=PLAN.size)),
-        support=update(of_seeds(TREE.support_images, size=PLAN.size)),
+        test=update([fill(TREE.test_images, view=v.name) for v in PLAN.views()]),
+        support=update(
+            [
+                path
+                for view, augment in PLAN.support_views()
+                for path in of_seeds(TREE.support_images, view=view.name + augment.name)
+            ]
+        ),
     log:
         f"{TREE.logs}/prepare/{{dataset}}/{{class_name}}.log",
     conda:
@@ -17,8 +23,8 @@ rule prepare:
     resources:
         **needs("prepare"),
     params:
-        test=lambda w: PLAN.images(place(w)),
-        support=lambda w: [PLAN.support_images(place(w), s) for s in config["seeds"]],
+        test=lambda w: [PLAN.images(place(w), view) for view in PLAN.views()],
+        support=lambda w: PLAN.all_support_images(place(w)),
         script=script_code("prepare"),
     script:
         "../scripts/prepare.py"

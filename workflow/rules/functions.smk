@@ -69,19 +69,25 @@ def class_metrics(wildcards):
 
 def drawn_files(wildcards):
     """Cached images and masks that panels show."""
-    files = PLAN.shown_files(place(wildcards))
+    files = PLAN.shown_files(wildcards.experiment, place(wildcards))
     return needed(files, all(map(PLAN.has_panels, runs_of(wildcards))))
 
 
+def reader(wildcards):
+    """An experiment that reads these features."""
+    return PLAN.readers()[wildcards.backbone, wildcards.readout]
+
+
 def embeddings(wildcards):
-    return PLAN.embeddings(PLAN.readers()[wildcards.readout], place(wildcards))
+    return PLAN.embeddings(reader(wildcards), place(wildcards))
 
 
 def embedded_files(wildcards):
     """Cached images, and the tower that they pass."""
+    experiment = reader(wildcards)
     images = [work.images.path for work in embeddings(wildcards)]
-    is_made = PLAN.has_features(PLAN.readers()[wildcards.readout], place(wildcards))
-    return needed([PLAN.tower("vision").path, *images], is_made)
+    is_made = PLAN.has_features(experiment, place(wildcards))
+    return needed([PLAN.vision(experiment).path, *images], is_made)
 
 
 def menu_labels(page):

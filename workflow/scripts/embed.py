@@ -1,6 +1,6 @@
 """Embed the test and support images of a class with one readout of the backbone."""
 
-from fsad.backbones.embed import write_features
+from fsad.backbones.features import write_features
 from fsad.jobs.gpus import gpu_slot
 from fsad.jobs.job import job
 

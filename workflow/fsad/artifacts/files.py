@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -117,6 +118,61 @@ def has_record(path: str | Path, record: Mapping) -> bool:
         return is_same(read_settings(path), record)
     except UserError:
         return False
+
+
+class Stored(NamedTuple):
+    """An array in a file of `write_npz`, of which slices along the first axis are read.
+
+    offset: of its first byte in the file.
+    """
+
+    path: str
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    offset: int
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        start, stop, _ = rows.indices(len(self))
+        size = int(np.prod(self.shape[1:]))
+        begin = self.offset + start * size * self.dtype.itemsize
+        read = np.fromfile(self.path, self.dtype, (stop - start) * size, offset=begin)
+        return read.reshape(stop - start, *self.shape[1:])
+
+
+def open_npz(path: str | Path, record: Mapping) -> dict[str, Stored]:
+    """The arrays of an artefact, to be read in parts.
+
+    Raises UserError if a byte of it is damaged, or it has another record.
+    """
+    check_record(path, read_settings(path), record)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damage = archive.testzip()
+            if damage is not None:
+                raise ValueError(f"{damage} does not match its checksum")
+            entries = [_stored(path, archive, entry) for entry in archive.infolist()]
+    except DAMAGE as error:
+        raise damaged(path, error) from error
+    return {name: stored for name, stored in entries if name != SETTINGS}
+
+
+def _stored(
+    path: str | Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo
+) -> tuple[str, Stored]:
+    with archive.open(entry) as file:
+        np.lib.format.read_magic(file)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        header = file.tell()
+    with open(path, "rb") as file:  # names and extra fields go before the content
+        file.seek(entry.header_offset + 26)
+        lengths = int.from_bytes(file.read(2), "little") + int.from_bytes(
+            file.read(2), "little"
+        )
+    offset = entry.header_offset + 30 + lengths + header
+    return entry.filename.removesuffix(".npy"), Stored(str(path), dtype, shape, offset)
 
 
 def is_whole(path: str | Path, record: Mapping) -> bool:

@@ -33,8 +33,8 @@ class Tree(NamedTuple):
 
     vision: str = "features/{backbone}/vision.safetensors"
     text: str = "features/{backbone}/text.safetensors"
-    test_images: str = f"{CACHE}/test_px{{size}}.npz"
-    support_images: str = f"{CACHE}/support_s{{seed}}_px{{size}}.npz"
+    test_images: str = f"{CACHE}/test_{{view}}.npz"
+    support_images: str = f"{CACHE}/support_s{{seed}}_{{view}}.npz"
     masks: str = f"{CACHE}/masks_r{{resolution}}.npz"
     prompts: str = f"{CACHE}/prompts.npz"
     test_features: str = f"{FEATURES}/test.npz"

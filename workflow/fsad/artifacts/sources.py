@@ -12,7 +12,7 @@ class Source(NamedTuple):
 
 
 class Embedding(NamedTuple):
-    """Cached images, and the features to compute from them."""
+    """Cached images, and their features, in a file or to compute."""
 
     images: Source
     features: Source
@@ -21,21 +21,24 @@ class Embedding(NamedTuple):
 class RunJob(NamedTuple):
     """Runs of one experiment and class in one job, and the files that they read.
 
-    folders, records: one for each run. test, support (by seed): features. text,
+    folders, records: one for each run. test, support (by seed): of their features.
+    vision: the tower that computes them in the job, None where they are in files. text,
     prompts: text tower and tokens, None for a method that reads no text. masks: None
     if no run needs them.
     """
 
     folders: Sequence[str]
     records: Sequence[Mapping]
-    test: Source
-    support: Mapping[int, Source]
+    test: Embedding
+    support: Mapping[int, Embedding]
+    vision: Source | None
     text: Source | None
     prompts: Source | None
     masks: Source | None
 
     def inputs(self) -> list[str]:
         """Paths of all files that the job reads."""
-        shared = self.test, self.text, self.prompts, self.masks
-        sources = [*self.support.values(), *filter(None, shared)]
-        return [source.path for source in sources]
+        sets = self.test, *self.support.values()
+        read = [x.images if self.vision else x.features for x in sets]
+        shared = filter(None, (self.vision, self.text, self.prompts, self.masks))
+        return [source.path for source in (*read, *shared)]

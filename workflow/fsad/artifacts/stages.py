@@ -25,9 +25,11 @@ class Stage(NamedTuple):
 
 
 STAGES = {
-    "backbone": Stage(("backbone", "part"), ("fsad.backbones.clip",)),
-    "images": Stage((*PLACE, "size", "images"), ("fsad.data.prepare",)),
-    "support": Stage((*PLACE, "seed", "size", "images"), ("fsad.data.prepare",)),
+    "backbone": Stage(("backbone", "part"), ("fsad.backbones.load",)),
+    "images": Stage((*PLACE, "view", "images"), ("fsad.data.prepare",)),
+    "support": Stage(
+        (*PLACE, "seed", "view", "augment", "images"), ("fsad.data.prepare",)
+    ),
     "masks": Stage((*PLACE, "resolution", "images", "masks"), ("fsad.data.prepare",)),
     "prompts": Stage((*PLACE, "text", "states"), ("fsad.data.words",)),
     "features": Stage(

@@ -178,7 +178,7 @@ def _require_standard(visual, text, name: str) -> None:
             if check():
                 continue
         raise UserError(
-            f"backbone.model: {name} is not a standard CLIP ViT (needs {requirement}); "
+            f"model: {name} is not a standard CLIP ViT (needs {requirement}); "
             "take one like ViT-B-16-plus-240, ViT-B-16 or ViT-L-14"
         )
 
@@ -199,13 +199,13 @@ def _check_tag(model: str, tag: str) -> None:
     tags = open_clip.list_pretrained_tags_by_model(model)
     if tag not in tags:
         raise UserError(
-            f"backbone.pretrained: {tag!r} is neither a checkpoint file nor a tag of "
+            f"pretrained: {tag!r} is neither a checkpoint file nor a tag of "
             f"{model} (tags: {', '.join(tags) or 'none'})"
         )
     trained = open_clip.get_pretrained_cfg(model, tag).get("quick_gelu", False)
     if trained and not open_clip.get_model_config(model).get("quick_gelu", False):
         raise UserError(
-            f"backbone.model: {tag!r} was trained with QuickGELU, which {model} does "
+            f"model: {tag!r} was trained with QuickGELU, which {model} does "
             f"not use; take {model}-quickgelu"
         )
 
@@ -221,7 +221,7 @@ def _check_download(model: str, tag: str) -> None:
     path = Path(open_clip.download_pretrained(weights)).resolve()
     if HUB_DIGEST.fullmatch(path.name) and file_digest(path) != path.name:
         raise UserError(
-            f"backbone.pretrained: {path}, the weights {tag!r} of {model}, does "
+            f"pretrained: {path}, the weights {tag!r} of {model}, does "
             "not have the SHA-256 in its name; delete it and run again"
         )
 
@@ -238,4 +238,4 @@ def _no_weights(backbone: Mapping, path: str | None, error: Exception) -> UserEr
             f"and could not be downloaded ({reason}); run once with a network, or name "
             "a local checkpoint file"
         )
-    return UserError(f"backbone.pretrained: {text}")
+    return UserError(f"pretrained: {text}")

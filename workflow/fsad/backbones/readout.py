@@ -1,9 +1,40 @@
-"""Attention variants of the vision tower."""
+"""Readouts: what is kept of a frozen backbone, without its code."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from fsad.artifacts.content import digest_of
+from fsad.data.augment import NONE, Augment
+from fsad.data.views import View
 from fsad.errors import UserError
+
+
+class Readout(NamedTuple):
+    """Features that are read from a backbone.
+
+    name: of their folder. kind: `promptad`, `tokens` (patch tokens after blocks) or
+    `neighbourhoods` (pooled neighbourhoods of patches). view: of the images. augment:
+    of the support images. fields: options of the kind: those of a `Variant`; `blocks`,
+    `norm` and `moments`; or `layers`, `layer_width` and `patch_width`.
+    """
+
+    name: str
+    kind: str
+    view: View
+    augment: Augment
+    fields: Mapping
+
+
+def described(readout: Readout) -> dict:
+    """A readout as nested mappings, for records."""
+    nested = {"view": readout.view._asdict(), "augment": readout.augment._asdict()}
+    return {**readout._asdict(), **nested, "fields": dict(readout.fields)}
+
+
+def parse_readout(found: Mapping) -> Readout:
+    """The readout of a mapping of `described`."""
+    view, augment = View(**found["view"]), Augment(**found["augment"])
+    return Readout(found["name"], found["kind"], view, augment, found["fields"])
 
 
 class Variant(NamedTuple):
@@ -49,3 +80,16 @@ def variant_name(variant: Variant) -> str:
     residual = "residual" if variant.residual else "no_residual"
     composed = f"{variant.path}_{variant.attention}_{ffn}_{residual}"
     return names.get(variant, composed)
+
+
+def variant_readout(variant: Variant, view: View) -> Readout:
+    """The features of PromptAD in a variant."""
+    name = variant_name(variant) + ("_edge" if view.fit == "edge" else "")
+    return Readout(name, "promptad", view, NONE, variant._asdict())
+
+
+def named_readout(kind: str, view: View, augment: Augment, fields: Mapping) -> Readout:
+    """A readout whose name tells its kind, its fields by a digest, and the copies."""
+    edge = "_edge" if view.fit == "edge" else ""
+    name = f"{kind}-{digest_of(fields)[:8]}{edge}{augment.name}"
+    return Readout(name, kind, view, augment, fields)

@@ -1,4 +1,4 @@
-"""Images and masks of a class as square uint8 arrays."""
+"""Images and masks of a class as uint8 arrays."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -9,47 +9,69 @@ import cv2
 import numpy as np
 
 from fsad.artifacts.files import atomic
-from fsad.data import faults
 from fsad.data.decode import decode, open_upright
-from fsad.data.faults import Fault, FileError, Look
+from fsad.data.faults import (
+    Fault,
+    FileError,
+    Look,
+    Looks,
+    grouped,
+    image_faults,
+    pixel_digest,
+    short_name,
+    twin_faults,
+)
 from fsad.data.layouts import NO_MASK, Sample
 from fsad.data.masks import checked_mask
 
+Maker = Callable[[np.ndarray, int], np.ndarray]
+COMPARED = 240  # about the side of networks; images equal at this size are equal
+
 
 def load_images(
-    samples: Sequence[Sample], size: int, threads: int
-) -> dict[str, np.ndarray]:
-    """Decode and resize images, `threads` at once, and log reasons to doubt them.
+    samples: Sequence[Sample], makers: Sequence[Maker], threads: int
+) -> tuple[list[list[np.ndarray]], dict[str, np.ndarray]]:
+    """Decode images, `threads` at once, and log reasons to doubt them.
 
-    Returns `images` uint8 [N, size, size, 3] RGB, `labels` uint8 [N], `names` str [N],
-    `shapes` int32 [N, 2] before resizing, `depths` uint8 [N], see `decode`, and the
-    reasons, see `warn`, as `notes`.
+    makers: each makes an array of an image, uint8 [H, W, 3], and its row. Returns what
+    each has made, and `labels` uint8 [N], `names` str [N], `shapes` int32 [N, 2],
+    `depths` uint8 [N], see `decode`, `digests` str [N] of pixels, and the reasons, see
+    `warn`, as `notes`.
     """
-    images, looks = np.empty((len(samples), size, size, 3), np.uint8), {}
+    made, looks, doubts = [[] for _ in makers], {}, []
 
-    def load(sample: Sample) -> tuple[np.ndarray, list[Fault]]:
-        image, looks[sample.path], found = look_at(sample.path, size)
-        return image, found
+    def load(row: int) -> tuple[list[np.ndarray], Look, list[Fault]]:
+        image, look, faults = look_at(samples[row].path)
+        return [make(image, row) for make in makers], look, faults
 
-    found = _fill(images, load, samples, threads)
-    looks = {sample.path: looks[sample.path] for sample in samples}  # in order
-    shapes = np.array([look.shape for look in looks.values()], np.int32)
-    return {
-        "images": images,
+    with ThreadPoolExecutor(threads) as pool:
+        found = pool.map(load, range(len(samples)))
+        for sample, (arrays, look, faults) in zip(samples, found, strict=True):
+            looks[sample.path], doubts = look, doubts + faults
+            for all_of_maker, array in zip(made, arrays, strict=True):
+                all_of_maker.append(array)
+    return made, {
+        **_described(looks),
         "labels": np.array([sample.label for sample in samples], np.uint8),
         "names": np.array([sample.name for sample in samples], str),
-        "shapes": shapes.reshape(-1, 2),
-        "depths": np.array([look.depth for look in looks.values()], np.uint8),
-        "notes": warn(found + faults.twin_faults(looks)),
+        "notes": warn(doubts + twin_faults(looks)),
     }
 
 
-def look_at(path: Path, size: int) -> tuple[np.ndarray, Look, list[Fault]]:
-    """Decode an image to uint8 [size, size, 3], with what can be doubted about it."""
+def _described(looks: Looks) -> dict[str, np.ndarray]:
+    shapes = np.array([look.shape for look in looks.values()], np.int32)
+    return {
+        "shapes": shapes.reshape(-1, 2),
+        "depths": np.array([look.depth for look in looks.values()], np.uint8),
+        "digests": np.array([look.digest for look in looks.values()], str),
+    }
+
+
+def look_at(path: Path) -> tuple[np.ndarray, Look, list[Fault]]:
+    """Decode an image to uint8 [H, W, 3], with what can be doubted about it."""
     image, depth = decode(path)
-    small = square(image, size)
-    look = Look(image.shape[:2], depth, faults.pixel_digest(small))
-    return small, look, [(path, why) for why in faults.image_faults(image)]
+    look = Look(image.shape[:2], depth, pixel_digest(square(image, COMPARED)))
+    return image, look, [(path, why) for why in image_faults(image)]
 
 
 def load_masks(
@@ -88,9 +110,9 @@ def _fill(
 
 def warn(found: Sequence[Fault]) -> np.ndarray:
     """Log one warning for each kind of fault; return them with short names, str [n]."""
-    for line in faults.grouped(found):
+    for line in grouped(found):
         logging.warning(line)
-    return np.array(faults.grouped(found, faults.short_name), str)
+    return np.array(grouped(found, short_name), str)
 
 
 def _lost(masks: np.ndarray, samples: Sequence[Sample]) -> list[Fault]:

@@ -20,7 +20,6 @@ from fsad.data.walk import subfolders
 from fsad.data.words import SHIPPED
 
 FAMILIES = ("mvtec", "visa")
-SIZE = 240  # about that of networks; images equal at this size are the same to them
 
 
 class DataReport(NamedTuple):
@@ -102,7 +101,7 @@ def _inspect(files: ClassFiles, name: str, threads: int) -> dict[Sample, ImageRe
 def _inspect_image(sample: Sample) -> ImageReport:
     look, found = None, []
     try:
-        _, look, found = look_at(sample.path, SIZE)
+        _, look, found = look_at(sample.path)
         if sample.mask:
             found += checked_mask(sample, look.shape)[1]
     except FileError as error:

@@ -1,5 +1,6 @@
 """Cached images and masks of a class, decoded and resized once."""
 
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -8,44 +9,97 @@ import numpy as np
 from fsad.artifacts.files import is_whole, read_npz, write_npz
 from fsad.artifacts.provenance import with_provenance
 from fsad.artifacts.sources import Source
-from fsad.data.faults import Look, comparison_faults, pixel_digest
+from fsad.data.augment import Augment, copies
+from fsad.data.faults import Look, comparison_faults
+from fsad.data.groups import stacked
 from fsad.data.images import load_images, load_masks, warn
 from fsad.data.layouts import ClassFiles, Sample
 from fsad.data.support import named_support
+from fsad.data.views import View, resized
+from fsad.errors import UserError
 
 
 def write_class(
-    files: ClassFiles, test: Source, support: Sequence[Source], threads: int
+    files: ClassFiles,
+    test: Sequence[Source],
+    support: Sequence[Source],
+    threads: int,
 ) -> None:
     """Write the test images and support images of a class, unless they are as planned.
 
-    Reasons to doubt them are logged, and stored as `notes`. Support images are written
-    again with the test images, since test images should be none of them, and of the
-    aspect of one.
+    test: one for each view. support: for each seed, view and kind of copies. Reasons to
+    doubt images are logged, and stored as `notes`. Support images are written again
+    with the test images, since test images should be none of them, and of the aspect of
+    one.
     """
-    is_new = not is_whole(*test)
-    if is_new:
-        _write(test, load_images(files.test, test.record["size"], threads))
-    tested = looks(files.test, read_npz(test.path))
-    for target in support:
-        if is_new or not is_whole(*target):
-            names = [name for name, _ in target.record["images"]]
-            samples = named_support(files.train, names)
-            arrays = load_images(samples, target.record["size"], threads)
+    missing = [source for source in test if not is_whole(*source)]
+    views = [View(**source.record["view"]) for source in missing]
+    made = load_test(files.test, views, threads) if missing else []
+    for source, arrays in zip(missing, made, strict=True):
+        _write(source, arrays)
+    tested = looks(files.test, read_npz(test[0].path, *LOOKS))
+    for source in support:
+        if missing or not is_whole(*source):
+            samples = named_support(
+                files.train, [n for n, _ in source.record["images"]]
+            )
+            arrays = load_support(samples, source.record, threads)
             notes = warn(comparison_faults(looks(samples, arrays), tested))
-            _write(target, arrays | {"notes": np.append(arrays["notes"], notes)})
+            arrays["notes"] = np.append(arrays["notes"], notes)
+            _write(source, arrays)
+
+
+def load_test(
+    samples: Sequence[Sample], views: Sequence[View], threads: int
+) -> list[dict[str, np.ndarray]]:
+    """Decode test images once for several views; `images` as in `groups`, and others of
+    `load_images`, for each."""
+    makers = [lambda image, row, view=view: resized(image, view) for view in views]
+    made, shared = load_images(samples, makers, threads)
+    empty = [(view.size, view.size, 3) for view in views]
+    stacks = (stacked(x, "images", e) for x, e in zip(made, empty, strict=True))
+    return [images | shared for images in stacks]
+
+
+def load_support(
+    samples: Sequence[Sample], record: Mapping, threads: int
+) -> dict[str, np.ndarray]:
+    """Decode support images and make copies of them.
+
+    record: of stage `support`, with seed, class, view and augment. Returns `images`
+    [k, c, H, W, 3], c copies of each, and others of `load_images`. Raises UserError if
+    they are of several shapes.
+    """
+    view, augment = View(**record["view"]), Augment(**record["augment"])
+    key = random_key(record["seed"], record["class"])
+
+    def make(image: np.ndarray, row: int) -> np.ndarray:
+        made = copies(image, augment, (*key, row))
+        return np.stack([resized(copy, view) for copy in made])
+
+    (images,), shared = load_images(samples, [make], threads)
+    if len({image.shape for image in images}) > 1:
+        raise UserError(
+            "fit: edge: the support images of a class must be of one shape; name such "
+            "by `support` of its overrides, or take `fit: square`"
+        )
+    return stacked(images, "images") | shared
+
+
+def random_key(seed: int, class_name: str) -> tuple[int, int]:
+    """Key of random numbers of a draw of a class."""
+    return seed, zlib.crc32(class_name.encode())
+
+
+LOOKS = ("shapes", "depths", "digests")
 
 
 def looks(
     samples: Sequence[Sample], arrays: Mapping[str, np.ndarray]
 ) -> dict[Path, Look]:
     """How the images of `load_images` look, by file."""
-    shapes, depths = (arrays[name].tolist() for name in ("shapes", "depths"))
-    found = zip(samples, shapes, depths, arrays["images"], strict=True)
-    return {
-        sample.path: Look(tuple(shape), depth, pixel_digest(image))
-        for sample, shape, depth, image in found
-    }
+    found = zip(samples, *(arrays[name].tolist() for name in LOOKS), strict=True)
+    return {s.path: Look(tuple(shape), *others) for s, shape, *others in found}
 
 
 def _write(target: Source, arrays: Mapping[str, np.ndarray]) -> None:

@@ -19,7 +19,8 @@ from collections.abc import Mapping
 import cv2
 import numpy as np
 
-from fsad.evaluation.detector import Detector, detect, score
+from fsad.data.prepare import random_key
+from fsad.evaluation.detector import Detector, detect
 from fsad.methods.registry import load
 
 MOVE = 0.035  # of the image's side
@@ -34,11 +35,11 @@ def calibrate(
     """Set `threshold` and `map_range` of a detector, from its support images.
 
     support: features of the k support images that it was fitted to. images: the images,
-    uint8 [k, S, S, 3]. map_range: map values that overlays show. It starts at the
+    uint8 [k, H, W, 3]. map_range: map values that overlays show. It starts at the
     median of the maps that the threshold comes from; their maximum is its middle.
     """
     if len(images) > 1:
-        values, maps = _left_out(detector, support, len(images))
+        values, maps = _left_out(detector, support, images)
     else:
         values, maps = detect(detector, views(images[0]))
     low, high = float(np.median(maps)), float(maps.max())
@@ -47,21 +48,31 @@ def calibrate(
 
 
 def _left_out(
-    detector: Detector, support: Mapping[str, np.ndarray], count: int
+    detector: Detector, support: Mapping[str, np.ndarray], images: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scores [k] and maps [k, R, R] of support images, each against all others."""
-    task, options = (detector.described[name] for name in ("task", "options"))
-    method, found = load(detector.described["method"]), []
-    for index in range(count):
+    found = []
+    for index in range(len(images)):
         others = {name: np.delete(x, index, 0) for name, x in support.items()}
-        one = {name: x[index : index + 1] for name, x in support.items()}
-        fitted = method.restore(task, options, others, detector.fitted.learned)
-        found.append(score(detector._replace(fitted=fitted), one))
+        one = images[index : index + 1]
+        found.append(detect(_refitted(detector, others), one))
     return tuple(map(np.concatenate, zip(*found, strict=True)))
 
 
+def _refitted(detector: Detector, support: Mapping[str, np.ndarray]) -> Detector:
+    """The detector with other support images, and with what it has learned."""
+    described, module = detector.described, load(detector.described["method"])
+    task, options, run = (described[name] for name in ("task", "options", "run"))
+    if hasattr(module, "observe_all"):  # without training it is fitted again
+        key = random_key(run["seed"], run["class"])
+        (step,) = module.create(task, options, None).fit(support, key)
+        return detector._replace(fitted=step.detector)
+    fitted = module.restore(task, options, support, detector.fitted.learned)
+    return detector._replace(fitted=fitted)
+
+
 def views(image: np.ndarray) -> np.ndarray:
-    """Slightly changed views of an image uint8 [S, S, 3], [8, S, S, 3]."""
+    """Slightly changed views of an image uint8 [H, W, 3], [8, H, W, 3]."""
     step = MOVE * len(image)
     moved = [_warped(image, move=move) for move in (step, -step)]
     turned = [_warped(image, turn=turn) for turn in (TURN, -TURN)]
@@ -74,8 +85,8 @@ def _warped(
     image: np.ndarray, move: float = 0, turn: float = 0, zoom: float = 1
 ) -> np.ndarray:
     """Move an image right and down by pixels, turn it by degrees, and zoom."""
-    middle = (len(image) - 1) / 2
-    matrix = cv2.getRotationMatrix2D((middle, middle), turn, zoom)
+    (height, width), border = image.shape[:2], cv2.BORDER_REFLECT_101
+    middle = (width - 1) / 2, (height - 1) / 2
+    matrix = cv2.getRotationMatrix2D(middle, turn, zoom)
     matrix[:, 2] += move
-    shape, border = image.shape[:2], cv2.BORDER_REFLECT_101
-    return cv2.warpAffine(image, matrix, shape, borderMode=border)
+    return cv2.warpAffine(image, matrix, (width, height), borderMode=border)

@@ -3,8 +3,7 @@
 from fsad.data import images
 from fsad.evaluation import detector
 bottle = detector.load_detector("bottle.safetensors")
-size = bottle.tower.config["image_size"]
-image = images.square(images.read_image("photograph.jpg"), size)
+image = detector.view_of(bottle, images.read_image("photograph.jpg"))
 scores, maps = detector.detect(bottle, np.stack([image]))
 """
 
@@ -16,8 +15,11 @@ import numpy as np
 
 from fsad.backbones.devices import check_device
 from fsad.backbones.embed import embed_batch
-from fsad.backbones.readout import Variant, parse_variant
+from fsad.backbones.features import stored
+from fsad.backbones.networks import Network, open_network
+from fsad.backbones.readout import Readout, parse_readout
 from fsad.backbones.tower import Tower, load_tensors, save_tensors, weights_digest
+from fsad.data.views import View, resized
 from fsad.errors import UserError
 from fsad.evaluation.runs import image_scores
 from fsad.methods import base
@@ -25,23 +27,22 @@ from fsad.methods.maps import full_maps
 from fsad.methods.registry import METHODS, load
 
 DETECTOR = "detector"
-KEYS = {"method", "task", "options", "variant", "shapes", "threshold", "map_range"}
+KEYS = {"method", "task", "options", "readout", "shapes", "threshold", "map_range"}
 PREFIXES = "vision", "support", "learned"  # of tensors in a file
 
 
 class Detector(NamedTuple):
-    """A vision tower, and a method that was fitted to its features of a class.
+    """A network, and a method that was fitted to its features of a class.
 
-    tower: its configuration includes the preprocessing: side in pixels, mean and std of
-    images that `images.square` has made. variant: of the features. fitted: see
-    `methods.base`. described: `method`, `task`, `options` of the run, `variant` (its
-    fields), `shapes` of the support images before resizing, `threshold` and `map_range`
-    of `calibration`, `backbone` (its name, with the tag or digest of the weights), and
-    `run`, the settings stored in the run.
+    network: of the vision tower. readout: the features, and the view of images that
+    they are of. fitted: see `methods.base`. described: `method`, `task`, `options` of
+    the run, `readout`, `shapes` of the support images before resizing, `threshold` and
+    `map_range` of `calibration`, `backbone` (its name, with the tag or digest of the
+    weights), and `run`, the settings stored in the run.
     """
 
-    tower: Tower
-    variant: Variant
+    network: Network
+    readout: Readout
     fitted: base.Detector
     described: dict
 
@@ -75,8 +76,8 @@ def assemble(
     """A detector on a device, from its tensors."""
     options, method = described["options"] | {"device": device}, described["method"]
     fitted = load(method).restore(described["task"], options, support, learned)
-    tower = tower.to(device, options["precision"])
-    return Detector(tower, parse_variant(described["variant"]), fitted, described)
+    network = open_network(tower.to(device, options["precision"]))
+    return Detector(network, parse_readout(described["readout"]), fitted, described)
 
 
 def with_prefix(arrays: Mapping, prefix: str) -> dict:
@@ -87,7 +88,8 @@ def with_prefix(arrays: Mapping, prefix: str) -> dict:
 
 def save_detector(path: str | Path, detector: Detector) -> None:
     """Write a detector, vision tower included, to one safetensors file, atomically."""
-    weights = detector.tower.weights
+    tower = detector.network.tower
+    weights = tower.weights
     groups = weights, detector.fitted.support, detector.fitted.learned
     tensors = {
         f"{prefix}.{name}": tensor
@@ -95,31 +97,42 @@ def save_detector(path: str | Path, detector: Detector) -> None:
         for name, tensor in group.items()
     }
     described = detector.described | {"vision_sha256": weights_digest(weights)}
-    header = {"config": detector.tower.config, DETECTOR: described}
+    header = {"config": tower.config, DETECTOR: described}
     save_tensors(path, tensors, header)
 
 
 def detect(detector: Detector, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Scores float32 [N] and anomaly maps float32 [N, R, R] of images.
 
-    images: uint8 [N, S, S, 3] RGB. With PromptAD a cls detector gives fused scores and
-    maps of the memory alone, a seg detector fused maps and their maxima. Raises
-    UserError for anything else, since values of other types have another range.
+    images: uint8 [N, H, W, 3] RGB, of `view_of`. With PromptAD a cls detector gives
+    fused scores and maps of the memory alone, a seg detector fused maps and their
+    maxima. Raises UserError for anything else, since values of other types have another
+    range.
     """
-    _check_images(images, detector.tower.config["image_size"])
+    _check_images(images, detector.readout.view)
     images = np.ascontiguousarray(images)  # torch takes no mirrored views
-    return score(detector, embed_batch(detector.tower, images, detector.variant))
+    found = embed_batch(detector.network, images, detector.readout)
+    halved = {n: stored(x.cpu().numpy(), detector.readout) for n, x in found.items()}
+    return score(detector, halved)
 
 
-def _check_images(images: np.ndarray, size: int) -> None:
-    found = type(images).__name__
+def view_of(detector: Detector, image: np.ndarray) -> np.ndarray:
+    """An image uint8 [H, W, 3] RGB as the network takes it."""
+    return resized(image, detector.readout.view)
+
+
+def _check_images(images: np.ndarray, view: View) -> None:
+    found, size = type(images).__name__, view.size
     if isinstance(images, np.ndarray):
-        found = f"{images.dtype} {list(images.shape)}"
-        if images.dtype == np.uint8 and images.shape[1:] == (size, size, 3):
+        found, sides = f"{images.dtype} {list(images.shape)}", images.shape[1:-1]
+        fits = {"square": sides == (size, size), "edge": min(sides, default=0) == size}
+        is_rgb = images.dtype == np.uint8 and images.shape[3:] == (3,)
+        if is_rgb and fits[view.fit]:
             return
+    square = f"{size}, {size}" if view.fit == "square" else f"H, W, the lower {size}"
     raise UserError(
-        f"images: must be uint8 [N, {size}, {size}, 3] RGB in a NumPy array, not "
-        f"{found}; see `fsad.data.images`"
+        f"images: must be uint8 [N, {square}, 3] RGB in a NumPy array, not {found}; "
+        "see `detector.view_of`"
     )
 
 

@@ -17,11 +17,12 @@ from fsad.artifacts.names import file_names
 from fsad.artifacts.paths import MAPS, OVERLAYS, RECORD, TABLE
 from fsad.backbones.embed import BATCH
 from fsad.data.faults import Fault, aspect_fault, image_faults
-from fsad.data.images import read_image, square, warn, write_image
+from fsad.data.groups import split, stacked
+from fsad.data.images import read_image, warn, write_image
 from fsad.data.layouts import find_images
 from fsad.data.overlay import overlay, png_name
 from fsad.errors import UserError
-from fsad.evaluation.detector import Detector, detect, load_detector
+from fsad.evaluation.detector import Detector, detect, load_detector, view_of
 from fsad.evaluation.restore import run_detector
 
 COLUMNS = ("image", "score", "threshold", "anomalous", "error")
@@ -108,8 +109,7 @@ def _predict_batch(
     doubts = [fault for *_, faults in pictures.values() for fault in faults]
     if not pictures:
         return rows, doubts
-    squares = np.stack([image for image, *_ in pictures.values()])
-    scores, maps = detect(detector, squares)
+    scores, maps = _detect(detector, [image for image, *_ in pictures.values()])
     heats = ((maps - low) / max(high - low, 1e-12)).clip(0, 1)
     for index, (name, (_, shown, _)) in enumerate(pictures.items()):
         drawn, error = _attempt(name, _overlay, shown, heats[index])
@@ -119,6 +119,16 @@ def _predict_batch(
         above = int(scores[index] > threshold)
         rows.append((name, scores[index], threshold, above, error))
     return rows, doubts
+
+
+def _detect(
+    detector: Detector, images: list[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scores [n] and maps [n, R, R] of images of one or several shapes."""
+    groups = split(stacked(images, "images"), ["images"])
+    rows = np.concatenate([rows for rows, _ in groups])
+    found = [detect(detector, own["images"]) for _, own in groups]
+    return tuple(np.concatenate(x)[np.argsort(rows)] for x in zip(*found, strict=True))
 
 
 def _attempt(name: str, work: Callable, *arguments: object) -> tuple[Any, str]:
@@ -141,8 +151,7 @@ def _read(path: Path, detector: Detector) -> tuple[np.ndarray, np.ndarray, list[
     scale = min(1, LONGEST / max(picture.shape[:2]))
     shape = [max(1, round(side * scale)) for side in picture.shape[1::-1]]
     shown = cv2.resize(picture, shape, interpolation=cv2.INTER_AREA)
-    small = square(picture, detector.tower.config["image_size"])
-    return small, shown, [(path, why) for why in reasons]
+    return view_of(detector, picture), shown, [(path, why) for why in reasons]
 
 
 def _overlay(picture: np.ndarray, heat: np.ndarray) -> np.ndarray:

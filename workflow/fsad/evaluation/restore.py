@@ -8,13 +8,15 @@ import numpy as np
 
 from fsad.artifacts.files import read_npz, read_settings, unreadable
 from fsad.artifacts.paths import Run, Tree, fill, parse_run, results_tree, run_path
-from fsad.artifacts.sources import Source
+from fsad.artifacts.sources import Embedding, Source
 from fsad.artifacts.stages import check_record, identity
 from fsad.backbones.devices import check_device
-from fsad.backbones.tower import load_tower
+from fsad.backbones.networks import open_network
+from fsad.backbones.readout import parse_readout
+from fsad.backbones.tower import Tower, load_tower
 from fsad.evaluation.calibration import calibrate
 from fsad.evaluation.detector import Detector, assemble, with_prefix
-from fsad.evaluation.runs import read_support
+from fsad.evaluation.inputs import first_images, read_draw
 
 
 def run_detector(folder: str | Path, device: str = "cpu") -> Detector:
@@ -35,37 +37,49 @@ def run_detector(folder: str | Path, device: str = "cpu") -> Detector:
     model = run_path(tree.model, run)
     record = read_settings(model)
     check_record(model, record, {"class": keys.pop("class_name"), **keys})
-    support = _support_features(tree, run, record)
-    detector = _uncalibrated(tree, run, record, support, device)
-    size = detector.tower.config["image_size"]
-    path = fill(tree.support_images, size=size, **run._asdict())
-    drawn = read_support(Source(path, {}), record["support"])
-    detector.described["shapes"] = drawn["shapes"].tolist()
-    return calibrate(detector, support, drawn["images"])
-
-
-def _support_features(tree: Tree, run: Run, record: Mapping) -> dict[str, np.ndarray]:
-    """Features of the support images of a run; UserError if they were replaced."""
-    keys = run._asdict() | {"backbone": record["backbone"]}
-    path = fill(tree.support_features, readout=record["readout"]["name"], **keys)
-    found = {"support": identity(read_settings(path), without=("images",))}
-    check_record(path, found, {"support": record["made_from"]["support"]})
-    return read_support(Source(path, {}), record["support"])
-
-
-def _uncalibrated(
-    tree: Tree,
-    run: Run,
-    record: Mapping,
-    support: Mapping[str, np.ndarray],
-    device: str,
-) -> Detector:
-    # Of the last epoch: that of `best` was picked on the test images.
-    learned = with_prefix(read_npz(run_path(tree.model, run)), "last_")
     known = {"backbone": record["backbone"], "part": "vision"}
     vision = load_tower(fill(tree.vision, **known), known)
-    described = {name: record[name] for name in ("method", "task", "backbone")}
-    options = record["options"] | {"device": device}
-    described |= {"variant": record["readout"]["fields"], "options": options}
-    described["run"] = dict(record)
-    return assemble(vision, described, support, learned, device)
+    vision = vision.to(device, record["options"]["precision"])
+    images, support = _support(tree, run, record, vision)
+    # Of the last epoch: that of `best` was picked on the test images.
+    learned = with_prefix(read_npz(model), "last_")
+    described = _described(record, device) | {"shapes": images["shapes"].tolist()}
+    detector = assemble(vision, described, support, learned, device)
+    return calibrate(detector, support, images["images"][:, 0])
+
+
+def _support(
+    tree: Tree, run: Run, record: Mapping, vision: Tower
+) -> tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]:
+    """Support images of a run and their features; UserError if they were replaced."""
+    paths, wanted = _paths(tree, run, record), record["support"]
+    kept = os.path.exists(paths.features.path)
+    images = read_draw(Embedding(paths.images, paths.images), None)
+    if kept:
+        features = paths.features.path
+        found = {"support": identity(read_settings(features), without=("images",))}
+        check_record(features, found, {"support": record["made_from"]["support"]})
+    network = None if kept else open_network(vision)
+    drawn = read_draw(paths, network)
+    return tuple(
+        first_images(source.path, draw, wanted)
+        for source, draw in zip(paths, (images, drawn), strict=True)
+    )
+
+
+def _paths(tree: Tree, run: Run, record: Mapping) -> Embedding:
+    """Cached support images of a run and their features, whatever their records."""
+    readout, keys = parse_readout(record["readout"]), run._asdict()
+    keys |= {"view": f"{readout.view.name}{readout.augment.name}"}
+    keys |= {"backbone": record["backbone"], "readout": readout.name}
+    patterns = tree.support_images, tree.support_features
+    images, features = (fill(pattern, **keys) for pattern in patterns)
+    return Embedding(
+        Source(images, {}), Source(features, {"readout": record["readout"]})
+    )
+
+
+def _described(record: Mapping, device: str) -> dict:
+    kept = ("method", "task", "backbone", "readout")
+    options = {"options": record["options"] | {"device": device}}
+    return {name: record[name] for name in kept} | options | {"run": dict(record)}

@@ -2,9 +2,12 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
@@ -13,13 +16,16 @@ from torch import Tensor
 from fsad.artifacts import files, paths
 from fsad.artifacts.content import content_digest
 from fsad.artifacts.provenance import with_provenance
-from fsad.artifacts.sources import RunJob, Source
-from fsad.artifacts.stages import check_record, is_same
-from fsad.backbones.tower import load_tower
+from fsad.artifacts.sources import RunJob
+from fsad.artifacts.stages import is_same
+from fsad.backbones.features import FeatureSet
+from fsad.data.prepare import random_key
 from fsad.errors import UserError
+from fsad.evaluation.inputs import Inputs, job_inputs
 from fsad.evaluation.metrics import METRICS
+from fsad.evaluation.observe import Observed, observe, observe_each, predict
 from fsad.evaluation.tasks import TASKS, Truth
-from fsad.methods.base import Detector, Features, Method, Prediction, Text
+from fsad.methods.base import Detector, Features, Prediction, Step
 from fsad.methods.maps import full_maps
 
 
@@ -32,25 +38,34 @@ class Evaluation(NamedTuple):
     prediction: Prediction
 
 
-def fit(
-    method: Method, task: str, features: Mapping[str, Features], truth: Truth, seed: int
-) -> tuple[dict[str, Evaluation], list[dict]]:
-    """Fit a method and evaluate each detector that it yields.
+Fitted = tuple[dict[str, Evaluation], list[dict]]  # `last` and `best`; all epochs
+PlannedRun = tuple[str, Mapping]  # folder and record
 
-    Returns the evaluations `last` and `best`, and a row per epoch. features: those of
-    the `support` and the `test` images. `best` is the first evaluation with the highest
-    AUROC on the test images, as most papers report it.
+
+def evaluate(
+    steps: Iterable[Step],
+    record: Mapping,
+    truth: Truth,
+    observing: Callable[[Detector], Observed],
+) -> Fitted:
+    """Evaluate each detector that a fit yields.
+
+    Returns the evaluations `last` and `best`, and a row per epoch. record: of the run.
+    observing: what the first detector, and so all, see of the test images. `best` is
+    the first evaluation with the highest AUROC on the test images, as most papers
+    report it.
     """
+    task, resolution = record["task"], record["options"]["resolution"]
     last = best = observed = None
     history = []
-    for step in method.fit(features["support"], seed):
+    for step in steps:
         row = {"epoch": step.epoch, **step.terms}
         if step.detector is not None:
             if observed is None:
-                observed = step.detector.observe(features["test"])
-                device = next(iter(observed.values())).device
+                observed = observing(step.detector)
+                device = next(iter(observed[0][1].values())).device
                 auroc = TASKS[task].auroc(truth, device, step.detector.sigma)
-            prediction = step.detector.predict(observed)
+            prediction = predict(step.detector, observed, resolution)
             row["auroc"] = auroc(TASKS[task].values(prediction))
             last = Evaluation(step.epoch, row["auroc"], step.detector, prediction)
             best = last if best is None or last.auroc > best.auroc else best
@@ -59,39 +74,15 @@ def fit(
 
 
 def run_job(job: RunJob) -> None:
-    """Make runs of one experiment and class, one after the other, from cached files.
+    """Make the runs of a job, of one experiment and class, from cached files.
 
     A finished run, see `is_finished`, is left alone. Raises UserError if a cached file
     is damaged or of another record.
     """
     runs = zip(job.folders, job.records, strict=True)
     pending = [run for run in runs if not is_finished(*run)]
-    if not pending:
-        return
-    test, masks = _read(job.test), job.masks and _read(job.masks)["masks"]
-    text = Text(load_tower(*job.text), _read(job.prompts)) if job.text else None
-    truth = Truth(test["labels"], masks)
-    for folder, record in pending:
-        support = read_support(job.support[record["seed"]], record["support"])
-        make_run(folder, record, text, {"support": support, "test": test}, truth)
-
-
-def _read(source: Source) -> dict[str, np.ndarray]:
-    path, record = source
-    return files.read_npz(path, record=record)
-
-
-def read_support(source: Source, images: Sequence) -> dict[str, np.ndarray]:
-    """First rows of a cached file, whose rows are those of the largest draw.
-
-    images: names and digests of the wanted support images. Raises UserError unless they
-    are the first of the file, or if it is damaged or of another record.
-    """
-    path, _ = source
-    arrays, count = _read(source), len(images)
-    found = files.read_settings(path)["images"][:count]
-    check_record(path, {"support": found}, {"support": images})
-    return {name: array[:count] for name, array in arrays.items()}
+    if pending:
+        make_runs(pending, job_inputs(job))
 
 
 def is_finished(folder: str | Path, record: Mapping) -> bool:
@@ -107,29 +98,79 @@ def is_finished(folder: str | Path, record: Mapping) -> bool:
     return whole and is_same(found["settings"], record)
 
 
-def make_run(
-    folder: str | Path,
-    record: Mapping,
-    text: Text | None,
-    features: Mapping[str, Features],
-    truth: Truth,
-) -> None:
-    """Fit and evaluate one run, and write it into `folder`.
+def make_runs(runs: Sequence[PlannedRun], inputs: Inputs) -> None:
+    """Fit and evaluate runs of one experiment and class, and write them.
 
-    record: of stage `run`, with its task, seed, module of the method and options. It is
-    stored in model.npz, scores.npz and metrics.json. metrics.json has the digest of
-    history.csv, and is written last: with it the run is complete.
+    With training one goes after the other. Without, both tasks of a draw share its
+    prediction, and all draws are compared with the test images in one pass.
     """
-    task, options = record["task"], record["options"]
-    method = import_module(record["module"]).create(task, options, text)
-    found, history = fit(method, task, features, truth, record["seed"])
+    module = import_module(runs[0][1]["module"])
+    if hasattr(module, "observe_all"):
+        _run_together(runs, inputs, module)
+        return
+    for folder, record in runs:
+        write_run(folder, record, _fit(record, inputs, module), inputs)
+
+
+def _fit(record: Mapping, inputs: Inputs, module: ModuleType) -> Fitted:
+    """Fit a method that has epochs, and evaluate it."""
+    return evaluate(
+        _steps(record, inputs, module),
+        record,
+        inputs.truth,
+        lambda detector: observe([detector], inputs.test, observe_each)[0],
+    )
+
+
+def _steps(record: Mapping, inputs: Inputs, module: ModuleType) -> Iterator[Step]:
+    method = module.create(record["task"], record["options"], inputs.text)
+    key = random_key(record["seed"], record["class"])
+    return method.fit(inputs.support(record), key)
+
+
+def _run_together(
+    runs: Sequence[PlannedRun], inputs: Inputs, module: ModuleType
+) -> None:
+    """Make runs of a method without training."""
+    draws = {_draw(record): record for _, record in runs}
+    steps = {key: [*_steps(draws[key], inputs, module)] for key in sorted(draws)}
+    detectors = {key: own[-1].detector for key, own in steps.items()}
+    seeds = [[*map(detectors.get, own)] for _, own in groupby(detectors, itemgetter(0))]
+
+    def observe_all(_, block: Features) -> list[dict[str, Tensor]]:
+        return [x for nested in seeds for x in module.observe_all(nested, block)]
+
+    observed = observe([*detectors.values()], inputs.test, observe_all)
+    seen = dict(zip(detectors, observed, strict=True))
+    for folder, record in runs:
+        own = seen[_draw(record)]
+        fitted = evaluate(
+            steps[_draw(record)], record, inputs.truth, lambda _, x=own: x
+        )
+        write_run(folder, record, fitted, inputs)
+
+
+def _draw(record: Mapping) -> tuple[int, int]:
+    return record["seed"], record["shots"]
+
+
+def write_run(
+    folder: str | Path, record: Mapping, fitted: Fitted, inputs: Inputs
+) -> None:
+    """Write a run into `folder`.
+
+    record: of stage `run`. It is stored in model.npz, scores.npz and metrics.json.
+    metrics.json has the digest of history.csv, and is written last: with it the run is
+    complete.
+    """
+    (found, history), task = fitted, record["task"]
     folder, settings = Path(folder), with_provenance(record)
     files.write_npz(folder / paths.MODEL, _model(found), settings)
-    scores = _scores(found, features["test"], options["resolution"])
+    scores = _scores(found, inputs.test, record["options"]["resolution"])
     files.write_npz(folder / paths.SCORES, scores, settings)
     table = _history(task, history)
     files.write_text(folder / paths.HISTORY, table)
-    results = {name: _results(task, e, truth) for name, e in found.items()}
+    results = {name: _results(task, e, inputs.truth) for name, e in found.items()}
     results |= {"history": content_digest(table), "settings": settings}
     files.write_record(folder / paths.METRICS, results)
 
@@ -143,9 +184,9 @@ def _model(found: Mapping[str, Evaluation]) -> dict[str, np.ndarray]:
 
 
 def _scores(
-    found: Mapping[str, Evaluation], test: Features, resolution: int
+    found: Mapping[str, Evaluation], test: FeatureSet, resolution: int
 ) -> dict[str, np.ndarray]:
-    arrays = {name: test[name] for name in ("names", "labels")}
+    arrays = {"names": test.names, "labels": test.labels}
     for selection, (*_, detector, prediction) in found.items():
         scores, maps = image_scores(prediction, resolution, detector.sigma)
         components = {n: c.cpu().numpy() for n, c in prediction.components.items()}

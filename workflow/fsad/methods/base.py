@@ -1,16 +1,19 @@
 """Interface of a method of few-shot anomaly detection.
 
 A method reads features alone: no configuration, files, labels or metrics. Its module
-has two functions:
+has two functions, and a third where it is without training:
 
     create(task, options, text) -> Method
     restore(task, options, support, learned) -> Detector
+    observe_all(detectors, features) -> list[dict[str, Tensor]]
 
 options: those of the run. text: a `Text` where the registry entry has `reads_text`,
-else None. support, learned: those of a stored detector.
+else None. support, learned: those of a stored detector. `observe_all` gives what each
+detector observes, where those of fewer shots know the first images of those of more;
+both tasks then read one prediction.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -18,7 +21,8 @@ from torch import Tensor
 
 from fsad.backbones.tower import Tower
 
-Features = Mapping[str, np.ndarray | Tensor]  # by name, each [N, ...], of N images
+# By name, each [N, ...], of N images; those of patches are [N, gh, gw, D].
+Features = Mapping[str, np.ndarray | Tensor]
 
 
 class Text(NamedTuple):
@@ -78,5 +82,8 @@ class Step(NamedTuple):
 class Method(Protocol):
     """A method for one class and task, before it is fitted."""
 
-    def fit(self, support: Features, seed: int) -> Iterator[Step]:
-        """Fit to the features of the support images; the last step has a detector."""
+    def fit(self, support: Features, key: Sequence[int]) -> Iterator[Step]:
+        """Fit to the features of the support images; the last step has a detector.
+
+        key: seed of the run, and a number of its class, for random draws.
+        """

@@ -10,34 +10,69 @@ from fsad.artifacts.code import code_digest
 from fsad.artifacts.content import digest_of
 from fsad.artifacts.schema import read_schema
 from fsad.artifacts.stages import stage_code
-from fsad.backbones.readout import Variant, parse_variant
+from fsad.backbones.readout import (
+    Readout,
+    named_readout,
+    parse_variant,
+    variant_readout,
+)
+from fsad.data.augment import NONE, Augment
+from fsad.data.views import View
 
 
 class Entry(NamedTuple):
     """A method.
 
     module: its name, see `methods.base`. schema: of its options, the name of a file of
-    `schemas`. readout: from its options to the features that it reads. flat: from its
-    options and the task to those of a run. reads_text: whether it needs a text tower.
-    trains: whether fitting takes long, so that a run is a job of its own on a CPU.
+    `schemas`. readout: from its options and the size of images in pixels to the
+    features that it reads. flat: from its options and the task to those of a run.
+    reads_text: whether it needs a text tower. trains: whether it has epochs, so that a
+    run is a job of its own on a CPU; else both tasks read one prediction.
     """
 
     module: str
     schema: str
-    readout: Callable[[Mapping], Variant]
+    readout: Callable[[Mapping, int], Readout]
     flat: Callable[[Mapping, str], dict]
     reads_text: bool
     trains: bool
 
 
-def _promptad_readout(options: Mapping) -> Variant:
-    return parse_variant(options["variant"])
+def _promptad_readout(options: Mapping, size: int) -> Readout:
+    return variant_readout(parse_variant(options["variant"]), _view(options, size))
+
+
+def _view(options: Mapping, size: int) -> View:
+    return View(options["fit"], size)
 
 
 def _promptad_options(options: Mapping, task: str) -> dict:
     schedule = {name: options[name] for name in ("epochs", "eval_every")}
     training = options["training"]
     return training | schedule | {"n_pro": training["n_pro"][task]}
+
+
+def _neighbourhoods(options: Mapping, size: int) -> Readout:
+    names = ("layers", "layer_width", "patch_width")
+    fields = {name: options[name] for name in names}
+    return named_readout("neighbourhoods", _view(options, size), NONE, fields)
+
+
+def _last_tokens(options: Mapping, size: int) -> Readout:
+    fields = {"blocks": "last", "norm": True, "moments": False}
+    copies = Augment("rotations", options["rotations"])
+    return named_readout("tokens", _view(options, size), copies, fields)
+
+
+def _moments(options: Mapping, size: int) -> Readout:
+    fields = {"blocks": options["blocks"], "norm": False, "moments": True}
+    copies = Augment("random_rotations", options["rotations"])
+    return named_readout("tokens", _view(options, size), copies, fields)
+
+
+def _own(options: Mapping, task: str) -> dict:
+    """All options of a method, the same for both tasks."""
+    return dict(options)
 
 
 METHODS = {
@@ -48,7 +83,31 @@ METHODS = {
         flat=_promptad_options,
         reads_text=True,
         trains=True,
-    )
+    ),
+    "patchcore": Entry(
+        module="fsad.methods.patchcore",
+        schema="methods/patchcore",
+        readout=_neighbourhoods,
+        flat=_own,
+        reads_text=False,
+        trains=False,
+    ),
+    "anomalydino": Entry(
+        module="fsad.methods.anomalydino",
+        schema="methods/anomalydino",
+        readout=_last_tokens,
+        flat=_own,
+        reads_text=False,
+        trains=False,
+    ),
+    "subspacead": Entry(
+        module="fsad.methods.subspacead",
+        schema="methods/subspacead",
+        readout=_moments,
+        flat=_own,
+        reads_text=False,
+        trains=False,
+    ),
 }
 
 

@@ -13,7 +13,13 @@ from fsad.artifacts.schema import (
     read_yaml,
     with_defaults,
 )
-from fsad.backbones.readout import variant_name
+from fsad.backbones.readout import Readout, described
+from fsad.backbones.spec import (
+    OPEN_CLIP,
+    complete_backbone,
+    image_size,
+    named_backbone,
+)
 from fsad.data import layouts
 from fsad.data.support import draw_support
 from fsad.data.words import check_state, class_words, prompts_file, read_prompts
@@ -38,13 +44,19 @@ def complete(config: Mapping) -> dict:
     Raises UserError naming a wrong or unknown option.
     """
     schema = config_schema()
+    _check_former(config)
     completed = with_defaults(schema, check_options(config, schema, "config"))
     general = schema["properties"]["training"]["default"]
     completed["training"] = merged(general, completed["training"])
     completed["results"] = _shortest(completed["results"])
     _compose_names(completed)
+    for name, backbone in completed["backbones"].items():
+        with named_backbone(name):
+            completed["backbones"][name] = complete_backbone(backbone)
     experiments = completed["experiments"].items()
-    completed["experiments"] = {name: _experiment(name, x) for name, x in experiments}
+    completed["experiments"] = {
+        name: _experiment(name, x, completed["backbones"]) for name, x in experiments
+    }
     _check_meaning(completed)
     return completed
 
@@ -68,25 +80,55 @@ def _shortest(folder: str) -> str:
     return os.path.normpath(folder) if inside.startswith(os.pardir) else inside
 
 
-def _experiment(name: str, options: Mapping) -> dict:
-    """An experiment with its method, its options checked by the method's schema."""
-    method = options.get("method", METHOD)
-    if method not in METHODS:
+def _check_former(config: Mapping) -> None:
+    """Raise UserError with what to write in place of `backbone` of former versions."""
+    if "backbone" in config:
+        found = config["backbone"] if isinstance(config["backbone"], Mapping) else {}
+        entry = ", ".join(f"{key}: {value}" for key, value in found.items())
         raise UserError(
-            f"config: experiments.{name}.method: {method!r} is unknown; take "
-            f"{', '.join(METHODS)}"
+            "config: backbone: is now `backbones`, each with a name; write `backbones:` "
+            f"and in the next line `  clip: {{{entry}}}`"
         )
-    own = {key: value for key, value in options.items() if key != "method"}
+
+
+def _experiment(name: str, options: Mapping, backbones: Mapping) -> dict:
+    """An experiment with its method and backbone, its options checked by the method's
+    schema."""
+    method, chosen = options["method"], options.get("backbone")
+    where = f"config: experiments.{name}"
+    if method not in METHODS:
+        known = ", ".join(METHODS)
+        raise UserError(f"{where}.method: {method!r} is unknown; take {known}")
+    chosen = _chosen_backbone(where, method, chosen, backbones)
+    own = {k: v for k, v in options.items() if k not in ("method", "backbone")}
     schema = read_schema(METHODS[method].schema)
     nested = {"properties": {"experiments": {"additionalProperties": schema}}}
     nested["$defs"] = schema.get("$defs", {})
     checked = check_options({"experiments": {name: own}}, nested, "config")
     own = with_defaults(schema, checked["experiments"][name])
     try:
-        METHODS[method].readout(own)
+        METHODS[method].readout(own, 0)
     except UserError as error:
-        raise UserError(f"config: experiments.{name}.{error}") from None
-    return {"method": method, **own}
+        raise UserError(f"{where}.{error}") from None
+    return {"method": method, "backbone": chosen, **own}
+
+
+def _chosen_backbone(
+    where: str, method: str, chosen: str | None, backbones: Mapping
+) -> str:
+    """The backbone of an experiment: named, or the only one there."""
+    known = ", ".join(backbones)
+    if chosen is None and len(backbones) > 1:
+        raise UserError(f"{where}.backbone: must be given, one of {known}")
+    chosen = chosen or next(iter(backbones))
+    if chosen not in backbones:
+        raise UserError(f"{where}.backbone: {chosen!r} is unknown; take {known}")
+    if METHODS[method].reads_text and backbones[chosen]["library"] != OPEN_CLIP:
+        raise UserError(
+            f"{where}.backbone: {chosen} has no text tower, which {method} reads; take "
+            "one of library open_clip"
+        )
+    return chosen
 
 
 def experiment_method(config: Mapping, experiment: str) -> Entry:
@@ -94,11 +136,16 @@ def experiment_method(config: Mapping, experiment: str) -> Entry:
     return METHODS[config["experiments"][experiment]["method"]]
 
 
-def experiment_readout(config: Mapping, experiment: str) -> dict:
-    """Name and fields of the features that an experiment reads."""
+def experiment_backbone(config: Mapping, experiment: str) -> dict:
+    """The options of an experiment's backbone."""
+    return config["backbones"][config["experiments"][experiment]["backbone"]]
+
+
+def experiment_readout(config: Mapping, experiment: str) -> Readout:
+    """The features that an experiment reads."""
+    size = image_size(experiment_backbone(config, experiment))
     entry = experiment_method(config, experiment)
-    variant = entry.readout(config["experiments"][experiment])
-    return {"name": variant_name(variant), "fields": variant._asdict()}
+    return entry.readout(config["experiments"][experiment], size)
 
 
 def class_names(dataset: Mapping) -> list[str]:
@@ -184,7 +231,7 @@ def run_settings(config: Mapping, run: Run) -> dict:
         "seed": run.seed,
         "method": method,
         "module": METHODS[method].module,
-        "readout": experiment_readout(config, run.experiment),
+        "readout": described(experiment_readout(config, run.experiment)),
         "options": run_options(config, run),
         "code": method_code(method),
     }

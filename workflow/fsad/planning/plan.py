@@ -29,12 +29,16 @@ from fsad.artifacts.paths import (
 from fsad.artifacts.sources import Embedding, RunJob, Source
 from fsad.artifacts.stages import identity, is_same, record, stage_code
 from fsad.backbones import spec
+from fsad.backbones.readout import Readout, described
+from fsad.data.augment import Augment
 from fsad.data.layouts import ClassFiles, Sample, find_images, root_notes
+from fsad.data.views import View
 from fsad.errors import UserError
 from fsad.jobs.status import Planned
 from fsad.planning import options
 
 Place = tuple[str, str]  # data set and class
+AUTO_BYTES = 4_000_000  # of an image, up to which `auto` keeps features
 
 
 def kept(make):
@@ -69,9 +73,7 @@ class Plan:
         self.config = options.complete(config)
         self.tree = results_tree(self.config["results"])
         self.memory = read_memory(self.tree.digests)
-        spec.check_backbone(self.config["backbone"], self.memory)
-        self.backbone = spec.backbone_name(self.config["backbone"], self.memory)
-        self.size = spec.image_size(self.config["backbone"])
+        self.backbones = dict(map(self._backbone, self.config["backbones"].items()))
         self.classes = self._listed(strict)
         self.runs = [
             Run(experiment, *place, *draw)
@@ -81,6 +83,13 @@ class Plan:
         ]
         if strict:
             self._check()
+
+    def _backbone(self, item: tuple[str, Mapping]) -> tuple[str, str]:
+        """Name of a backbone in the configuration, and that of its folder."""
+        name, backbone = item
+        with spec.named_backbone(name):
+            spec.check_backbone(backbone, self.memory)
+            return name, spec.backbone_name(backbone, self.memory)
 
     def _listed(self, strict: bool) -> dict[Place, ClassFiles]:
         found = {}
@@ -193,15 +202,38 @@ class Plan:
         return Source(path, record(stage, dataset=dataset, **{"class": name}, **keys))
 
     @kept
-    def images(self, place: Place) -> Source:
+    def images(self, place: Place, view: View) -> Source:
         """The decoded test images."""
-        keys = {"size": self.size, "images": self.test_digest(place)}
-        return self._source(self.tree.test_images, "images", place, **keys)
+        pattern = fill(self.tree.test_images, view=view.name)
+        keys = {"view": view._asdict(), "images": self.test_digest(place)}
+        return self._source(pattern, "images", place, **keys)
 
-    def support_images(self, place: Place, seed: int) -> Source:
-        """The decoded support images of a seed."""
-        keys = {"seed": seed, "size": self.size, "images": self.support(place, seed)}
-        return self._source(self.tree.support_images, "support", place, **keys)
+    @kept
+    def support_images(
+        self, place: Place, seed: int, view: View, augment: Augment
+    ) -> Source:
+        """The decoded support images of a seed, and copies of them."""
+        pattern = fill(self.tree.support_images, view=f"{view.name}{augment.name}")
+        keys = {"view": view._asdict(), "augment": augment._asdict()}
+        keys |= {"seed": seed, "images": self.support(place, seed)}
+        return self._source(pattern, "support", place, **keys)
+
+    def all_support_images(self, place: Place) -> list[Source]:
+        """The decoded support images of all seeds, and copies, as experiments read."""
+        keys = product(self.support_views(), self.config["seeds"])
+        return [self.support_images(place, seed, *views) for views, seed in keys]
+
+    def views(self) -> list[View]:
+        """Views of test images that experiments read."""
+        return [*dict.fromkeys(self.readout(name).view for name in self._names())]
+
+    def support_views(self) -> list[tuple[View, Augment]]:
+        """Views and copies of support images that experiments read."""
+        readouts = map(self.readout, self._names())
+        return [*dict.fromkeys((readout.view, readout.augment) for readout in readouts)]
+
+    def _names(self) -> list[str]:
+        return [*self.config["experiments"]]
 
     @kept
     def masks(self, place: Place) -> Source:
@@ -216,10 +248,28 @@ class Plan:
         words = options.class_prompts(self.config, *place)
         return self._source(self.tree.prompts, "prompts", place, **words)
 
-    def tower(self, part: str) -> Source:
-        """A tower of the backbone, `vision` or `text`."""
-        path = fill(getattr(self.tree, part), backbone=self.backbone)
-        return Source(path, record("backbone", backbone=self.backbone, part=part))
+    def towers(self, backbone: str) -> dict[str, Source]:
+        """The towers of a backbone of the configuration, by their names."""
+        reads = self.config["backbones"][backbone]["library"] == spec.OPEN_CLIP
+        parts = ("vision", "text") if reads else ("vision",)
+        return {part: self._tower(self.backbones[backbone], part) for part in parts}
+
+    def _tower(self, folder: str, part: str) -> Source:
+        path = fill(getattr(self.tree, part), backbone=folder)
+        return Source(path, record("backbone", backbone=folder, part=part))
+
+    def folder(self, experiment: str) -> str:
+        """Name of the folder of an experiment's backbone."""
+        return self.backbones[self.config["experiments"][experiment]["backbone"]]
+
+    def vision(self, experiment: str) -> Source:
+        """The vision tower of an experiment."""
+        return self._tower(self.folder(experiment), "vision")
+
+    @kept
+    def readout(self, experiment: str) -> Readout:
+        """The features that an experiment reads."""
+        return options.experiment_readout(self.config, experiment)
 
     @kept
     def features(self, experiment: str, place: Place) -> Source:
@@ -235,29 +285,34 @@ class Plan:
         return self._features(pattern, experiment, place, images)
 
     def _features(self, pattern: str, experiment: str, place: Place, images) -> Source:
-        readout = options.experiment_readout(self.config, experiment)
-        source = {"tower": identity(self.tower("vision").record)}
-        source |= {"images": stage_code("images"), "size": self.size}
+        readout, folder = described(self.readout(experiment)), self.folder(experiment)
+        source = {"tower": identity(self.vision(experiment).record)}
+        source |= {"images": stage_code("images")}
         keys = {name: self.config[name] for name in ("precision", "device")}
-        keys |= {"backbone": self.backbone, "readout": readout}
+        keys |= {"backbone": folder, "readout": readout}
         keys |= {"images": images, "made_from": digest_of(source)}
-        path = fill(pattern, readout=readout["name"])
+        path = fill(pattern, readout=readout["name"], backbone=folder)
         return self._source(path, "features", place, **keys)
 
     def embeddings(self, experiment: str, place: Place) -> list[Embedding]:
         """The sets of images of a class to embed for an experiment."""
-        test = Embedding(self.images(place), self.features(experiment, place))
-        support = [
-            (self.support_images(place, s), self.support_features(experiment, place, s))
-            for s in self.config["seeds"]
-        ]
-        return [test, *(Embedding(*pair) for pair in support)]
+        seeds = self.config["seeds"]
+        support = [self._support_embedding(experiment, place, seed) for seed in seeds]
+        return [self._test_embedding(experiment, place), *support]
+
+    def _test_embedding(self, experiment: str, place: Place) -> Embedding:
+        images = self.images(place, self.readout(experiment).view)
+        return Embedding(images, self.features(experiment, place))
+
+    def _support_embedding(self, experiment: str, place: Place, seed: int) -> Embedding:
+        _, _, view, augment, _ = self.readout(experiment)
+        images = self.support_images(place, seed, view, augment)
+        return Embedding(images, self.support_features(experiment, place, seed))
 
     @kept
-    def readers(self) -> dict[str, str]:
-        """An experiment that reads them, by the names of readouts."""
-        names = self.config["experiments"]
-        return {options.experiment_readout(self.config, n)["name"]: n for n in names}
+    def readers(self) -> dict[tuple[str, str], str]:
+        """An experiment that reads them, by folder of the backbone and readout."""
+        return {(self.folder(n), self.readout(n).name): n for n in self._names()}
 
     # Runs
 
@@ -271,30 +326,51 @@ class Plan:
         made_from["support"] = identity(drawn.record, without=("images",))
         settings = options.run_settings(self.config, run)
         settings["support"] = self.support(place, run.seed)[: run.shots]
-        return record(**settings, backbone=self.backbone, made_from=made_from)
+        backbone = self.folder(run.experiment)
+        return record(**settings, backbone=backbone, made_from=made_from)
 
     def _inputs(self, run: Run) -> dict[str, Source]:
         """Cached files that a run reads, beside those of its support images."""
         place = run.dataset, run.class_name
         found = {"test": self.features(run.experiment, place)}
         if options.experiment_method(self.config, run.experiment).reads_text:
-            found |= {"text": self.tower("text"), "prompts": self.prompts(place)}
+            text = self._tower(self.folder(run.experiment), "text")
+            found |= {"text": text, "prompts": self.prompts(place)}
         return found | ({"masks": self.masks(place)} if run.task == "seg" else {})
 
     def run_job(self, runs: list[Run]) -> RunJob:
         """The job that makes these runs, of one experiment and class."""
+        experiment, place = runs[0].experiment, (runs[0].dataset, runs[0].class_name)
         inputs = dict.fromkeys(("text", "prompts", "masks"))
         for run in runs:  # masks, where one of them needs any
             inputs |= self._inputs(run)
+        inputs["test"] = self._test_embedding(experiment, place)
+        kept = self.keeps_features(experiment)
+        inputs["vision"] = None if kept else self.vision(experiment)
         support = {run.seed: self._any_support(run) for run in runs}
         folders = [run_path(self.tree.run, run) for run in runs]
         return RunJob(folders, [*map(self.run, runs)], support=support, **inputs)
 
-    def _any_support(self, run: Run) -> Source:
-        """Features of support images, whichever: a run checks those that it needs."""
+    def _any_support(self, run: Run) -> Embedding:
+        """Support images and features, whichever: a run checks those that it needs."""
         place = run.dataset, run.class_name
-        path, made = self.support_features(run.experiment, place, run.seed)
-        return Source(path, {n: value for n, value in made.items() if n != "images"})
+        found = self._support_embedding(run.experiment, place, run.seed)
+        records = (
+            {n: x for n, x in made.items() if n != "images"} for _, made in found
+        )
+        paths = (path for path, _ in found)
+        return Embedding(*map(Source, paths, records))
+
+    def keeps_features(self, experiment: str) -> bool:
+        """Whether the features of an experiment are kept in files."""
+        choice = self.config["keep_features"]
+        size = self._image_bytes(experiment)
+        return choice is True or choice == "auto" and (size or 0) <= AUTO_BYTES
+
+    def _image_bytes(self, experiment: str) -> int | None:
+        """Bytes of the features of a test image, None where they are not known."""
+        backbone = options.experiment_backbone(self.config, experiment)
+        return spec.feature_bytes(backbone, self.readout(experiment))
 
     # What is there as planned
 
@@ -323,14 +399,14 @@ class Plan:
 
     def panels(self, run: Run) -> dict:
         """The record of a run's panels."""
-        shown = self._shown((run.dataset, run.class_name))
+        shown = self._shown(run.experiment, (run.dataset, run.class_name))
         images, *masks = (identity(source.record) for source in shown)
         return record("panels", images=images, masks=masks, run=self.run(run))
 
-    def _shown(self, place: Place) -> list[Source]:
+    def _shown(self, experiment: str, place: Place) -> list[Source]:
         """The images, and the masks of a class with any, that panels show."""
         masks = [self.masks(place)] if self.classes[place].has_masks else []
-        return [self.images(place), *masks]
+        return [self.images(place, self.readout(experiment).view), *masks]
 
     def panel_job(self, experiment: str, place: Place) -> dict:
         """The job that draws the panels of a class."""
@@ -339,14 +415,14 @@ class Plan:
             name: [run_path(getattr(self.tree, pattern), run) for run in runs]
             for name, pattern in (("folders", "panels"), ("scores", "scores"))
         }
-        images, *masks = self._shown(place)
+        images, *masks = self._shown(experiment, place)
         records = [*map(self.panels, runs)]
         shown = {"images": images, "masks": masks[0] if masks else None}
         return {**paths, **shown, "records": records}
 
-    def shown_files(self, place: Place) -> list[str]:
+    def shown_files(self, experiment: str, place: Place) -> list[str]:
         """Paths of the cached images and masks of a class that panels show."""
-        return [source.path for source in self._shown(place)]
+        return [source.path for source in self._shown(experiment, place)]
 
     def has_panels(self, run: Run) -> bool:
         """Whether the panels of a run are there as planned."""
@@ -395,9 +471,9 @@ class Plan:
         """Cached files that the detector of an entry of `predict` is made of."""
         run = self.predicting_run(name)
         place = run.dataset, run.class_name
-        features = self.support_features(run.experiment, place, run.seed)
-        images = self.support_images(place, run.seed)
-        return [self.tower("vision").path, features.path, images.path]
+        images, features = self._support_embedding(run.experiment, place, run.seed)
+        kept = [features.path] if self.keeps_features(run.experiment) else []
+        return [self.vision(run.experiment).path, images.path, *kept]
 
     # Tables, pages and status
 
@@ -427,7 +503,8 @@ class Plan:
     def report(self) -> dict:
         """The record of the pages."""
         runs = digest_of([identity(self.run(run)) for run in self.runs])
-        images = [identity(self.images(place).record) for place in self.classes]
+        shown = product(self.classes, self.views())
+        images = [identity(self.images(*place).record) for place in shown]
         return record("report", runs=runs, images=images, order=self.order())
 
     def has_report(self) -> bool:
@@ -438,25 +515,36 @@ class Plan:
     def shown_of_all(self) -> list[Source]:
         """Cached images, and masks where pixels are evaluated, of all classes."""
         masks = [self.masks(p) for p in self.classes if "seg" in self.tasks(p)]
-        places = product(self.classes, self.config["seeds"])
-        support = [self.support_images(*place) for place in places]
-        return [*map(self.images, self.classes), *support, *masks]
+        test = [self.images(*key) for key in product(self.classes, self.views())]
+        support = [x for p in self.classes for x in self.all_support_images(p)]
+        return [*test, *support, *masks]
 
     def report_of_jobs(self) -> dict:
         """What pages tell of jobs: their benchmarks and threads, what they assume."""
         keys = {"benchmarks": self.tree.benchmarks, "threads": self.config["threads"]}
-        return keys | {"notes": spec.assumptions(self.config["backbone"])}
+        backbones = self.config["backbones"].items()
+        notes = [
+            f"backbones.{name}.{note}"
+            for name, backbone in backbones
+            for note in spec.assumptions(backbone)
+        ]
+        return keys | {"notes": notes}
 
     def planned(self) -> Planned:
         """Runs, their methods, and the bytes of the features that they read."""
-        numbers = spec.feature_numbers(self.config["backbone"])
-        sizes, methods = {}, {}
-        for name, experiment in self.config["experiments"].items():
-            methods[name] = experiment["method"]
-            for place, files in self.classes.items():
-                test, *support = self.embeddings(name, place)
-                sizes[test.features.path] = 4 * len(files.test) * numbers
-                for drawn in support:
-                    sizes[drawn.features.path] = 4 * max(self.config["shots"]) * numbers
+        experiments = self.config["experiments"].items()
+        methods = {name: experiment["method"] for name, experiment in experiments}
         runs = {run_path(self.tree.metrics, run): run for run in self.runs}
-        return Planned(runs, methods, sizes)
+        return Planned(runs, methods, self.feature_sizes())
+
+    def feature_sizes(self) -> dict[str, int]:
+        """Bytes of the files of features, by path; without those not known before."""
+        sizes, shots = {}, max(self.config["shots"])
+        kept = filter(self.keeps_features, self._names())
+        for name, (place, files) in product(kept, self.classes.items()):
+            image, copies = self._image_bytes(name) or 0, self.readout(name).augment
+            test, *support = self.embeddings(name, place)
+            sizes[test.features.path] = len(files.test) * image
+            for drawn in support:
+                sizes[drawn.features.path] = shots * max(copies.count, 1) * image
+        return sizes

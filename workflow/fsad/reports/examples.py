@@ -9,6 +9,7 @@ import numpy as np
 
 from fsad.artifacts.files import read_npz, write_text
 from fsad.artifacts.sources import Source
+from fsad.data.groups import in_order
 from fsad.evaluation import metrics
 from fsad.reports import panels
 from fsad.reports.formats import html_page, picture
@@ -45,13 +46,14 @@ def _examples(scores: Source, images: Source, masks: Source | None) -> str:
     quality = image_quality(run, maps, mask)
     if np.isnan(quality).all():
         return "<p>No defective test image.</p>"
+    pictures = in_order(test, "images")
     shown = {np.nanargmax(quality): "best"}
     shown.setdefault(np.nanargmin(quality), "worst")
     kind = "score" if mask is None else "pixel AUROC of this image"
     heat, figures = panels.scaled(maps), []
     for index, word in shown.items():
         one = None if mask is None else mask[index]
-        panel = panels.draw_panel(test["images"][index], heat[index], one)
+        panel = panels.draw_panel(pictures[index], heat[index], one)
         caption = f"{word}: {test['names'][index]}, {kind} {quality[index]:.3g}"
         figures.append(_figure(panel, caption))
     return "".join(figures)

@@ -11,6 +11,7 @@ from fsad.artifacts.files import read_npz, write_record
 from fsad.artifacts.names import file_names
 from fsad.artifacts.paths import RECORD
 from fsad.artifacts.sources import Source
+from fsad.data.groups import in_order
 from fsad.data.images import write_image
 from fsad.data.overlay import overlay, png_name
 from fsad.errors import UserError
@@ -62,15 +63,16 @@ def write_panels(
     """Write one PNG per test image into `folder`, all with one colour scale.
 
     Their names are `DEFECT_NAME.png`, or `DEFECT_NAME.jpg.png`, see `file_names`. test:
-    `images` uint8 [N, S, S, 3] RGB and `names`. maps: [N, R, R]. masks: [N, R, R] or
+    `images` uint8 [N, H, W, 3] RGB, see `groups`, and `names`. maps: [N, R, R]. masks: [N, R, R] or
     None. Raises UserError at the end if a panel cannot be drawn.
     """
     heat, failed = scaled(maps), []
     files = file_names({n: png_name(n.replace("/", "_")) for n in test["names"]})
+    images = in_order(test, "images")
     for index, name in enumerate(test["names"]):
         mask = None if masks is None else masks[index]
         try:
-            panel = draw_panel(test["images"][index], heat[index], mask)
+            panel = draw_panel(images[index], heat[index], mask)
         except Exception:
             logging.exception("%s: its panel cannot be drawn", name)
             failed.append(name)
@@ -94,7 +96,7 @@ def draw_panel(
 ) -> np.ndarray:
     """Join image, mask if there is one, and overlay: uint8 [R, 2R or 3R, 3] RGB.
 
-    image: uint8 [S, S, 3] RGB. heat: [R, R] in 0..1. mask: [R, R], 1 is defect.
+    image: uint8 [H, W, 3] RGB. heat: [R, R] in 0..1. mask: [R, R], 1 is defect.
     """
     image = cv2.resize(image, heat.shape[::-1], interpolation=cv2.INTER_AREA)
     tiles = [image, overlay(image, heat)]

@@ -5,7 +5,7 @@ result with the peak of the memory distance; a detector of pixels (seg) fuses bo
 by patch.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ from fsad.backbones.clip_text import Contexts, Words, embed_words
 from fsad.backbones.devices import check_device
 from fsad.backbones.tower import Tower
 from fsad.methods.base import Features, Prediction, Step, Text
-from fsad.methods.patches import nearest_cosine, peak_scores, square_maps
+from fsad.methods.patches import nearest_cosine, peak_scores
 from fsad.methods.promptad import training
 from fsad.methods.promptad.prompts import fuse, text_probability
 
@@ -33,13 +33,15 @@ class PromptAD(NamedTuple):
     tower: Tower
     words: Words
 
-    def fit(self, support: Features, seed: int) -> Iterator[Step]:
+    def fit(self, support: Features, key: Sequence[int]) -> Iterator[Step]:
         """Learn prompts; a detector every `eval_every` epochs and after the last."""
+        seed, _ = key
         to_device = partial(_on_device, device=self.tower.device)
         tower, words, options = self.tower, self.words, self.options
         initial = training.initial_contexts(options, len(words.start), seed)
         contexts = Contexts(*map(to_device, initial))
         features = to_device(support[COMPARED[self.task]])
+        features = features if self.task == "cls" else features.flatten(1, 2)
         memory = {name: to_device(support[name]) for name in MEMORY}
         scale = torch.tensor(training.logit_scale(tower, options), dtype=torch.float64)
         for epoch in training.learn(tower, words, contexts, features, options):
@@ -55,7 +57,7 @@ class PromptAD(NamedTuple):
 class PromptADDetector(NamedTuple):
     """Prompts and memory of one class and task.
 
-    support: `mid1` and `mid2`, [k, P, Dv]. learned: `prompts` [2, D], the contexts
+    support: `mid1` and `mid2`, [k, gh, gw, Dv]. learned: `prompts` [2, D], the contexts
     `normal` and `abnormal` that they are encoded from, and `logit_scale`.
     """
 
@@ -69,14 +71,16 @@ class PromptADDetector(NamedTuple):
     def observe(self, features: Features) -> dict[str, Tensor]:
         """Features to compare with the prompts, and distances to the memory.
 
-        Returns `compared` [N, D] or [N, P, D], `memory` [N, G, G], and its `peaks` [N].
+        Returns `compared` [N, D] or [N, gh, gw, D], `memory` [N, gh, gw], and its
+        `peaks` [N].
         """
         to_device = partial(_on_device, device=self.learned["prompts"].device)
         distances = [
-            nearest_cosine(to_device(features[name]), bank.flatten(0, 1))
+            nearest_cosine(to_device(features[name]).flatten(1, 2), bank.flatten(0, 2))
             for name, bank in self.support.items()
         ]
-        memory = square_maps(sum(distances) / len(distances))
+        grid = features[MEMORY[0]].shape[1:3]
+        memory = (sum(distances) / len(distances)).unflatten(1, grid)
         compared = to_device(features[COMPARED[self.task]])
         peaks = peak_scores(memory, self.resolution)
         return {"compared": compared, "memory": memory, "peaks": peaks}
@@ -87,7 +91,6 @@ class PromptADDetector(NamedTuple):
         memory, scale = observed["memory"], self.learned["logit_scale"].item()
         text = text_probability(observed["compared"], self.learned["prompts"], scale)
         distance = observed["peaks"] if self.task == "cls" else memory
-        text = text.view_as(distance)
         components = {"text_probability": text, "memory_distance": distance}
         fused = fuse(text, distance)
         if self.task == "cls":

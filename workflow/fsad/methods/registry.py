@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from fsad.artifacts.code import code_digest
 from fsad.artifacts.content import digest_of
+from fsad.artifacts.paths import Run
 from fsad.artifacts.schema import read_schema
 from fsad.artifacts.stages import stage_code
 from fsad.backbones.readout import (
@@ -20,12 +21,17 @@ from fsad.data.augment import NONE, Augment
 from fsad.data.views import View
 
 
+# Classes of MVTec AD whose background AnomalyDINO masks; of VisA these are all.
+MASKED = {"mvtec": ("capsule", "hazelnut", "pill", "screw", "toothbrush")}
+
+
 class Entry(NamedTuple):
     """A method.
 
     module: its name, see `methods.base`. schema: of its options, the name of a file of
     `schemas`. readout: from its options and the size of images in pixels to the
-    features that it reads. flat: from its options and the task to those of a run.
+    features that it reads. flat: from its options, the run and its backbone to those of
+    the run.
     reads_text: whether it needs a text tower. trains: whether it has epochs, so that a
     run is a job of its own on a CPU; else both tasks read one prediction.
     """
@@ -33,7 +39,7 @@ class Entry(NamedTuple):
     module: str
     schema: str
     readout: Callable[[Mapping, int], Readout]
-    flat: Callable[[Mapping, str], dict]
+    flat: Callable[[Mapping, Run, Mapping], dict]
     reads_text: bool
     trains: bool
 
@@ -46,10 +52,10 @@ def _view(options: Mapping, size: int) -> View:
     return View(options["fit"], size)
 
 
-def _promptad_options(options: Mapping, task: str) -> dict:
+def _promptad_options(options: Mapping, run: Run, backbone: Mapping) -> dict:
     schedule = {name: options[name] for name in ("epochs", "eval_every")}
     training = options["training"]
-    return training | schedule | {"n_pro": training["n_pro"][task]}
+    return training | schedule | {"n_pro": training["n_pro"][run.task]}
 
 
 def _neighbourhoods(options: Mapping, size: int) -> Readout:
@@ -70,9 +76,18 @@ def _moments(options: Mapping, size: int) -> Readout:
     return named_readout("tokens", _view(options, size), copies, fields)
 
 
-def _own(options: Mapping, task: str) -> dict:
-    """All options of a method, the same for both tasks."""
+def _own(options: Mapping, run: Run, backbone: Mapping) -> dict:
     return dict(options)
+
+
+def _anomalydino_options(options: Mapping, run: Run, backbone: Mapping) -> dict:
+    """`mask: auto` is as published, for classes that the paper masks and DINOv2."""
+    if options["mask"] != "auto":
+        return dict(options)
+    masked = run.class_name in MASKED.get(run.dataset, ())
+    published = run.dataset == "visa" or masked
+    chosen = "published" if published and "dinov2" in backbone["model"] else "none"
+    return options | {"mask": chosen}
 
 
 METHODS = {
@@ -96,7 +111,7 @@ METHODS = {
         module="fsad.methods.anomalydino",
         schema="methods/anomalydino",
         readout=_last_tokens,
-        flat=_own,
+        flat=_anomalydino_options,
         reads_text=False,
         trains=False,
     ),

@@ -256,7 +256,9 @@ def run_options(config: Mapping, run: Run) -> dict:
     for layer in layers:
         options = merged(options, {k: v for k, v in layer.items() if k in known})
     shared = {name: config[name] for name in OF_ALL_METHODS}
-    return entry.flat(options, run.task) | shared
+    return (
+        entry.flat(options, run, experiment_backbone(config, run.experiment)) | shared
+    )
 
 
 def _check_meaning(config: Mapping) -> None:

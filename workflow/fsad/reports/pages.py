@@ -12,7 +12,7 @@ from fsad.reports import formats
 from fsad.reports.formats import ABSENT, FAILED, Cell, Page, Table, cells, number
 
 KEYS = ["experiment", "selection", "metric"]
-COMPONENTS = ("text_probability", "memory_distance", "fused")
+FUSED = "fused"
 MEAN = "mean"
 SHOWN_LOGS = 5
 
@@ -29,6 +29,7 @@ def notes(
         "`best`: the evaluated epoch with the highest AUROC on the test set. "
         f"{ABSENT}: did not run, and not in the mean."
     )
+    protocol = " ".join([protocol, *_untrained(runs)])
     if not failed:
         return [protocol, *warnings(runs)]
     lost = Counter(f"{run.dataset}/{run.class_name}" for run in failed)
@@ -40,6 +41,16 @@ def notes(
         f"{shown}{more}, and run the pipeline again."
     )
     return [protocol, *warnings(runs), f"**{failures}**"]
+
+
+def _untrained(runs: Iterable[Mapping]) -> list[str]:
+    """A note of the experiments whose `best` is `last`, if there are any."""
+    settings = (run["settings"] for run in runs)
+    names = dict.fromkeys(
+        x["experiment"] for x in settings if "epochs" not in x["options"]
+    )
+    shown = formats.markdown_text(", ".join(names))
+    return [f"Without training, one evaluation is both: {shown}."] if names else []
 
 
 def warnings(runs: Iterable[Mapping]) -> list[str]:
@@ -55,13 +66,15 @@ def components_page(
     """Page of `tables.components_table`: means over classes, then seeds, of `last`."""
     last = components[components["selection"] == "last"]
     keys = ["experiment", "dataset", "metric", "shots"]
-    means = last.groupby([*keys, "seed"])[[*COMPONENTS]].mean().groupby(keys).mean()
+    names = [*components.columns[list(components).index("metric") + 1 :]]
+    means = last.groupby([*keys, "seed"])[names].mean().groupby(keys).mean()
     bold, no_spread = _best(means.T, options).T, means * float("nan")
     shown = _formatted(means, no_spread, bold, options["decimals"])
     rows = [[*cells(key), *row] for key, row in shown.iterrows()]
-    table = Table("Means over the classes", [*keys, *COMPONENTS], rows, left=len(keys))
-    about = "Mean AUROC of the text alone, the patch memory alone, and both, `last`."
-    return Page("Components", [about, *notes], [table])
+    table = Table("Means over the classes", [*keys, *names], rows, left=len(keys))
+    about = "Mean AUROC of each component alone, and of all fused, `last`."
+    none = ["No method here has components."] * components.empty
+    return Page("Components", [about, *none, *notes], [table])
 
 
 def comparison_page(

@@ -13,7 +13,7 @@ from fsad.evaluation.metrics import METRICS, SELECTIONS
 from fsad.reports import formats, pages
 from fsad.reports.comparison import compare
 from fsad.reports.literature import read_literature, same_setting
-from fsad.reports.pages import COMPONENTS, KEYS, MEAN
+from fsad.reports.pages import FUSED, KEYS, MEAN
 
 RUN = ["experiment", "dataset", "class", "task", "shots", "seed"]
 COLUMNS = [*RUN, "selection", "metric"]
@@ -43,7 +43,7 @@ def write_tables(
     about, lost = pages.notes(runs, failed, logs), {run[:-1] for run in failed}
     complete = [run for run in runs if _key(run)[:-1] not in lost]
     table, components = long_table(complete), components_table(complete)
-    _write_metrics(folder / "metrics", long_table(runs))
+    _write_metrics(folder / "metrics", _with_methods(long_table(runs), runs))
     page = pages.components_page(components, about, options)
     _write_table(folder / "components", components, page)
     if len(order["experiments"]) > 1:
@@ -75,6 +75,15 @@ def _with_failed(table: pd.DataFrame, failed: Sequence[Run]) -> pd.DataFrame:
     return pd.concat(
         [table, pd.DataFrame(rows, columns=table.columns)] if rows else [table]
     )
+
+
+def _with_methods(table: pd.DataFrame, runs: Iterable[Mapping]) -> pd.DataFrame:
+    """The long table with method and backbone of each experiment beside it."""
+    settings = {run["settings"]["experiment"]: run["settings"] for run in runs}
+    for place, name in enumerate(("method", "backbone"), start=1):
+        known = {experiment: found[name] for experiment, found in settings.items()}
+        table.insert(place, name, table["experiment"].map(known))
+    return table
 
 
 def _write_metrics(stem: Path, table: pd.DataFrame) -> None:
@@ -122,14 +131,19 @@ def _in_order(rows: Sequence[tuple], values: Sequence[str]) -> pd.DataFrame:
 
 
 def components_table(runs: Iterable[Mapping]) -> pd.DataFrame:
-    """AUROC of fused scores and of their components, a row per run and selection."""
-    rows = []
+    """AUROC of fused scores and of their components, a row per run and selection.
+
+    Runs of methods without components are left out.
+    """
+    runs = [run for run in runs if run["last"]["components"]]
+    found = [name for run in runs for name in run["last"]["components"]]
+    rows, names = [], [*dict.fromkeys(found), FUSED]
     for run, selection in product(runs, SELECTIONS):
         auroc = METRICS[run["settings"]["task"]][0]
-        found = run[selection]["components"] | {"fused": run[selection][auroc]}
-        values = [found.get(name, NAN) for name in COMPONENTS]
+        own = run[selection]["components"] | {FUSED: run[selection][auroc]}
+        values = [own.get(name, NAN) for name in names]
         rows.append((*_key(run), selection, auroc, *values))
-    return _in_order(rows, COMPONENTS)
+    return _in_order(rows, names)
 
 
 def wide_table(

@@ -3,17 +3,18 @@
 import torch
 from torch import Tensor
 
-from fsad.methods.maps import map_matrix
+from fsad.methods.maps import Resolution, map_matrices
+from fsad.methods.memory import nearest
 
 
 @torch.inference_mode()
-def nearest_cosine(patches: Tensor, bank: Tensor, batch: int = 8) -> Tensor:
-    """Half the cosine distance of patches to the nearest of a bank, [N, P].
+def nearest_cosine(patches: Tensor, bank: Tensor) -> Tensor:
+    """Half the cosine distance of patches [N, P, D] to the nearest of a bank, [N, P].
 
-    patches: [N, P, D], bank: [M, D], both L2-normalised. batch: images at once.
+    bank: [M, D].
     """
-    cosines = [(some @ bank.T).amax(-1) for some in patches.split(batch)]
-    return (1 - torch.cat(cosines)).clamp(min=0) / 2  # rounding: a cosine exceeds 1
+    (distances,) = nearest(patches, [bank], "cosine")
+    return distances / 2
 
 
 def square_maps(values: Tensor) -> Tensor:
@@ -22,15 +23,22 @@ def square_maps(values: Tensor) -> Tensor:
     return values.unflatten(1, (grid, grid))
 
 
-def upsample(maps: Tensor, resolution: int, sigma: float) -> Tensor:
+def upsample(maps: Tensor, resolution: Resolution, sigma: float) -> Tensor:
     """Interpolate and smooth maps as `maps.full_maps`, on the device of the maps."""
-    rows, columns = (
-        torch.from_numpy(map_matrix(n, resolution, sigma)).to(maps.device)
-        for n in maps.shape[1:]
-    )
+    matrices = map_matrices(maps.shape[1:], resolution, sigma)
+    rows, columns = (torch.from_numpy(matrix).to(maps.device) for matrix in matrices)
     return rows @ maps @ columns.T
 
 
 def peak_scores(maps: Tensor, resolution: int) -> Tensor:
     """Maximum of each map [N, gh, gw] after bilinear interpolation, [N]."""
     return upsample(maps, resolution, sigma=0).amax((1, 2))
+
+
+def top_mean(values: Tensor, share: float) -> Tensor:
+    """Mean of the `int(share * M)` largest values of each row [N, M], [N].
+
+    It is the maximum where that number is 0.
+    """
+    count = max(1, int(share * values.shape[1]))
+    return values.topk(count).values.mean(1)

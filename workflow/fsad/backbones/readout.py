@@ -1,8 +1,10 @@
-"""Attention variants of the vision tower."""
+"""Readouts: which features of a backbone a method uses, and from which input."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from fsad.data.augment import Augment
+from fsad.data.views import View
 from fsad.errors import UserError
 
 
@@ -49,3 +51,29 @@ def variant_name(variant: Variant) -> str:
     residual = "residual" if variant.residual else "no_residual"
     composed = f"{variant.path}_{variant.attention}_{ffn}_{residual}"
     return names.get(variant, composed)
+
+
+class Readout(NamedTuple):
+    """What is read out of a frozen backbone for a method.
+
+    name: of the folder of its features. kind: `promptad`, `tokens` or
+    `neighbourhoods`. view: how images become inputs. augment: of support images.
+    fields: options of the kind; of `promptad` the fields of a Variant; of `tokens`
+    `blocks` (`last`, `auto` or a list of 0-based blocks, whose tokens are averaged),
+    `norm` (whether the final norm is applied) and `moments` (whether of the support
+    images count, sum and outer products are kept, instead of every patch); of
+    `neighbourhoods` `layers` (`auto` or a list of names), `layer_width` and
+    `patch_width` (each `auto` or a number).
+    """
+
+    name: str
+    kind: str
+    view: View
+    augment: Augment
+    fields: Mapping
+
+
+def promptad_readout(variant: Variant, size: int) -> Readout:
+    """Readout of PromptAD from squares of `size` pixels."""
+    view, name = View("square", size), variant_name(variant)
+    return Readout(name, "promptad", view, Augment(), variant._asdict())

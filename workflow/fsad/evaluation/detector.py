@@ -16,7 +16,8 @@ import numpy as np
 
 from fsad.backbones.devices import check_device
 from fsad.backbones.embed import embed_batch
-from fsad.backbones.readout import Variant, parse_variant
+from fsad.backbones.networks import open_network
+from fsad.backbones.readout import Variant, parse_variant, promptad_readout
 from fsad.backbones.tower import Tower, load_tensors, save_tensors, weights_digest
 from fsad.errors import UserError
 from fsad.evaluation.runs import image_scores
@@ -108,7 +109,8 @@ def detect(detector: Detector, images: np.ndarray) -> tuple[np.ndarray, np.ndarr
     """
     _check_images(images, detector.tower.config["image_size"])
     images = np.ascontiguousarray(images)  # torch takes no mirrored views
-    return score(detector, embed_batch(detector.tower, images, detector.variant))
+    readout = promptad_readout(detector.variant, images.shape[1])
+    return score(detector, embed_batch(open_network(detector.tower), images, readout))
 
 
 def _check_images(images: np.ndarray, size: int) -> None:

@@ -1,5 +1,7 @@
 """Image features of CLIP: one pass through the vision tower, by variant."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -16,20 +18,22 @@ from fsad.backbones.transformer import (
 
 
 def embed(tower: Tower, pixels: Tensor, variant: Variant) -> dict[str, Tensor]:
-    """L2-normalised features of normalised pixels [B, 3, S, S].
+    """L2-normalised features of normalised pixels [B, 3, H, W].
 
-    Returns `global` [B, D], `patch` [B, G*G, D], `mid1` and `mid2` [B, G*G, Dv].
+    Returns `global` [B, D], `patch` [B, gh, gw, D], `mid1` and `mid2`
+    [B, gh, gw, Dv]. Rows and columns of pixels beyond the last patch are cut.
 
     Source: PromptAD (Li et al., CVPR 2024) and its public code; in the dual path
     the memory features include the attention residual of the next block, because the
     published code keeps a view that this block changes in place.
     """
     summary, dense, mids = _read_out(tower, _tokens(tower, pixels), variant)
+    grid = patch_grid(tower, pixels)
     features = {
         "global": _project(tower, summary[:, :1])[:, 0],
-        "patch": _project(tower, dense[:, 1:]),
-        "mid1": mids[0][:, 1:],
-        "mid2": mids[1][:, 1:],
+        "patch": _project(tower, dense[:, 1:]).unflatten(1, grid),
+        "mid1": mids[0][:, 1:].unflatten(1, grid),
+        "mid2": mids[1][:, 1:].unflatten(1, grid),
     }
     return {name: F.normalize(x.float(), dim=-1) for name, x in features.items()}
 
@@ -38,14 +42,40 @@ def embed_memory(tower: Tower, pixels: Tensor) -> dict[str, Tensor]:
     """`mid1` and `mid2` of `embed` in the dual path, without running later blocks."""
     first, second = memory_blocks(tower.config["layers"])
     x, attended = _tokens(tower, pixels), []
+    grid = patch_grid(tower, pixels)
     for index in range(second + 2):
         weights = block_weights(tower, index)
         x = x + attend(*attention_inputs(x, weights, tower.config), weights)
-        attended.append(x[:, 1:])
+        attended.append(x[:, 1:].unflatten(1, grid))
         if index <= second:
             x = x + feed_forward(x, weights, tower.config)
     mids = {"mid1": attended[first + 1], "mid2": attended[second + 1]}
     return {name: F.normalize(x.float(), dim=-1) for name, x in mids.items()}
+
+
+def block_tokens(
+    tower: Tower, pixels: Tensor, blocks: Sequence[int], norm: bool
+) -> list[Tensor]:
+    """Patch tokens [B, gh, gw, Dv] after each of some blocks (0-based), float32.
+
+    norm: whether with `ln_post`, without the projection. No later block is run.
+    """
+    x, found, grid = _tokens(tower, pixels), {}, patch_grid(tower, pixels)
+    for index in range(max(blocks) + 1):
+        weights = block_weights(tower, index)
+        x = x + attend(*attention_inputs(x, weights, tower.config), weights)
+        x = x + feed_forward(x, weights, tower.config)
+        if index in blocks:
+            found[index] = x[:, 1:].unflatten(1, grid)
+    if norm:
+        found = {index: _final_norm(tower, x) for index, x in found.items()}
+    return [found[index].float() for index in blocks]
+
+
+def patch_grid(tower: Tower, pixels: Tensor) -> tuple[int, int]:
+    """Whole patches in the height and width of pixels [B, 3, H, W]."""
+    height, width = (side // tower.config["patch_size"] for side in pixels.shape[2:])
+    return height, width
 
 
 def memory_blocks(layers: int) -> tuple[int, int]:
@@ -57,16 +87,30 @@ def memory_blocks(layers: int) -> tuple[int, int]:
 def _tokens(tower: Tower, pixels: Tensor) -> Tensor:
     weights, size = tower.weights, tower.config["patch_size"]
     # A matrix product, since cuDNN's convolutions round float32 to TF32.
-    patches = F.unfold(pixels, size, stride=size).mT  # (B, G*G, 3 * size * size)
+    patches = F.unfold(pixels, size, stride=size).mT  # (B, gh*gw, 3 * size * size)
     patches = F.linear(patches, weights["conv1.weight"].flatten(1))
     summary = weights["class_embedding"].expand(len(patches), 1, -1)
-    tokens = torch.cat([summary, patches], 1) + weights["positional_embedding"]
+    positions = _positions(weights["positional_embedding"], patch_grid(tower, pixels))
+    tokens = torch.cat([summary, patches], 1) + positions
     return layer_norm(tokens, weights, "ln_pre", tower.config["eps"])
 
 
+def _positions(embedding: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Position embedding [1 + G*G, Dv] at another grid, as open_clip resizes it."""
+    side = round((len(embedding) - 1) ** 0.5)
+    if grid == (side, side):
+        return embedding
+    patches = embedding[1:].view(1, side, side, -1).permute(0, 3, 1, 2)
+    patches = F.interpolate(patches, size=grid, mode="bicubic", antialias=True)
+    return torch.cat([embedding[:1], patches[0].flatten(1).mT])
+
+
+def _final_norm(tower: Tower, tokens: Tensor) -> Tensor:
+    return layer_norm(tokens, tower.weights, "ln_post", tower.config["eps"])
+
+
 def _project(tower: Tower, tokens: Tensor) -> Tensor:
-    normal = layer_norm(tokens, tower.weights, "ln_post", tower.config["eps"])
-    return normal @ tower.weights["proj"]
+    return _final_norm(tower, tokens) @ tower.weights["proj"]
 
 
 def _read_out(

@@ -1,86 +1,137 @@
-"""Features of images: computed in batches by a frozen backbone, and cached."""
+"""Features of a batch of images, computed by a frozen backbone."""
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
-from fsad.artifacts.files import is_whole, read_npz, write_npz
-from fsad.artifacts.provenance import with_provenance
-from fsad.artifacts.sources import Embedding, Source
+from fsad.backbones import networks
 from fsad.backbones.clip_vision import embed
-from fsad.backbones.devices import check_device
-from fsad.backbones.readout import Variant, parse_variant
-from fsad.backbones.tower import Tower, load_tower
+from fsad.backbones.neighbourhoods import auto_width, pooled
+from fsad.backbones.networks import Network
+from fsad.backbones.readout import Readout, Variant
+from fsad.backbones.tower import Tower
+from fsad.errors import UserError
 
 BATCH = 8  # images a pass; the last bits of features depend on it
+AUTO, LAST = "auto", "last"
+Features = dict[str, Tensor]
 
 
-def write_features(tower: Source, work: Sequence[Embedding]) -> None:
-    """Embed cached images and write their features, unless these exist as planned.
+def embed_batch(network: Network, images: np.ndarray, readout: Readout) -> Features:
+    """Features of images uint8 [B, H, W, 3], float32, on the device of the network.
 
-    Readout, device and precision are taken from the records. Raises UserError if a
-    file is damaged or has another record.
+    `promptad`: see `clip_vision.embed`. `tokens`: `patch` [B, gh, gw, D], the mean over
+    the blocks. `neighbourhoods`: `patch` [B, h, w, T]. A batch that does not fit a GPU
+    is computed in halves.
     """
-    missing = [item for item in work if not is_whole(*item.features)]
-    if not missing:
-        return
-    _, first = missing[0].features
-    check_device(first["device"])
-    network = load_tower(*tower).to(first["device"], first["precision"])
-    variant = parse_variant(first["readout"]["fields"])
-    for (images, expected), (features, record) in missing:
-        arrays = embed_set(network, read_npz(images, record=expected), variant)
-        write_npz(features, arrays, with_provenance(record))
+    kinds = {"promptad": _promptad, "tokens": _tokens}
+    read = {**kinds, "neighbourhoods": _neighbourhoods}[readout.kind]
+
+    @torch.inference_mode()
+    def compute(some: np.ndarray) -> Features:
+        return read(network, normalise_pixels(some, network.tower), readout.fields)
+
+    return in_halves(compute, images)
 
 
-def embed_set(
-    tower: Tower, images: Mapping[str, np.ndarray], variant: Variant
-) -> dict[str, np.ndarray]:
-    """Features of a set of images, with its labels and names.
+def in_halves(compute: Callable, images: np.ndarray) -> Features:
+    """Features of a batch, of its halves where the batch does not fit a GPU.
 
-    images: `images` uint8 [N, S, S, 3], `labels` and `names` [N].
+    compute: from images [B, ...] to features [B, ...]. Raises UserError if one image
+    alone does not fit.
     """
-    features = embed_images(tower, images["images"], variant)
-    return features | {name: images[name] for name in ("labels", "names")}
+    try:
+        return compute(images)
+    except torch.cuda.OutOfMemoryError as error:
+        reason = str(error).partition(". ")[0]
+    # Outside the handler, whose traceback keeps the tensors of the failed pass.
+    if len(images) == 1:
+        raise UserError(
+            f"device: one image does not fit the memory of the GPU ({reason}); take "
+            "smaller images, `precision: bfloat16`, a smaller backbone, or the CPU"
+        )
+    middle = len(images) // 2
+    logging.warning("%d images do not fit the GPU, embedded in halves", len(images))
+    torch.cuda.empty_cache()
+    parts = [in_halves(compute, half) for half in (images[:middle], images[middle:])]
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def _promptad(network: Network, pixels: Tensor, fields: Mapping) -> Features:
+    if network.module is not None:
+        raise UserError("backbone: PromptAD needs a CLIP; take one of open_clip")
+    return embed(network.tower, pixels, Variant(**fields))
+
+
+def _tokens(network: Network, pixels: Tensor, fields: Mapping) -> Features:
+    layers = networks.depth(network)
+    named = {LAST: [layers - 1], AUTO: networks.auto_blocks(layers)}
+    blocks = fields["blocks"]
+    blocks = named[blocks] if isinstance(blocks, str) else blocks
+    found = networks.tokens(network, pixels, blocks, fields["norm"])
+    return {"patch": sum(found[1:], found[0]) / len(found)}
+
+
+def _neighbourhoods(network: Network, pixels: Tensor, fields: Mapping) -> Features:
+    layers = fields["layers"]
+    layers = networks.auto_layers(network) if layers == AUTO else layers
+    maps = networks.stages(network, pixels, layers)
+    widths = (fields[name] for name in ("layer_width", "patch_width"))
+    automatic = auto_width([x.shape[1] for x in maps])
+    widths = (automatic if width == AUTO else width for width in widths)
+    return {"patch": pooled(maps, *widths)}
 
 
 @torch.inference_mode()
-def embed_images(
-    tower: Tower, images: np.ndarray, variant: Variant, batch: int = BATCH
-) -> dict[str, np.ndarray]:
-    """Features of uint8 images [N, S, S, 3], see `clip_vision.embed` for shapes."""
-    if not len(images):  # a class may have no test images
-        shape = 1, *images.shape[1:]
-        one = embed_batch(tower, np.zeros(shape, np.uint8), variant)
-        return {name: feature[:0].cpu().numpy() for name, feature in one.items()}
-    features = {}
-    for start in tqdm(range(0, len(images), batch), "embed", mininterval=1):
-        embedded = embed_batch(tower, images[start : start + batch], variant)
-        for name, part in embedded.items():
-            if name not in features:
-                # Filled in place, since joining batches would need the memory twice.
-                # Pinned, so that copies from a GPU do not block.
-                shape = len(images), *part.shape[1:]
-                features[name] = torch.empty(shape, pin_memory=part.is_cuda)
-            features[name][start : start + batch].copy_(part, non_blocking=True)
-    if tower.device.type == "cuda":
-        torch.cuda.synchronize(tower.device)
-    return {name: feature.numpy() for name, feature in features.items()}
+def embed_support(network: Network, copies: np.ndarray, readout: Readout) -> Features:
+    """Features of support images uint8 [k, c, H, W, 3], c copies of each.
+
+    With `tokens`: `patch` [k, c, gh, gw, D] float32, or with its field `moments` of
+    all patches of an image `count` [k], `sum` [k, D] and `outer` [k, D, D], float64.
+    With other kinds c is 1 and the arrays are those of `embed_batch`. Images pass one
+    by one, so that the first rows of a draw do not depend on its length.
+    """
+    summary = _image_copies
+    if readout.kind != "tokens":
+        summary = _only_copy
+    elif readout.fields["moments"]:
+        summary = _image_moments
+    rows = [summary(network, image, readout) for image in copies]
+    return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
 
 
-@torch.inference_mode()
-def embed_batch(
-    tower: Tower, images: np.ndarray, variant: Variant
-) -> dict[str, Tensor]:
-    """Features of one batch of images, left on the device of the tower."""
-    return embed(tower, normalise_pixels(images, tower), variant)
+def _only_copy(network: Network, image: np.ndarray, readout: Readout) -> Features:
+    (only,) = image
+    found = embed_batch(network, only[None], readout)
+    return {name: feature[0] for name, feature in found.items()}
+
+
+def _copy_batches(network: Network, image: np.ndarray, readout: Readout):
+    for start in range(0, len(image), BATCH):
+        yield embed_batch(network, image[start : start + BATCH], readout)["patch"]
+
+
+def _image_copies(network: Network, image: np.ndarray, readout: Readout) -> Features:
+    return {"patch": torch.cat([*_copy_batches(network, image, readout)])}
+
+
+def _image_moments(network: Network, image: np.ndarray, readout: Readout) -> Features:
+    """Number, sum and sum of outer products of patches, one copy at a time."""
+    count, total, outer = 0, 0, 0
+    for batch in _copy_batches(network, image, readout):
+        for patches in batch.flatten(1, 2).double():
+            count += len(patches)
+            total = total + patches.sum(0)
+            outer = outer + patches.T @ patches
+    number = torch.tensor(count, dtype=torch.float64, device=total.device)
+    return {"count": number, "sum": total, "outer": outer}
 
 
 def normalise_pixels(images: np.ndarray, tower: Tower) -> Tensor:
-    """Convert uint8 [B, S, S, 3] to normalised float32 [B, 3, S, S].
+    """Convert uint8 [B, H, W, 3] to normalised float32 [B, 3, H, W].
 
     Mean and std are those of the tower; the result is on its device.
     """

@@ -1,4 +1,4 @@
-"""Features of sets of images: computed once and cached, or computed where they serve."""
+"""Features of sets of images: cached in files, or computed where they are used."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple

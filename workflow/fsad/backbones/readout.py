@@ -4,18 +4,21 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from fsad.artifacts.content import digest_of
-from fsad.data.augment import NONE, Augment
+from fsad.data.augment import Augment
 from fsad.data.views import View
 from fsad.errors import UserError
 
 
 class Readout(NamedTuple):
-    """Features that are read from a backbone.
+    """What is read out of a frozen backbone for a method.
 
-    name: of their folder. kind: `promptad`, `tokens` (patch tokens after blocks) or
-    `neighbourhoods` (pooled neighbourhoods of patches). view: of the images. augment:
-    of the support images. fields: options of the kind: those of a `Variant`; `blocks`,
-    `norm` and `moments`; or `layers`, `layer_width` and `patch_width`.
+    name: of the folder of its features. kind: `promptad`, `tokens` or `neighbourhoods`.
+    view: how images become inputs. augment: of support images. fields: options of the
+    kind; of `promptad` the fields of a Variant; of `tokens` `blocks` (`last`, `auto` or
+    a list of 0-based blocks, whose tokens are averaged), `norm` (whether the final norm
+    is applied) and `moments` (whether of the support images count, sum and outer
+    products are kept, instead of every patch); of `neighbourhoods` `layers` (`auto` or
+    a list of names), `layer_width` and `patch_width` (each `auto` or a number).
     """
 
     name: str
@@ -85,7 +88,7 @@ def variant_name(variant: Variant) -> str:
 def variant_readout(variant: Variant, view: View) -> Readout:
     """The features of PromptAD in a variant."""
     name = variant_name(variant) + ("_edge" if view.fit == "edge" else "")
-    return Readout(name, "promptad", view, NONE, variant._asdict())
+    return Readout(name, "promptad", view, Augment(), variant._asdict())
 
 
 def named_readout(kind: str, view: View, augment: Augment, fields: Mapping) -> Readout:

@@ -1,6 +1,7 @@
 """Towers: networks as plain tensors with a configuration, and their files.
 
-Tensor names are those of open_clip (`transformer.resblocks.0.attn.in_proj_weight`).
+Tensor names are those of the library that made the network, for open_clip
+`transformer.resblocks.0.attn.in_proj_weight`.
 """
 
 import hashlib
@@ -27,9 +28,9 @@ BLOCK = 2**20  # bytes read at once
 class Tower(NamedTuple):
     """Weights by name, and the configuration that the weights do not imply.
 
-    `config` holds `heads`, `layers`, `activation` (gelu | quick_gelu), `eps`, and
-    for vision `image_size`, `patch_size`, `mean`, `std`, for text `context_length`,
-    `logit_scale`.
+    `config` of a tower of CLIP holds `heads`, `layers`, `activation` (gelu |
+    quick_gelu), `eps`, and for vision `image_size`, `patch_size`, `mean`, `std`, for
+    text `context_length`, `logit_scale`. That of a network of timm: see `timm_models`.
     """
 
     weights: dict[str, Tensor]
@@ -38,7 +39,7 @@ class Tower(NamedTuple):
     @property
     def device(self) -> torch.device:
         """Device of the weights."""
-        return self.weights["positional_embedding"].device
+        return next(iter(self.weights.values())).device
 
     def to(self, device: str, precision: str) -> "Tower":
         """Move to a device, with matrix products of blocks in `float32` or `bfloat16`.
@@ -47,9 +48,15 @@ class Tower(NamedTuple):
         """
         dtype, weights = getattr(torch, precision), {}
         for name, weight in self.weights.items():
-            multiplied = ".attn." in name or ".mlp." in name
+            multiplied = self._is_multiplied(name)
             weights[name] = weight.to(device, dtype if multiplied else weight.dtype)
         return Tower(weights, self.config)
+
+    def _is_multiplied(self, name: str) -> bool:
+        """Whether a weight is a factor of products that take the precision."""
+        if "library" in self.config:  # of timm, with names that differ by model
+            return name.endswith("weight") and self.weights[name].ndim > 1
+        return ".attn." in name or ".mlp." in name
 
 
 def save_tower(path: str | Path, tower: Tower, settings: Mapping) -> None:

@@ -23,6 +23,7 @@ from fsad.data.faults import (
 )
 from fsad.data.layouts import NO_MASK, Sample
 from fsad.data.masks import checked_mask
+from fsad.data.views import area_or_cubic
 
 Maker = Callable[[np.ndarray, int], np.ndarray]
 COMPARED = 240  # about the side of networks; images equal at this size are equal
@@ -147,16 +148,9 @@ def read_image(path: str | Path) -> np.ndarray:
 def square(image: np.ndarray, size: int) -> np.ndarray:
     """Resize uint8 [H, W, 3] to [size, size, 3] without cropping, as masks are.
 
-    An axis that shrinks is averaged over areas, one that grows is interpolated
-    cubically.
+    See `views.area_or_cubic`.
     """
-    height, width = image.shape[:2]
-    if height > size or width > size:
-        shrunk = min(width, size), min(height, size)
-        image = cv2.resize(image, shrunk, interpolation=cv2.INTER_AREA)
-    if height < size or width < size:
-        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_CUBIC)
-    return image
+    return area_or_cubic(image, (size, size))
 
 
 def resize_mask(mask: np.ndarray, resolution: int) -> np.ndarray:

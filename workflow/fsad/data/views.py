@@ -1,14 +1,20 @@
-"""Views: how images become the input of a network."""
+"""Views: the geometry in which a backbone sees an image."""
 
 from typing import NamedTuple
 
+import cv2
+import numpy as np
+from PIL import Image
+
 
 class View(NamedTuple):
-    """Geometry of a network's input.
+    """Size and resampling of images.
 
-    fit: `square` squashes to size x size pixels; `edge` gives the shorter edge `size`
-    pixels and keeps the aspect. filter: `area` (averaged over areas where an axis
-    shrinks, cubic where it grows) or `bicubic` (Pillow's).
+    fit: `square` resizes to `size` x `size` and does not keep the aspect ratio, `edge`
+    resizes the shorter edge to `size` and keeps it. size: in pixels. filter: `area`
+    averages over areas where an axis shrinks and interpolates cubically where it grows
+    (OpenCV), `bicubic` is Pillow's, with which the published numbers of AnomalyDINO
+    and SubspaceAD were made.
     """
 
     fit: str
@@ -19,5 +25,38 @@ class View(NamedTuple):
     def name(self) -> str:
         """Part of the names of files."""
         side = "px" if self.fit == "square" else self.fit
-        filter_name = "" if self.filter == "area" else f"_{self.filter}"
-        return f"{side}{self.size}{filter_name}"
+        return f"{side}{self.size}{'' if self.filter == 'area' else '_' + self.filter}"
+
+
+def resized(image: np.ndarray, view: View) -> np.ndarray:
+    """Resize uint8 [H, W, 3] without cropping, see `view_shape`."""
+    shape = view_shape(image.shape[:2], view)
+    if view.filter == "area":
+        return area_or_cubic(image, shape)
+    resampled = Image.fromarray(image).resize(shape[::-1], Image.Resampling.BICUBIC)
+    return np.asarray(resampled)
+
+
+def view_shape(shape: tuple[int, int], view: View) -> tuple[int, int]:
+    """Height and width of an image of this height and width in a view.
+
+    The longer edge is rounded down, as torchvision does it.
+    """
+    if view.fit == "square":
+        return view.size, view.size
+    height, width = (view.size * edge // min(shape) for edge in shape)
+    return height, width
+
+
+def area_or_cubic(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Resize uint8 [H, W, 3] to a height and width.
+
+    An axis that shrinks is averaged over areas, one that grows is interpolated
+    cubically.
+    """
+    shrunk = tuple(map(min, image.shape[:2], shape))
+    if shrunk != image.shape[:2]:
+        image = cv2.resize(image, shrunk[::-1], interpolation=cv2.INTER_AREA)
+    if shrunk != shape:
+        image = cv2.resize(image, shape[::-1], interpolation=cv2.INTER_CUBIC)
+    return image

@@ -22,7 +22,6 @@ from fsad.backbones.tower import load_tower
 from fsad.evaluation.tasks import Truth
 from fsad.methods.base import Features, Text
 
-
 # Features of the support images of a seed, and their names and digests.
 Draw = tuple[dict[str, np.ndarray], list]
 

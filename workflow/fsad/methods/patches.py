@@ -17,12 +17,6 @@ def nearest_cosine(patches: Tensor, bank: Tensor) -> Tensor:
     return distances / 2
 
 
-def square_maps(values: Tensor) -> Tensor:
-    """Values [N, P] of the patches of a square grid as maps [N, G, G]."""
-    grid = round(values.shape[1] ** 0.5)
-    return values.unflatten(1, (grid, grid))
-
-
 def upsample(maps: Tensor, resolution: Resolution, sigma: float) -> Tensor:
     """Interpolate and smooth maps as `maps.full_maps`, on the device of the maps."""
     matrices = map_matrices(maps.shape[1:], resolution, sigma)

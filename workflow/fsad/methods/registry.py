@@ -17,9 +17,8 @@ from fsad.backbones.readout import (
     parse_variant,
     variant_readout,
 )
-from fsad.data.augment import NONE, Augment
+from fsad.data.augment import Augment
 from fsad.data.views import View
-
 
 # Classes of MVTec AD whose background AnomalyDINO masks; of VisA these are all.
 MASKED = {"mvtec": ("capsule", "hazelnut", "pill", "screw", "toothbrush")}
@@ -61,7 +60,7 @@ def _promptad_options(options: Mapping, run: Run, backbone: Mapping) -> dict:
 def _neighbourhoods(options: Mapping, size: int) -> Readout:
     names = ("layers", "layer_width", "patch_width")
     fields = {name: options[name] for name in names}
-    return named_readout("neighbourhoods", _view(options, size), NONE, fields)
+    return named_readout("neighbourhoods", _view(options, size), Augment(), fields)
 
 
 def _last_tokens(options: Mapping, size: int) -> Readout:

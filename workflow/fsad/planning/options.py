@@ -86,8 +86,8 @@ def _check_former(config: Mapping) -> None:
         found = config["backbone"] if isinstance(config["backbone"], Mapping) else {}
         entry = ", ".join(f"{key}: {value}" for key, value in found.items())
         raise UserError(
-            "config: backbone: is now `backbones`, each with a name; write `backbones:` "
-            f"and in the next line `  clip: {{{entry}}}`"
+            "config: backbone: each has a name now; write `backbones:` and in the next "
+            f"line `  clip: {{{entry}}}`"
         )
 
 

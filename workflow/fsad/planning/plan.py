@@ -365,7 +365,7 @@ class Plan:
         """Whether the features of an experiment are kept in files."""
         choice = self.config["keep_features"]
         size = self._image_bytes(experiment)
-        return choice is True or choice == "auto" and (size or 0) <= AUTO_BYTES
+        return choice is True or (choice == "auto" and (size or 0) <= AUTO_BYTES)
 
     def _image_bytes(self, experiment: str) -> int | None:
         """Bytes of the features of a test image, None where they are not known."""

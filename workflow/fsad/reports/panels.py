@@ -63,8 +63,8 @@ def write_panels(
     """Write one PNG per test image into `folder`, all with one colour scale.
 
     Their names are `DEFECT_NAME.png`, or `DEFECT_NAME.jpg.png`, see `file_names`. test:
-    `images` uint8 [N, H, W, 3] RGB, see `groups`, and `names`. maps: [N, R, R]. masks: [N, R, R] or
-    None. Raises UserError at the end if a panel cannot be drawn.
+    `images` uint8 [N, H, W, 3] RGB, see `groups`, and `names`. maps: [N, R, R]. masks:
+    [N, R, R] or None. Raises UserError at the end if a panel cannot be drawn.
     """
     heat, failed = scaled(maps), []
     files = file_names({n: png_name(n.replace("/", "_")) for n in test["names"]})

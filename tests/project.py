@@ -48,7 +48,7 @@ class Project:
         """Write the micro configuration, with top-level changes."""
         micro = {
             "datasets": {"own": {"layout": "folder", "root": "data"}},
-            "backbone": {"model": "tiny.json", "pretrained": "random"},
+            "backbones": {"tiny": {"model": "tiny.json", "pretrained": "random"}},
             "shots": [1, 2],
             "epochs": 4,
             "eval_every": 3,

@@ -27,7 +27,7 @@ def micro(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = {
         "datasets": {"own": {"layout": "folder", "root": "data"}},
-        "backbone": {"model": "tiny.json", "pretrained": "random"},
+        "backbones": {"tiny": {"model": "tiny.json", "pretrained": "random"}},
         "shots": [1, 2],
     }
     return lambda **changes: Plan(config | changes)

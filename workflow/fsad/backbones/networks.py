@@ -82,7 +82,7 @@ def tokens(
     layers = depth(network)
     if not {*blocks} <= {*range(layers)}:
         raise UserError(
-            f"blocks: {[*blocks]} are not all blocks of this backbone, 0 to {layers - 1}"
+            f"blocks: {[*blocks]} are not all among blocks 0 to {layers - 1}"
         )
     pixels = cut(pixels, network.tower.config["patch_size"])
     if network.module is None:

@@ -171,8 +171,8 @@ def _check_timm(backbone: Mapping) -> None:
     model, source = backbone["model"], backbone.get("pretrained")
     if source is None and not TAGGED.fullmatch(model):
         raise UserError(
-            f"model: {model!r} is not MODEL.TAG of timm, and without the tag no weights "
-            f"are meant; `fsad backbones {model}` lists them"
+            f"model: {model!r} is not MODEL.TAG of timm, whose tag names the weights; "
+            f"`fsad backbones {model}` lists them"
         )
     if source not in (None, RANDOM) and weights_file(backbone) is None:
         raise UserError(

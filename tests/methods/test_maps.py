@@ -8,6 +8,7 @@ from helpers import relative_error
 
 # The grid and the full size; the last grids are rectangular, (rows, columns).
 SIZES = [((15, 15), 256), ((1, 1), 8), ((8, 8), 5), ((4, 7), 33), ((9, 2), 20)]
+RECTANGLES = [((4, 7), (33, 50)), ((8, 8), (20, 5))]
 
 
 def random_maps(grid):
@@ -15,14 +16,14 @@ def random_maps(grid):
 
 
 def bilinear(small, resolution):
-    """torch's bilinear interpolation, float64 [N, R, R]."""
-    tensor, size = torch.from_numpy(small).double()[:, None], (resolution, resolution)
-    resize = torch.nn.functional.interpolate
+    """torch's bilinear interpolation, float64 [N, rows, columns]."""
+    tensor = torch.from_numpy(small).double()[:, None]
+    size, resize = resolution, torch.nn.functional.interpolate
     return resize(tensor, size, mode="bilinear", align_corners=False)[:, 0].numpy()
 
 
 @pytest.mark.parametrize("sigma", [0, 4, 2.5])
-@pytest.mark.parametrize(("grid", "resolution"), SIZES)
+@pytest.mark.parametrize(("grid", "resolution"), SIZES + RECTANGLES)
 def test_full_maps_are_interpolated_and_smoothed(grid, resolution, sigma):
     large = bilinear(random_maps(grid), resolution)
     expected = [gaussian_filter(image, sigma) if sigma else image for image in large]
@@ -43,6 +44,18 @@ def test_the_smoothing_matrix_filters_along_both_axes(sigma):
     image, matrix = random_maps((20, 20))[0], maps.smoothing_matrix(20, sigma)
     image = image.astype(float)
     expected = gaussian_filter(image, sigma)
+    assert relative_error(matrix @ image @ matrix.T, expected) < 1e-12
+
+
+@pytest.mark.parametrize("edge_twice", [True, False])
+@pytest.mark.parametrize(("size", "radius"), [(20, 1), (20, 7), (1, 1), (2, 5)])
+def test_the_radius_and_the_border_of_the_filter_can_be_chosen(
+    size, radius, edge_twice
+):
+    image = random_maps((size, size))[0].astype(float)
+    matrix = maps.smoothing_matrix(size, 4.0, radius, edge_twice)
+    mode = "reflect" if edge_twice else "mirror"
+    expected = gaussian_filter(image, 4.0, radius=radius, mode=mode)
     assert relative_error(matrix @ image @ matrix.T, expected) < 1e-12
 
 

@@ -17,10 +17,9 @@ def random_maps(*grid):
     return torch.rand(3, *grid, generator=generator)
 
 
-@pytest.mark.parametrize("batch", [1, 2, 8])
-def test_the_nearest_of_a_bank_is_that_of_brute_force(batch):
+def test_the_nearest_of_a_bank_is_that_of_brute_force():
     images, bank = unit(3, 4, 6), unit(8, 6)
-    found = patches.nearest_cosine(images, bank, batch)
+    found = patches.nearest_cosine(images, bank)
     assert found.shape == (3, 4)
     for image in range(3):
         for patch in range(4):
@@ -48,10 +47,11 @@ def test_square_maps_are_row_by_row():
     ]
 
 
+@pytest.mark.parametrize("resolution", [33, (20, 33)])
 @pytest.mark.parametrize(("grid", "sigma"), [((15, 15), 4), ((4, 7), 0)])
-def test_maps_on_a_device_are_those_of_numpy(grid, sigma):
-    found = patches.upsample(random_maps(*grid), 33, sigma)
-    expected = full_maps(random_maps(*grid).numpy(), 33, sigma)
+def test_maps_on_a_device_are_those_of_numpy(grid, sigma, resolution):
+    found = patches.upsample(random_maps(*grid), resolution, sigma)
+    expected = full_maps(random_maps(*grid).numpy(), resolution, sigma)
     assert relative_error(found, expected) < 1e-6
 
 
@@ -61,3 +61,10 @@ def test_a_peak_is_the_maximum_of_the_interpolated_map(grid, resolution):
     large = F.interpolate(random_maps(*grid)[:, None], size, mode="bilinear")[:, 0]
     peaks = patches.peak_scores(random_maps(*grid), resolution)
     assert relative_error(peaks, large.amax((1, 2))) < 1e-5
+
+
+@pytest.mark.parametrize(("share", "count"), [(0.01, 1), (0.5, 4), (0.4, 3), (1, 9)])
+def test_the_top_mean_is_that_of_the_largest(share, count):
+    values = random_maps(3, 3).flatten(1)
+    expected = values.sort(descending=True).values[:, :count].mean(1)
+    assert relative_error(patches.top_mean(values, share), expected) < 1e-6

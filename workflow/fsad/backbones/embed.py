@@ -1,7 +1,7 @@
 """Features of a batch of images, computed by a frozen backbone."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch

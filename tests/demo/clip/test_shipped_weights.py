@@ -72,5 +72,6 @@ def photograph(name: str, kind: str, seed: int) -> np.ndarray:
 
 def memory_distances(patches: np.ndarray) -> torch.Tensor:
     """Distances of the patches of all but the first four images to those of these."""
-    support, test = torch.from_numpy(patches).split([4, len(patches) - 4])
+    patches = torch.from_numpy(patches).flatten(1, 2)
+    support, test = patches.split([4, len(patches) - 4])
     return nearest_cosine(test, support.flatten(0, 1))

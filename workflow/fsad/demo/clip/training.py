@@ -105,7 +105,7 @@ def train_towers(
         run = partial(embed, variant=READOUT) if with_text else embed_memory
         with torch.autocast("cpu", torch.bfloat16):
             features = run(vision, pixels)
-        memory = [features[name] for name in MEMORY]
+        memory = [features[name].flatten(1, 2) for name in MEMORY]  # (3 B, P, Dv)
         terms = memory_terms(memory, teacher, share, heads, rng)
         if with_text:
             terms |= text_terms(_by_episode(features), words, share, branch, rng)
@@ -138,8 +138,9 @@ def train_text(
 
 
 def _by_episode(features: Mapping[str, Tensor | np.ndarray]) -> dict[str, Tensor]:
-    """Features that texts are compared with, [B, 3, ...] instead of [3 B, ...]."""
+    """Features that texts are compared with, [B, 3, D] of images, [B, 3, P, D]."""
     whole = {name: torch.as_tensor(features[name]) for name in COMPARED.values()}
+    whole[COMPARED["seg"]] = whole[COMPARED["seg"]].flatten(1, 2)
     return {name: x.unflatten(0, (-1, PER_EPISODE)) for name, x in whole.items()}
 
 

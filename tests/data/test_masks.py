@@ -68,7 +68,7 @@ NO_MASKS = {
 
 @pytest.mark.parametrize("message", NO_MASKS)
 def test_arrays_that_are_no_masks_are_named(tmp_path, message):
-    np.save(tmp_path / "m.npy", NO_MASKS[message], allow_pickle=True)
+    np.save(tmp_path / "m.npy", NO_MASKS[message])
     with pytest.raises(UserError, match=rf"m\.npy: {message}.*; "):
         checked(tmp_path / "m.npy")
 

@@ -130,7 +130,7 @@ def test_a_camera_of_12_bits_is_not_nearly_black(tmp_path):
     assert np.array_equal(image, np.repeat(GREY[..., None], 3, 2))
 
 
-@pytest.mark.parametrize("suffix", ["tif", "gif"])
+@pytest.mark.parametrize("suffix", ["tif", "gif", "webp", "png", "avif", "mpo"])
 def test_a_file_of_several_pages_is_refused(tmp_path, suffix):
     path, pages = tmp_path / f"a.{suffix}", [Image.fromarray(noise(8, 8, 3))] * 2
     pages[1] = Image.fromarray(COLOUR[:6, :6]).resize((8, 8))

@@ -1,6 +1,7 @@
 """Checking, completing and resolving the configuration."""
 
 import re
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -132,11 +133,25 @@ def test_the_given_configuration_is_left_alone(minimal):
         ({"threads": True}, "config: threads: must be a whole number, not true"),
         ({"tasks": ["det"]}, "config: tasks.0: must be 'cls' or 'seg', not 'det'"),
         ({"overrides": {"other": {}}}, "config: overrides.other: no such data set"),
+        ({"results": "out/<new>"}, "config: results: must be a path without .* angle"),
     ],
 )
 def test_a_wrong_option_is_named(minimal, change, message):
     with pytest.raises(UserError, match=message):
         cfg.complete(minimal | change)
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_names_of_classes_may_be_of_another_unicode_form(tmp_path, form):
+    composed = unicodedata.normalize("NFC", "Gehäuse")
+    write_class(tmp_path, unicodedata.normalize("NFD", composed), defects=())
+    typed = unicodedata.normalize(form, composed)
+    source = {"layout": "folder", "root": str(tmp_path), "classes": [typed]}
+    overrides = {"own": {typed: {"epochs": 7}}}
+    complete = cfg.complete({"datasets": {"own": source}, "overrides": overrides})
+    assert cfg.class_names(complete["datasets"]["own"]) == [composed]
+    run = BOLT._replace(class_name=composed)
+    assert cfg.run_options(complete, run)["epochs"] == 7
 
 
 def test_malformed_yaml_is_named(tmp_path):

@@ -205,6 +205,25 @@ def test_an_image_is_turned_upright(tmp_path, suffix):
     assert image[18:].max() < 50
 
 
+BYTES = {"L": 1, "P": 1, "I;16": 2, "RGB": 3, "RGBA": 4, "CMYK": 4}  # of a pixel
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("mode", BYTES)
+def test_an_uncompressed_tiff_is_turned_like_a_compressed_one(
+    tmp_path, mode, orientation
+):
+    image, read = Image.frombytes(mode, (9, 6), noise(6, 9, BYTES[mode])), []
+    if mode == "P":
+        image.putpalette(noise(256, 3).tobytes())
+    for compression in (None, "tiff_lzw"):
+        path, data = tmp_path / f"{compression}.tif", exif(orientation)
+        image.save(path, exif=data, compression=compression)
+        read.append(images.read_image(path))
+    assert read[0].shape == ((9, 6, 3) if orientation > 4 else (6, 9, 3))
+    assert np.array_equal(*read)
+
+
 ODD_TAGS = {
     "unit is a fraction": (0x128, 5, 1, struct.pack("<II", 5, 2)),
     "resolution is text": (0x11A, 2, 3, b"72\0"),

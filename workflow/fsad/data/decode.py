@@ -49,7 +49,8 @@ def open_upright(path: Path) -> Image.Image:
     """Open and load an image of one page, turned as its EXIF orientation asks."""
     if KINDS.get(path.suffix.lower()) == UNREADABLE:
         raise FileError(path, UNREADABLE)
-    with _named_errors(path), Image.open(path) as image:
+    # Of a path Pillow would map a TIFF into memory by its size once it is turned.
+    with _named_errors(path), open(path, "rb") as file, Image.open(file) as image:
         _check_pages(path, image)
         image.load()
         turn = UPRIGHT.get(_orientation(image))

@@ -246,6 +246,12 @@ def test_angle_brackets_in_the_name_of_a_class_are_refused(tmp_path):
         list_class("folder", tmp_path, "nut <new>")
 
 
+def test_a_class_is_not_called_like_the_row_of_means(tmp_path):
+    write_class(tmp_path, "mean", defects=())
+    with pytest.raises(UserError, match="mean: has the name of a row of the tables"):
+        list_class("folder", tmp_path, "mean")
+
+
 @pytest.mark.parametrize("name", ["螺丝", "A&B|50%_#1 $x^2$"])
 def test_names_of_classes_in_other_scripts_and_signs(tmp_path, name):
     write_class(tmp_path, name, defects=())

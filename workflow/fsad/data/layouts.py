@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from fsad.artifacts.names import nfc
+from fsad.artifacts.names import MEAN, nfc
 from fsad.data.faults import Fault, grouped
 from fsad.data.pairing import Named, pair
 from fsad.data.walk import IMAGE, OTHER, Found, subfolders, walk
@@ -275,6 +275,8 @@ def _no_class(root: Path, name: str) -> UserError:
 
 def _bad_class_name(folder: Path) -> str | None:
     """Problem with a class name: Snakemake reads {WORD} and <WORD> in paths."""
+    if folder.name == MEAN:
+        return f"{folder}: has the name of a row of the tables; rename it"
     refused = {
         "curly brackets": "{}",
         "angle brackets": "<>",

@@ -7,13 +7,14 @@ from pathlib import Path
 import pandas as pd
 
 from fsad.artifacts.files import atomic, read_record, write_text
+from fsad.artifacts.names import MEAN
 from fsad.artifacts.paths import Run
 from fsad.artifacts.stages import check_record
 from fsad.evaluation.metrics import METRICS, SELECTIONS
 from fsad.reports import formats, pages
 from fsad.reports.comparison import compare
 from fsad.reports.literature import read_literature, same_setting
-from fsad.reports.pages import COMPONENTS, KEYS, MEAN
+from fsad.reports.pages import COMPONENTS, KEYS
 
 RUN = ["experiment", "dataset", "class", "task", "shots", "seed"]
 COLUMNS = [*RUN, "selection", "metric"]

@@ -1,8 +1,10 @@
 import csv
+import errno
 import json
 import os
 import shutil
 import unicodedata
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -259,7 +261,22 @@ def test_names_of_classes_in_other_scripts_and_signs(tmp_path, name):
     assert list_class("folder", tmp_path, name).notes == []
 
 
-@pytest.mark.parametrize("hidden", [".ipynb_checkpoints", "__MACOSX", "@eaDir"])
+@pytest.mark.parametrize(("closed", "root"), [("nut/train", ""), ("nut", "nut/train")])
+def test_a_folder_that_may_not_be_entered_is_named(folder, monkeypatch, closed, root):
+    above, stat = folder.parent, os.stat
+
+    def forbidding(path, **options):
+        if above / closed in Path(path).parents:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return stat(path, **options)
+
+    monkeypatch.setattr(os, "stat", forbidding)
+    message = f"{above / closed}/.*: cannot be read .Permission denied"
+    with pytest.raises(UserError, match=message):
+        list_classes("folder", above / root)
+
+
+@pytest.mark.parametrize("hidden", ["__MACOSX", "@eaDir", ".trash", "lost+found"])
 def test_folders_that_other_programs_leave_hold_no_images(tmp_path, hidden):
     folder = write_class(tmp_path, "nut")
     listed = list_class("folder", tmp_path, "nut")

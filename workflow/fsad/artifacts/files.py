@@ -3,6 +3,7 @@
 import glob
 import json
 import os
+import stat
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -169,3 +170,23 @@ def unreadable(
     if isinstance(error, FileNotFoundError):
         return UserError(f"{path}: {missing}")
     return UserError(f"{path}: cannot be read ({error.strerror})")
+
+
+def is_folder(path: str | Path) -> bool:
+    """Whether there is such a folder; UserError where permissions forbid to look."""
+    return stat.S_ISDIR(_mode(path))
+
+
+def is_file(path: str | Path) -> bool:
+    """Whether there is such a file; UserError where permissions forbid to look."""
+    return stat.S_ISREG(_mode(path))
+
+
+def _mode(path: str | Path) -> int:
+    """Mode of a file or folder, 0 if there is none."""
+    try:
+        return os.stat(path).st_mode
+    except PermissionError as error:
+        raise unreadable(path, error) from None
+    except (OSError, ValueError):
+        return 0

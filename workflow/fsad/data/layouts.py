@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from fsad.artifacts.files import is_file, is_folder
 from fsad.artifacts.names import MEAN, nfc
 from fsad.data.faults import Fault, grouped
 from fsad.data.pairing import Named, pair
@@ -107,7 +108,7 @@ def list_classes(layout: str, root: str | Path) -> list[str]:
     root = data_root(layout, root)
     if _is_visa_download(layout, root):
         return sorted({nfc(row["object"]) for row in _split_rows(root)})
-    folders = [path for path in subfolders(root) if (path / "train" / GOOD).is_dir()]
+    folders = [path for path in subfolders(root) if is_folder(path / "train" / GOOD)]
     names = sorted(nfc(path.name) for path in folders)
     for name in names:
         if names.count(name) > 1:
@@ -121,16 +122,16 @@ def list_classes(layout: str, root: str | Path) -> list[str]:
 def data_root(layout: str, root: str | Path) -> Path:
     """Folder that holds the class folders; UserError if it does not exist."""
     root = Path(root)
-    if not root.is_dir():
+    if not is_folder(root):
         raise UserError(f"{root}: no such data folder; correct `root` of its data set")
     prepared = root / "1cls"
-    return prepared if layout == "visa" and prepared.is_dir() else root
+    return prepared if layout == "visa" and is_folder(prepared) else root
 
 
 def class_folder(root: Path, name: str) -> Path:
     """Folder of a class, whose name may be of another Unicode form."""
     folder = root / name
-    if folder.is_dir():
+    if is_folder(folder):
         return folder
     return next((p for p in subfolders(root) if nfc(p.name) == nfc(name)), folder)
 
@@ -155,13 +156,13 @@ def find_images(paths: Sequence[str | Path]) -> dict[str, Path]:
     UserError for a folder without images. See `walk` for what is passed over.
     """
     given = [Path(path).absolute() for path in paths]
-    base = os.path.commonpath([p if p.is_dir() else p.parent for p in given])
+    base = os.path.commonpath([p if is_folder(p) else p.parent for p in given])
     found = {file for path in given for file in _images_below(path)}
     return {path.relative_to(base).as_posix(): path for path in sorted(found)}
 
 
 def _images_below(path: Path) -> list[Path]:
-    if not path.is_dir():
+    if not is_folder(path):
         return [path]
     found = [file.path for file in walk(path) if file.kind != OTHER]
     if not found:
@@ -170,12 +171,12 @@ def _images_below(path: Path) -> list[Path]:
 
 
 def _is_visa_download(layout: str, root: Path) -> bool:
-    return layout == "visa" and (root / VISA_SPLIT).is_file()
+    return layout == "visa" and is_file(root / VISA_SPLIT)
 
 
 def _folders(root: Path, name: str) -> ClassFiles:
     folder = class_folder(root, name)
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise _no_class(root, name)
     found, below = walk(folder), defaultdict(list)
     for file in found:

@@ -25,6 +25,7 @@ NOT_READ = """.npy .mat .heic .heif .dng .cr2 .cr3 .crw .nef .nrw .arw .orf .rw2
 # Folders and files that systems and file servers leave, beside those with a dot:
 LEFT_BY_OTHERS = {"__macosx", "__pycache__", "thumbnails", "thumbs", "thumbs.db"}
 LEFT_BY_OTHERS |= {"ehthumbs.db", "desktop.ini", "$recycle.bin", "#recycle"}
+LEFT_BY_OTHERS |= {"lost+found"}
 PREDICTIONS = b"image,score,threshold"  # start of a table of predictions
 CONTROL = {*range(9), *range(14, 27), *range(28, 32)}  # characters that text has not
 STUBS = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}  # formats known, but not read
@@ -123,9 +124,9 @@ def _endings() -> frozenset[str]:
 def _kind_of_content(path: Path) -> str:
     from PIL import Image, UnidentifiedImageError
 
-    if path.exists() and not path.is_file():
-        return OTHER  # a pipe or a device
     try:
+        if path.exists() and not path.is_file():
+            return OTHER  # a pipe or a device
         with Image.open(path) as image:
             return UNREADABLE if image.format in STUBS else IMAGE
     except UnidentifiedImageError:

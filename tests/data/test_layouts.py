@@ -311,6 +311,14 @@ def test_two_classes_of_one_name_are_refused(tmp_path):
         list_classes("folder", tmp_path)
 
 
+def test_two_images_of_one_name_are_refused(folder):
+    for form in ("NFC", "NFD"):
+        draw(folder / "test/dent" / f"{unicodedata.normalize(form, 'ä')}.png")
+    draw(folder / "ground_truth/dent/ä.png")
+    with pytest.raises(UserError, match=r"dent/.*: another file has this name, "):
+        list_class("folder", folder.parent, "nut")
+
+
 MASKS = {
     "beside": ["test/dent/a_mask.png"],
     "beside, called label": ["test/dent/a_label.BMP"],

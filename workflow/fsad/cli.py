@@ -11,6 +11,7 @@ import yaml
 
 from fsad.artifacts import paths
 from fsad.artifacts.files import read_record
+from fsad.artifacts.names import nfc
 from fsad.artifacts.paths import TREE, Run
 from fsad.artifacts.schema import read_yaml
 from fsad.errors import UserError
@@ -91,7 +92,7 @@ FOR_A_CALL = (
 @command(
     option("task", choices=["cls", "seg"], help="image or pixel level"),
     option("--dataset", required=True, help="a data set of the config"),
-    option("--class", required=True, dest="class_name", metavar="CLASS"),
+    option("--class", required=True, dest="class_name", metavar="CLASS", type=nfc),
     OUT_FOLDER,
     option("--config", type=_path, default="config/config.yaml"),
     option("--experiment", help=f"or a variant; {FIRST}"),

@@ -99,7 +99,9 @@ def problems(files: ClassFiles, folder: Path) -> list[str]:
             "class out"
         )
     paths = *(s.path for s in files.train + files.test), *files.mask_files
-    names = _bad_class_name(folder), *map(_bad_name, paths)
+    why = "another file has this name, in another Unicode form; rename one"
+    twins = (f"{path}: {why}" for path in _twins(paths))
+    names = _bad_class_name(folder), *map(_bad_name, paths), *twins
     return found + [bad for bad in names if bad]
 
 
@@ -109,14 +111,12 @@ def list_classes(layout: str, root: str | Path) -> list[str]:
     if _is_visa_download(layout, root):
         return sorted({nfc(row["object"]) for row in _split_rows(root)})
     folders = [path for path in subfolders(root) if is_folder(path / "train" / GOOD)]
-    names = sorted(nfc(path.name) for path in folders)
-    for name in names:
-        if names.count(name) > 1:
-            raise UserError(
-                f"{root / name}: two folders have this name, in different Unicode "
-                "forms; rename one"
-            )
-    return names
+    for path in _twins(folders):
+        raise UserError(
+            f"{path}: two folders have this name, in different Unicode forms; rename "
+            "one"
+        )
+    return sorted(nfc(path.name) for path in folders)
 
 
 def data_root(layout: str, root: str | Path) -> Path:
@@ -287,6 +287,13 @@ def _bad_class_name(folder: Path) -> str | None:
         if set(letters) & set(folder.name):
             return f"{folder}: has {what} in its name; rename it"
     return None
+
+
+def _twins(paths: Iterable[Path]) -> list[Path]:
+    """Paths that differ in their Unicode form alone; all but the first of each."""
+    named = dict.fromkeys(paths)
+    first = {nfc(str(path)): path for path in reversed(named)}
+    return [path for path in named if first[nfc(str(path))] != path]
 
 
 def _bad_name(path: Path) -> str | None:

@@ -189,6 +189,29 @@ def test_other_polygons_are_refused(tmp_path, shapes, size, message):
         checked(path)
 
 
+NOT_LABELME = ["[]", '{"shapes": [1]}', '{"shapes": ' + "[" * 10**5, '{"shapes": 1}']
+
+
+@pytest.mark.parametrize("content", NOT_LABELME)
+def test_json_of_another_form_is_no_file_of_labelme(tmp_path, content):
+    (tmp_path / "a.json").write_text(content)
+    with pytest.raises(UserError, match=r"a\.json: is no file of LabelMe \(.*; save"):
+        checked(tmp_path / "a.json")
+
+
+def test_polygons_of_a_huge_image_take_no_memory(tmp_path):
+    path = polygons(tmp_path / "a.json", size=(10**9, 10**9))
+    with pytest.raises(UserError, match="mask is 1000000000x1000000000 pixels, its"):
+        checked(path)
+
+
+def test_polygons_with_a_byte_order_mark_and_sizes_with_a_point(tmp_path):
+    box = {"points": [[20, 10], [44, 29]], "shape_type": "rectangle"}
+    path = polygons(tmp_path / "a.json", box, size=(48.0, 64.0))
+    path.write_text(path.read_text(), encoding="utf-8-sig")
+    assert np.array_equal(checked(path, shape=SPOT.shape)[0], SPOT)
+
+
 @pytest.mark.parametrize("content", [b"", b"mask", None])
 def test_a_mask_that_is_cut_or_none_is_named(tmp_path, content):
     if content is None:

@@ -180,15 +180,34 @@ def test_defective_images_with_masks_alone_have_pixel_metrics(folder):
 
 def test_visa_download_with_an_unknown_split_is_named(tmp_path):
     visa_download(tmp_path, [("val", "normal", "nut/n/0.JPG", "")])
-    with pytest.raises(UserError, match=r"1cls\.csv: column or split 'val'"):
+    with pytest.raises(UserError, match=r"1cls\.csv.*line 2: split 'val'"):
         list_class("visa", tmp_path, "nut")
 
 
-def test_visa_download_with_another_table_is_named(tmp_path):
+HEAD = "object,split,label,image,mask"
+NOT_VISA = [
+    ("class,split\nnut,train", "line 2 has not the columns object, split, label"),
+    (f"{HEAD}\na,train,normal,a.png,".replace(",", ";"), "between commas"),
+    (f"{HEAD}\na,train,normal,a.png", "line 2 has not"),
+    (f"{HEAD}\na,train,normal,a,b.png,", "line 2 has not"),
+    (f"{HEAD}\n{'a' * 2**18}", "field larger than field limit"),
+    (HEAD, "lists no image"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), NOT_VISA)
+def test_visa_download_with_another_table_is_named(tmp_path, text, message):
     visa_download(tmp_path, [])
-    (tmp_path / "split_csv/1cls.csv").write_text("class,split\nnut,train\n")
-    with pytest.raises(UserError, match=r"1cls\.csv: has no column `object`"):
-        list_class("visa", tmp_path, "nut")
+    (tmp_path / "split_csv/1cls.csv").write_text(text)
+    with pytest.raises(UserError, match=rf"1cls\.csv: .*{message}"):
+        list_classes("visa", tmp_path)
+
+
+def test_visa_download_with_a_byte_order_mark(tmp_path):
+    visa_download(tmp_path, [("train", "normal", "nut/n/0.JPG", "")])
+    table = tmp_path / "split_csv/1cls.csv"
+    table.write_text(table.read_text(), encoding="utf-8-sig")
+    assert list_classes("visa", tmp_path) == ["nut"]
 
 
 @pytest.fixture

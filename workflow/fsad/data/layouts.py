@@ -19,6 +19,7 @@ GOOD = "good"
 MEANS_GOOD = ("good", "ok", "normal")
 CONTROL = "".join(map(chr, range(32)))
 VISA_SPLIT = Path("split_csv", "1cls.csv")
+VISA_COLUMNS = ("object", "split", "label", "image", "mask")
 PLACES = "CLASS/train/good, CLASS/test/KIND and, for masks, CLASS/ground_truth/KIND"
 NO_MASK = (
     "defect image without a mask; add its mask under ground_truth, or remove all masks "
@@ -241,15 +242,10 @@ def _visa_download(root: Path, name: str) -> ClassFiles:
     if not rows:
         raise _no_class(root, name)
     samples = {"train": [], "test": []}
-    try:
-        for row in rows:
-            masks = [root / row["mask"]] if row["mask"] else []
-            label = int(row["label"] != "normal")
-            samples[row["split"]].append(_sample(root / row["image"], label, *masks))
-    except KeyError as error:
-        raise UserError(
-            f"{root / VISA_SPLIT}: column or split {error} is not as in VisA's file"
-        ) from None
+    for row in rows:
+        masks = [root / row["mask"]] if row["mask"] else []
+        label = int(row["label"] != "normal")
+        samples[row["split"]].append(_sample(root / row["image"], label, *masks))
     train = [sample for sample in samples["train"] if sample.label == 0]
     test = sorted(samples["test"])
     return ClassFiles(sorted(train), test, grouped(_doubts(test)))
@@ -257,13 +253,24 @@ def _visa_download(root: Path, name: str) -> ClassFiles:
 
 def _split_rows(root: Path) -> list[dict]:
     try:
-        with open(root / VISA_SPLIT, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError) as error:
+        with open(root / VISA_SPLIT, newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            rows = [_checked_row(row, reader.line_num) for row in reader]
+    except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"{root / VISA_SPLIT}: cannot be read ({error})") from None
-    if not rows or "object" not in rows[0]:
-        raise UserError(f"{root / VISA_SPLIT}: has no column `object`")
+    if not rows:
+        raise UserError(f"{root / VISA_SPLIT}: lists no image; take VisA's own file")
     return rows
+
+
+def _checked_row(row: dict, line: int) -> dict:
+    """A row of VisA's table; ValueError if it has other columns, or another split."""
+    if None in {*row, *map(row.get, VISA_COLUMNS)}:
+        names = ", ".join(VISA_COLUMNS)
+        raise ValueError(f"line {line} has not the columns {names} between commas")
+    if row["split"] not in ("train", "test"):
+        raise ValueError(f"line {line}: split {row['split']!r} is not train or test")
+    return row
 
 
 def _no_class(root: Path, name: str) -> UserError:

@@ -1,6 +1,7 @@
 """Files below a folder, each an image, known to be none, or not readable."""
 
 import os
+import re
 from collections.abc import Collection, Sequence
 from functools import cache
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import NamedTuple
 
 from fsad.artifacts.files import unreadable
 from fsad.artifacts.names import nfc
-from fsad.artifacts.paths import MAPS, METRICS, OVERLAYS, SCORES, TABLE
+from fsad.artifacts.paths import MAPS, METRICS, OVERLAYS, RUN, SCORES, TABLE
 
 IMAGE, OTHER = "image", "other"
 UNREADABLE = "is in a format that is not read; save it as .png, or remove it"
@@ -26,7 +27,9 @@ NOT_READ = """.npy .mat .heic .heif .dng .cr2 .cr3 .crw .nef .nrw .arw .orf .rw2
 LEFT_BY_OTHERS = {"__macosx", "__pycache__", "thumbnails", "thumbs", "thumbs.db"}
 LEFT_BY_OTHERS |= {"ehthumbs.db", "desktop.ini", "$recycle.bin", "#recycle"}
 LEFT_BY_OTHERS |= {"lost+found"}
-PREDICTIONS = b"image,score,threshold"  # start of a table of predictions
+# Start of a table of predictions, as it is or saved by a spreadsheet program.
+PREDICTIONS = re.compile(rb'(\xef\xbb\xbf)?"?image"?[,;\t]"?score"?[,;\t]"?threshold')
+RUNS = re.sub(r"\{\w+\}", "*", RUN)  # below a folder of results
 CONTROL = {*range(9), *range(14, 27), *range(28, 32)}  # characters that text has not
 STUBS = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}  # formats known, but not read
 KINDS = dict.fromkeys(NO_IMAGES.split(), OTHER) | dict.fromkeys(
@@ -95,11 +98,11 @@ def _is_folder(entry: os.DirEntry) -> bool:
 
 def _own_results(folder: Path, names: set[str]) -> set[str]:
     """Names in a folder that this program wrote: results, a run, or predictions."""
-    if {"runs", "tables"} <= names or {"runs", "digests.json"} <= names:
+    if {METRICS, SCORES} <= names or {"runs", "digests.json"} <= names:
         return names
-    if {METRICS, SCORES} <= names:
+    if "runs" in names and any(folder.glob(RUNS)):
         return names
-    if TABLE in names and read_start(folder / TABLE).startswith(PREDICTIONS):
+    if TABLE in names and PREDICTIONS.match(read_start(folder / TABLE)):
         return {MAPS, OVERLAYS}  # images beside them are the user's
     return set()
 

@@ -1,8 +1,10 @@
 import struct
+import zlib
 
+import cv2
 import numpy as np
 import pytest
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, PngImagePlugin
 
 from fsad.data import images
 from fsad.data.layouts import Sample
@@ -153,6 +155,36 @@ def test_whatever_pillow_raises_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(ImageFile.ImageFile, "load", fail)
     with pytest.raises(UserError, match=r"a\.png: cannot be read as an image \(odd\)"):
         images.read_image(path)
+
+
+def large(path):
+    """A PNG of 200 megapixels, but for its pixels."""
+    path = saved(path, GREY)
+    head = b"IHDR" + struct.pack(">II", 20000, 10000) + path.read_bytes()[24:29]
+    start = path.read_bytes()[:12] + head + struct.pack(">I", zlib.crc32(head))
+    path.write_bytes(start + path.read_bytes()[33:])
+
+
+def wordy(path):
+    text = PngImagePlugin.PngInfo()
+    text.add_text("settings", "x" * 2**21, zip=True)
+    saved(path, GREY, pnginfo=text)
+
+
+def deep(path):
+    encoded = cv2.imencode(".tif", COLOUR.astype(np.float32))[1]
+    path.write_bytes(encoded)
+
+
+NOT_READ = {"save it smaller": large, "save it without its text": wordy}
+NOT_READ |= {"save it in grey or RGB with 8 or 16 bits": deep}
+
+
+@pytest.mark.parametrize("remedy", NOT_READ)
+def test_a_whole_file_that_is_not_read_needs_no_other(tmp_path, remedy):
+    NOT_READ[remedy](tmp_path / "a.png")
+    with pytest.raises(UserError, match=rf"a\.png: cannot be read.*; {remedy}$"):
+        images.read_image(tmp_path / "a.png")
 
 
 def test_a_preview_is_not_read_for_a_raw_file(tmp_path):

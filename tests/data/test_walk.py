@@ -26,6 +26,7 @@ KINDS = {
     "weights.pt": OTHER,
     "a.heic": UNREADABLE,
     "a.npy": UNREADABLE,
+    "a.npz": UNREADABLE,
 }
 
 

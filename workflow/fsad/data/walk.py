@@ -17,11 +17,11 @@ UNREADABLE = "is in a format that is not read; save it as .png, or remove it"
 NO_IMAGES = """.txt .md .rst .csv .tsv .json .jsonl .xml .yaml .yml .toml .ini .cfg
     .conf .log .html .htm .css .js .pdf .doc .docx .odt .rtf .tex .bib .xls .xlsx .ods
     .ppt .pptx .zip .tar .gz .tgz .bz2 .xz .7z .rar .zst .py .ipynb .m .c .cpp .h .sh
-    .bat .ps1 .exe .dll .so .pt .pth .ckpt .onnx .safetensors .pkl .pickle .npz .db
+    .bat .ps1 .exe .dll .so .pt .pth .ckpt .onnx .safetensors .pkl .pickle .db
     .sqlite .lnk .url .md5 .sha1 .sha256 .license"""
 # Pictures that Pillow cannot read, or only a preview of them, or unfinished ones:
-NOT_READ = """.npy .mat .heic .heif .dng .cr2 .cr3 .crw .nef .nrw .arw .orf .rw2 .raf
-    .pef .srw .raw .exr .hdr .jxl .jxr .dcm .nii .svg .eps .ps .wmf .emf .ai .xcf .h5
+NOT_READ = """.npy .npz .mat .heic .heif .dng .cr2 .cr3 .crw .nef .nrw .arw .orf .rw2
+    .raf .pef .srw .raw .exr .hdr .jxl .jxr .dcm .nii .svg .eps .ps .wmf .emf .ai .xcf .h5
     .hdf .hdf5 .grib .bufr .mp4 .avi .mov .mkv .webm .wmv .mpg .mpeg .bak .tmp .part"""
 # Folders and files that systems and file servers leave, beside those with a dot:
 LEFT_BY_OTHERS = {"__macosx", "__pycache__", "thumbnails", "thumbs", "thumbs.db"}

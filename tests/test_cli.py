@@ -71,7 +71,7 @@ def test_a_class_may_be_named_in_another_unicode_form(monkeypatch, tmp_path):
     source = {"layout": "folder", "root": str(tmp_path / "parts")}
     config.write_text(yaml.safe_dump({"datasets": {"own": source}}))
     monkeypatch.setattr("fsad.single.run_single", lambda _, run, *__: runs.append(run))
-    monkeypatch.setattr(cli, "read_record", lambda _: {"last": {"image_auroc": 0}})
+    monkeypatch.setattr(cli, "read_metrics", lambda _: {"last": {"image_auroc": 0}})
     place = ["--config", config, "--dataset", "own", "--out", tmp_path / "out"]
     run(monkeypatch, "train", "cls", *place, "--class", normalize("NFD", "ä"))
     assert [run.class_name for run in runs] == ["ä"]

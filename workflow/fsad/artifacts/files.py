@@ -130,8 +130,12 @@ def is_whole(path: str | Path, record: Mapping) -> bool:
 
 
 def write_record(path: str | Path, record: Mapping) -> None:
-    """Write a JSON object with a digest of its content, atomically."""
-    write_json(path, {**record, DIGEST: content_digest(record)})
+    """Write a JSON object with a digest of its content, atomically.
+
+    JSON has no nan, which becomes null.
+    """
+    plain = json.loads(json.dumps(record), parse_constant=lambda _: None)
+    write_json(path, {**plain, DIGEST: content_digest(plain)})
 
 
 def read_record(path: str | Path) -> dict:

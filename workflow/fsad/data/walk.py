@@ -21,8 +21,9 @@ NO_IMAGES = """.txt .md .rst .csv .tsv .json .jsonl .xml .yaml .yml .toml .ini .
     .sqlite .lnk .url .md5 .sha1 .sha256 .license"""
 # Pictures that Pillow cannot read, or only a preview of them, or unfinished ones:
 NOT_READ = """.npy .npz .mat .heic .heif .dng .cr2 .cr3 .crw .nef .nrw .arw .orf .rw2
-    .raf .pef .srw .raw .exr .hdr .jxl .jxr .dcm .nii .svg .eps .ps .wmf .emf .ai .xcf .h5
-    .hdf .hdf5 .grib .bufr .mp4 .avi .mov .mkv .webm .wmv .mpg .mpeg .bak .tmp .part"""
+    .raf .pef .srw .raw .exr .hdr .jxl .jxr .dcm .nii .svg .eps .ps .wmf .emf .ai .xcf
+    .h5 .hdf .hdf5 .grib .bufr .mp4 .avi .mov .mkv .webm .wmv .mpg .mpeg .bak .tmp
+    .part"""
 # Folders and files that systems and file servers leave, beside those with a dot:
 LEFT_BY_OTHERS = {"__macosx", "__pycache__", "thumbnails", "thumbs", "thumbs.db"}
 LEFT_BY_OTHERS |= {"ehthumbs.db", "desktop.ini", "$recycle.bin", "#recycle"}

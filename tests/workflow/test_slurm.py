@@ -60,7 +60,8 @@ def wait_for(condition: Callable[[], object], seconds: int = 600):
 def start(login, *arguments) -> subprocess.Popen:
     """Start the pipeline on the cluster; it looks at its jobs more often than usual."""
     options = ["--profile", PROFILE, "--cores", "2", "--latency-wait", "10"]
-    options += ["--slurm-init-seconds-before-status-checks", "2", *arguments]
+    options += ["--slurm-init-seconds-before-status-checks", "1"]
+    options += ["--seconds-between-status-checks", "1", *arguments]
     with (login.folder / "output").open("w") as output:
         return subprocess.Popen(
             login.command(*options),

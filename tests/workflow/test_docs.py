@@ -20,9 +20,10 @@ from fsad.demo.dataset import CLASSES
 from helpers import REPOSITORY, TINY, write_class
 from project import BENCHMARK, Project
 
-DOCUMENTS = ("README.md", "config/README.md", "docs/demo_backbone.md")
+DOCUMENTS = ("README.md", "config/README.md")
+DOCUMENTS += ("docs/methods.md", "docs/demo_backbone.md")
 COPIED = ("Snakefile", "Makefile", "config", "profiles", "workflow", "envs")
-DEMO_RUN = "runs/original/demo/woven_fabric/k4/s111/seg"
+DEMO_RUN = "runs/promptad/demo/woven_fabric/k4/s111/seg"
 # What is not tried as it stands: planned alone, or with small weights.
 INSTEAD = {
     r"\bmake ": "make --dry-run --assume-old .venv/ready ",
@@ -71,8 +72,11 @@ def make_run(folder):
     project = Project(folder)
     source = {"layout": "folder", "root": "results/demo/data"}
     project.config = folder / "micro.yaml"
-    datasets = {"demo": source | {"classes": ["woven_fabric"]}}
-    project.configure(datasets=datasets, results="results/demo", shots=[4])
+    changes = {
+        "datasets": {"demo": source | {"classes": ["woven_fabric"]}},
+        "experiments": {"promptad": {"variant": "original"}},
+    }
+    project.configure(**changes, results="results/demo", shots=[4])
     project.snakemake(f"results/demo/{DEMO_RUN}/metrics.json")
 
 
@@ -87,7 +91,7 @@ def write_data(folder):
     (folder / "tiny.json").write_text(json.dumps(TINY))
     tiny = {
         "datasets": {"mvtec": {"layout": "mvtec", "root": "data/mvtec"}},
-        "backbone": {"model": "tiny.json", "pretrained": "random"},
+        "backbones": {"tiny": {"model": "tiny.json", "pretrained": "random"}},
     }
     (folder / "tiny.yaml").write_text(yaml.safe_dump(tiny))
 

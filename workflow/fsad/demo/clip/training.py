@@ -22,7 +22,7 @@ from fsad.artifacts.schema import check_options, read_schema, read_yaml
 from fsad.backbones.clip import load_clip, split_towers
 from fsad.backbones.clip_vision import embed, embed_memory
 from fsad.backbones.compact import TABLE, rounded
-from fsad.backbones.embed import embed_images, normalise_pixels
+from fsad.backbones.embed import normalise_pixels
 from fsad.backbones.readout import VARIANTS
 from fsad.backbones.spec import RANDOM, model_config
 from fsad.backbones.tower import Tower
@@ -122,7 +122,7 @@ def train_text(
     torch.manual_seed(options["seed"])
     rng, stage = np.random.default_rng(options["seed"]), options["text_stage"]
     images = corpus.images[: stage["episodes"]].reshape(-1, *corpus.images.shape[2:])
-    features = _by_episode(embed_images(vision, images, READOUT, batch=PER_EPISODE))
+    features = _by_episode(_embedded(vision, images))
     shares = torch.from_numpy(corpus.defect_share[: stage["episodes"]]).flatten(1)
     branch = make_branch(text, phrases, stage)
 
@@ -137,9 +137,20 @@ def train_text(
     minimise(compute, [text], [branch.context_head], changed)
 
 
-def _by_episode(features: Mapping[str, Tensor | np.ndarray]) -> dict[str, Tensor]:
+@torch.no_grad()
+def _embedded(vision: Tower, images: np.ndarray) -> dict[str, Tensor]:
+    """Features of images uint8 [3 B, H, W, 3], computed for one episode at a time."""
+    starts = range(0, len(images), PER_EPISODE)
+    parts = [
+        embed(vision, normalise_pixels(images[i : i + PER_EPISODE], vision), READOUT)
+        for i in starts
+    ]
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def _by_episode(features: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Features that texts are compared with, [B, 3, ...] instead of [3 B, ...]."""
-    whole = {name: torch.as_tensor(features[name]) for name in COMPARED.values()}
+    whole = {name: features[name] for name in COMPARED.values()}
     return {name: x.unflatten(0, (-1, PER_EPISODE)) for name, x in whole.items()}
 
 

@@ -3,6 +3,8 @@
 The references are float64 NumPy, one head and one image at a time.
 """
 
+import copy
+
 import numpy as np
 import open_clip
 import pytest
@@ -83,7 +85,13 @@ def naive_features(image, weights, variant, layers=4, mids=MIDS):
     out = {"global": summary[0], "patch": dense[1:]}
     out = {n: norm(t, weights, "ln_post") @ weights["proj"] for n, t in out.items()}
     out |= {"mid1": kept[0][1:], "mid2": kept[1][1:]}
-    return {n: t / np.linalg.norm(t, axis=-1, keepdims=True) for n, t in out.items()}
+    out = {n: t / np.linalg.norm(t, axis=-1, keepdims=True) for n, t in out.items()}
+    return {n: t if t.ndim == 1 else on_grid(t, image) for n, t in out.items()}
+
+
+def on_grid(tokens, image):
+    """Tokens [P, D] of the patches of an image [3, H, W] as [gh, gw, D]."""
+    return tokens.reshape(image.shape[1] // PATCH, image.shape[2] // PATCH, -1)
 
 
 def naive_dual(x, weights, variant, layers, mids):
@@ -153,7 +161,44 @@ def test_memory_holds_what_the_published_code_changes_in_place(clip, towers, inp
     features = embed(towers[0], inputs, VARIANTS["original"])
     for name, expected in zip(("mid1", "mid2"), kept, strict=True):
         expected = torch.nn.functional.normalize(expected[:, 1:], dim=-1)
-        assert relative_error(features[name], expected) < 1e-5
+        assert relative_error(features[name].flatten(1, 2), expected) < 1e-5
+
+
+def resized_clip(clip, grid):
+    """A copy of `clip` for another grid, its positions resized by open_clip."""
+    from types import SimpleNamespace
+
+    from open_clip.model import resize_pos_embed
+
+    state = {"visual.positional_embedding": clip.visual.positional_embedding.data}
+    resize_pos_embed(state, SimpleNamespace(visual=SimpleNamespace(grid_size=grid)))
+    other = copy.deepcopy(clip)
+    other.visual.positional_embedding = torch.nn.Parameter(*state.values())
+    return other
+
+
+@pytest.mark.parametrize("grid", [(4, 4), (3, 5), (6, 6)])
+def test_images_of_any_shape_have_positions_as_open_clip_resizes_them(
+    grid, clip, towers
+):
+    torch.manual_seed(3)
+    pixels = torch.randn(1, 3, grid[0] * PATCH, grid[1] * PATCH)
+    features = embed(towers[0], pixels, VARIANTS["qq_residual"])
+    state = resized_clip(clip, grid).visual.state_dict()
+    weights = {n: w.double().numpy() for n, w in state.items()}
+    image = pixels[0].double().numpy()
+    expected = naive_features(image, weights, VARIANTS["qq_residual"])
+    for name, value in expected.items():
+        assert relative_error(features[name][0], value) < 1e-5
+
+
+def test_pixels_beyond_the_last_patch_are_cut(towers):
+    torch.manual_seed(3)
+    pixels = torch.randn(2, 3, 29, 35)
+    whole = embed(towers[0], pixels, VARIANTS["original"])
+    part = embed(towers[0], pixels[:, :, :24, :32], VARIANTS["original"])
+    assert whole["patch"].shape == (2, 3, 4, 24)
+    assert all(torch.equal(whole[name], part[name]) for name in whole)
 
 
 @pytest.mark.parametrize("variant", [VARIANTS["original"], VARIANTS["vv_residual"]])
@@ -184,9 +229,9 @@ def test_features_are_float32_of_unit_length(towers, inputs):
         assert torch.allclose(feature.norm(dim=-1), torch.tensor(1.0), atol=1e-6)
     assert {name: tuple(feature.shape) for name, feature in features.items()} == {
         "global": (3, 24),
-        "patch": (3, 16, 24),
-        "mid1": (3, 16, 32),
-        "mid2": (3, 16, 32),
+        "patch": (3, 4, 4, 24),
+        "mid1": (3, 4, 4, 32),
+        "mid2": (3, 4, 4, 32),
     }
 
 

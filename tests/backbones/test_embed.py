@@ -4,20 +4,26 @@ import torch
 
 from fsad.artifacts.files import read_npz, write_npz
 from fsad.artifacts.sources import Embedding, Source
-from fsad.backbones import embed
+from fsad.backbones import embed, networks
 from fsad.backbones.embed import (
     embed_batch,
     embed_images,
     embed_set,
+    embed_support,
+    in_halves,
     normalise_pixels,
     write_features,
 )
-from fsad.backbones.readout import VARIANTS
+from fsad.backbones.networks import open_network
+from fsad.backbones.readout import VARIANTS, Readout, promptad_readout
 from fsad.backbones.tower import save_tower
+from fsad.data.augment import Augment
+from fsad.data.views import View
 from fsad.errors import UserError
 from helpers import NEEDS_GPU, relative_error
 
 VARIANT = VARIANTS["original"]
+READOUT = promptad_readout(VARIANT, 32)
 RECORD = {"device": "cpu", "precision": "float32"}
 RECORD |= {"readout": {"name": "original", "fields": VARIANT._asdict()}}
 
@@ -40,7 +46,7 @@ def test_pixels_are_normalised_channel_by_channel(towers, pixels):
 
 @pytest.mark.parametrize("batch", [1, 2])
 def test_batches_do_not_change_the_features(batch, towers, pixels):
-    whole = embed_batch(towers[0], pixels, VARIANT)
+    whole = embed_batch(open_network(towers[0]), pixels, READOUT)
     parts = embed_images(towers[0], pixels, VARIANT, batch)
     assert parts.keys() == {"global", "patch", "mid1", "mid2"}
     for feature, expected in whole.items():
@@ -108,4 +114,108 @@ def test_features_of_a_gpu_are_those_of_the_cpu(towers, pixels):
     for batch in (1, 3):
         features = embed_images(gpu, pixels, VARIANT, batch)
         assert all(relative_error(features[n], x) < 1e-5 for n, x in expected.items())
-    assert torch.device("cuda", 0) == embed_batch(gpu, pixels, VARIANT)["patch"].device
+    whole = embed_batch(open_network(gpu), pixels, READOUT)
+    assert torch.device("cuda", 0) == whole["patch"].device
+
+
+@pytest.fixture(scope="module")
+def clip_network(towers):
+    return open_network(towers[0])
+
+
+def tokens_readout(**fields):
+    fields = {"blocks": "last", "norm": True, "moments": False} | fields
+    return Readout("t", "tokens", View("square", 32), Augment(), fields)
+
+
+def random_copies(images, copies):
+    shape = (images, copies, 32, 32, 3)
+    return np.random.default_rng(1).integers(0, 256, shape, np.uint8)
+
+
+def test_tokens_are_the_mean_over_the_blocks(clip_network, pixels):
+    readout = tokens_readout(blocks=[1, 3], norm=False)
+    found = embed_batch(clip_network, pixels, readout)
+    inputs = normalise_pixels(pixels, clip_network.tower)
+    each = networks.tokens(clip_network, inputs, [1, 3], norm=False)
+    assert found.keys() == {"patch"}
+    assert relative_error(found["patch"], (each[0] + each[1]) / 2) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("named", "blocks"), [("last", [3]), ("auto", [2, 3])], ids=["last", "auto"]
+)
+def test_blocks_have_names(clip_network, pixels, named, blocks):
+    readouts = (tokens_readout(blocks=blocks) for blocks in (named, blocks))
+    first, second = (embed_batch(clip_network, pixels, r)["patch"] for r in readouts)
+    assert torch.equal(first, second)
+
+
+def test_neighbourhoods_of_a_vit(clip_network, pixels):
+    fields = {"layers": "auto", "layer_width": "auto", "patch_width": 16}
+    readout = Readout("n", "neighbourhoods", View("square", 32), Augment(), fields)
+    assert embed_batch(clip_network, pixels, readout)["patch"].shape == (3, 4, 4, 16)
+
+
+def test_support_images_do_not_depend_on_their_number(clip_network):
+    copies = random_copies(3, 10)
+    for readout in (tokens_readout(), tokens_readout(moments=True)):
+        whole = embed_support(clip_network, copies, readout)
+        one = embed_support(clip_network, copies[:1], readout)
+        assert all(torch.equal(whole[name][:1], one[name]) for name in whole)
+
+
+def test_copies_of_support_images_have_an_axis(clip_network):
+    copies = random_copies(2, 10)
+    patches = embed_support(clip_network, copies, tokens_readout())["patch"]
+    assert patches.shape == (2, 10, 4, 4, 32)
+    alone = embed_batch(clip_network, copies[1, 9:], tokens_readout())["patch"]
+    assert relative_error(patches[1, 9], alone[0]) < 1e-6
+
+
+def test_moments_are_those_of_all_patches_of_an_image(clip_network):
+    copies = random_copies(2, 10)
+    patches = embed_support(clip_network, copies, tokens_readout())["patch"]
+    found = embed_support(clip_network, copies, tokens_readout(moments=True))
+    assert {name: x.dtype for name, x in found.items()} == dict.fromkeys(
+        ("count", "sum", "outer"), torch.float64
+    )
+    for image, rows in enumerate(patches.flatten(1, 3).double()):
+        assert found["count"][image] == len(rows) == 160
+        assert relative_error(found["sum"][image], rows.sum(0)) < 1e-12
+        assert relative_error(found["outer"][image], rows.T @ rows) < 1e-12
+
+
+def test_support_images_of_promptad_are_those_of_a_batch(clip_network, pixels):
+    found = embed_support(clip_network, pixels[:, None], READOUT)
+    expected = embed_batch(clip_network, pixels, READOUT)
+    assert found.keys() == expected.keys()
+    assert all(relative_error(found[n], x) < 1e-6 for n, x in expected.items())
+    with pytest.raises(ValueError, match="too many values"):
+        embed_support(clip_network, random_copies(1, 2), READOUT)
+
+
+def limited(most):
+    """A pass over a GPU that holds so many images, and the sizes that it was given."""
+    sizes = []
+
+    def compute(images):
+        sizes.append(len(images))
+        if len(images) > most:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate")
+        return {"patch": torch.from_numpy(images)}
+
+    return compute, sizes
+
+
+def test_a_batch_that_does_not_fit_is_halved(caplog):
+    compute, sizes = limited(2)
+    images = np.arange(7)
+    assert in_halves(compute, images)["patch"].tolist() == images.tolist()
+    assert sizes == [7, 3, 1, 2, 4, 2, 2]
+    assert "7 images do not fit the GPU, embedded in halves" in caplog.text
+
+
+def test_one_image_that_does_not_fit_is_an_error():
+    with pytest.raises(UserError, match=r"one image does not fit .*CUDA out of memory"):
+        in_halves(limited(0)[0], np.arange(2))

@@ -1,6 +1,16 @@
+import subprocess
+import sys
+
 import pytest
 
-from fsad.backbones.readout import VARIANTS, Variant, parse_variant, variant_name
+from fsad.backbones.readout import (
+    VARIANTS,
+    Variant,
+    parse_variant,
+    promptad_readout,
+    variant_name,
+)
+from fsad.data.views import View
 from fsad.errors import UserError
 
 
@@ -32,3 +42,15 @@ def test_no_two_variants_share_a_name():
 def test_an_unknown_name_is_refused_with_the_known_ones():
     with pytest.raises(UserError, match=r"'vv' is unknown; take original.*qq_dual"):
         parse_variant("vv")
+
+
+def test_the_readout_of_promptad_holds_the_fields_of_its_variant():
+    readout = promptad_readout(VARIANTS["qq_dual"], 240)
+    assert readout.name == "qq_dual"
+    assert readout.view == View("square", 240, "area")
+    assert Variant(**readout.fields) == VARIANTS["qq_dual"]
+
+
+def test_readouts_import_no_torch():
+    code = "import fsad.backbones.readout, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -118,6 +118,15 @@ def test_the_device_is_that_of_the_weights(towers):
     assert elsewhere.device.type == "meta"
 
 
+def test_products_of_a_network_of_timm_take_the_precision():
+    names = ("blocks.0.attn.qkv.weight", "blocks.0.norm1.weight", "blocks.0.mlp.bias")
+    shapes = {**dict.fromkeys(names, (4,)), names[0]: (4, 4), "pos_embed": (1, 3, 4)}
+    weights = {name: torch.zeros(shape) for name, shape in shapes.items()}
+    half = Tower(weights, {"library": "timm"}).to("cpu", "bfloat16")
+    cast = {n for n, weight in half.weights.items() if weight.dtype == torch.bfloat16}
+    assert cast == {"blocks.0.attn.qkv.weight"}
+
+
 @NEEDS_GPU
 def test_a_tower_moves_to_a_gpu(towers):
     moved = towers[0].to("cuda", "float32")

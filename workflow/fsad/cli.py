@@ -12,11 +12,12 @@ import yaml
 from fsad.artifacts import paths
 from fsad.artifacts.files import read_record
 from fsad.artifacts.paths import TREE, Run
-from fsad.artifacts.schema import read_yaml
+from fsad.artifacts.schema import read_schema, read_yaml
 from fsad.errors import UserError
 from fsad.evaluation.metrics import METRICS
 from fsad.jobs.job import program
 from fsad.jobs.threads import limit_threads, limit_torch_threads
+from fsad.methods.registry import METHODS
 from fsad.planning.graph import graph_of_call
 from fsad.planning.options import complete, config_schema
 
@@ -252,6 +253,30 @@ def verify(arguments: Namespace) -> None:
     folder = Path(config["results"]) / "verify"
     shutil.rmtree(folder, ignore_errors=True)
     print(write_checklist(first_class(config, folder, str(arguments.snakefile))))
+
+
+@command(option("pattern", nargs="?", default="", help="a word, or with * and ?"))
+def backbones(arguments: Namespace) -> None:
+    """list backbones with trained weights: library, model, tag, pixels, licence"""
+    from fsad.backbones.catalogue import Row, list_backbones
+    from fsad.jobs.status import aligned
+
+    rows = list_backbones(arguments.pattern)
+    if not rows:
+        raise UserError(f"{arguments.pattern}: no backbone has this in its name")
+    table = [Row._fields, *([*map(str, row)] for row in rows)]
+    print("\n".join(aligned(table, left=len(table[0]))))
+
+
+@command()
+def methods(arguments: Namespace) -> None:
+    """list methods, their options and defaults"""
+    for name, entry in METHODS.items():
+        schema = read_schema(entry.schema)
+        print(f"{name}: {schema['description']}")
+        for key, found in schema["properties"].items():
+            default = f" [{found['default']}]" if "default" in found else ""
+            print(f"  {key}{default}: {found['description']}")
 
 
 @command(

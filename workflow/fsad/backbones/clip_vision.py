@@ -14,6 +14,8 @@ from fsad.backbones.transformer import (
     block_weights,
     feed_forward,
     layer_norm,
+    resized_positions,
+    square_grid,
 )
 
 
@@ -90,19 +92,17 @@ def _tokens(tower: Tower, pixels: Tensor) -> Tensor:
     patches = F.unfold(pixels, size, stride=size).mT  # (B, gh*gw, 3 * size * size)
     patches = F.linear(patches, weights["conv1.weight"].flatten(1))
     summary = weights["class_embedding"].expand(len(patches), 1, -1)
-    positions = _positions(weights["positional_embedding"], patch_grid(tower, pixels))
-    tokens = torch.cat([summary, patches], 1) + positions
+    own, grid = weights["positional_embedding"], patch_grid(tower, pixels)
+    tokens = torch.cat([summary, patches], 1) + _positions(own, grid)
     return layer_norm(tokens, weights, "ln_pre", tower.config["eps"])
 
 
 def _positions(embedding: Tensor, grid: tuple[int, int]) -> Tensor:
     """Position embedding [1 + G*G, Dv] at another grid, as open_clip resizes it."""
-    side = round((len(embedding) - 1) ** 0.5)
-    if grid == (side, side):
+    if grid == square_grid(embedding[1:]):
         return embedding
-    patches = embedding[1:].view(1, side, side, -1).permute(0, 3, 1, 2)
-    patches = F.interpolate(patches, size=grid, mode="bicubic", antialias=True)
-    return torch.cat([embedding[:1], patches[0].flatten(1).mT])
+    patches = resized_positions(embedding[1:], size=grid, antialias=True)
+    return torch.cat([embedding[:1], patches])
 
 
 def _final_norm(tower: Tower, tokens: Tensor) -> Tensor:

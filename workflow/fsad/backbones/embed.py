@@ -1,7 +1,7 @@
 """Features of a batch of images, computed by a frozen backbone."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -67,22 +67,27 @@ def _promptad(network: Network, pixels: Tensor, fields: Mapping) -> Features:
 
 
 def _tokens(network: Network, pixels: Tensor, fields: Mapping) -> Features:
-    layers = networks.depth(network)
-    named = {LAST: [layers - 1], AUTO: networks.auto_blocks(layers)}
-    blocks = fields["blocks"]
-    blocks = named[blocks] if isinstance(blocks, str) else blocks
+    blocks = _blocks(fields["blocks"], networks.depth(network))
     found = networks.tokens(network, pixels, blocks, fields["norm"])
     return {"patch": sum(found[1:], found[0]) / len(found)}
+
+
+def _blocks(wanted: str | Sequence[int], layers: int) -> Sequence[int]:
+    named = {LAST: [layers - 1], AUTO: networks.auto_blocks(layers)}
+    return named[wanted] if isinstance(wanted, str) else wanted
 
 
 def _neighbourhoods(network: Network, pixels: Tensor, fields: Mapping) -> Features:
     layers = fields["layers"]
     layers = networks.auto_layers(network) if layers == AUTO else layers
     maps = networks.stages(network, pixels, layers)
+    return {"patch": pooled(maps, *_widths(fields, maps))}
+
+
+def _widths(fields: Mapping, maps: Sequence[Tensor]) -> list[int]:
+    automatic = auto_width([layer.shape[1] for layer in maps])
     widths = (fields[name] for name in ("layer_width", "patch_width"))
-    automatic = auto_width([x.shape[1] for x in maps])
-    widths = (automatic if width == AUTO else width for width in widths)
-    return {"patch": pooled(maps, *widths)}
+    return [automatic if width == AUTO else width for width in widths]
 
 
 @torch.inference_mode()

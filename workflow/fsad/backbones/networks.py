@@ -1,16 +1,17 @@
 """One interface to frozen networks: tokens of blocks, and maps of stages."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fsad.backbones.clip_vision import block_tokens
 from fsad.backbones.timm_models import build
 from fsad.backbones.tower import Tower
+from fsad.backbones.transformer import resized_positions, square_grid
 from fsad.errors import UserError
 
 BLOCK = "blocks."  # before the number of a block, where a ViT gives stages
@@ -35,11 +36,9 @@ def open_network(tower: Tower) -> Network:
 def depth(network: Network) -> int:
     """Number of blocks; UserError for a network without blocks."""
     config = network.tower.config
-    if "layers" not in config:
-        raise UserError(
-            f"backbone: {config['model']} is a CNN without patch tokens; take a ViT"
-        )
-    return config["layers"]
+    if "layers" in config:
+        return config["layers"]
+    raise UserError(f"backbone: {config['model']} is a CNN, without tokens; take a ViT")
 
 
 def auto_blocks(layers: int) -> list[int]:
@@ -82,7 +81,7 @@ def tokens(
     layers = depth(network)
     if not {*blocks} <= {*range(layers)}:
         raise UserError(
-            f"blocks: {[*blocks]} are not all among blocks 0 to {layers - 1}"
+            f"blocks: {[*blocks]} are not all among the backbone's 0 to {layers - 1}"
         )
     pixels = cut(pixels, network.tower.config["patch_size"])
     if network.module is None:
@@ -133,7 +132,7 @@ def _timm_tokens(
     size, wanted = network.tower.config["patch_size"], sorted({*blocks})
     grid = pixels.shape[2] // size, pixels.shape[3] // size
     if network.tower.config["positions"] == "dinov2":
-        _set_positions(network, grid)
+        _set_positions(network, (pixels.shape[2], pixels.shape[3]))
     with _computing(network.tower):
         found = network.module.forward_intermediates(
             *(pixels, wanted),
@@ -146,15 +145,12 @@ def _timm_tokens(
     return [by_block[block].float().unflatten(1, grid) for block in blocks]
 
 
-def _set_positions(network: Network, grid: tuple[int, int]) -> None:
-    module, stored = network.module, network.tower.weights["pos_embed"]
-    if module.patch_embed.grid_size == grid:
-        return
-    size = network.tower.config["patch_size"]
-    # timm resizes what is of another grid, so that it leaves these as they are.
-    module.patch_embed.set_input_size(img_size=(grid[0] * size, grid[1] * size))
-    positions = dinov2_positions(stored, grid)
-    module.pos_embed = nn.Parameter(positions, requires_grad=False)
+def _set_positions(network: Network, shape: tuple[int, int]) -> None:
+    """Resize the positions to images of a shape, as DINOv2 does and timm does not."""
+    embedding, stored = network.module.patch_embed, network.tower.weights["pos_embed"]
+    embedding.set_input_size(img_size=shape)  # of this grid: left alone by timm
+    positions = dinov2_positions(stored, embedding.grid_size)
+    network.module.pos_embed = nn.Parameter(positions, requires_grad=False)
 
 
 def dinov2_positions(embedding: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -163,45 +159,46 @@ def dinov2_positions(embedding: Tensor, grid: tuple[int, int]) -> Tensor:
     Bicubic by a scale and without antialias; timm's own differs by 2 to 9 % of a
     feature. Source: DINOv2 (Oquab et al., 2023), public code.
     """
-    side = round((embedding.shape[1] - 1) ** 0.5)
-    if grid == (side, side):
+    own = square_grid(embedding[0, 1:])
+    if grid == own:
         return embedding
-    scale = tuple((patches + 0.1) / side for patches in grid)
-    patches = embedding[:, 1:].unflatten(1, (side, side)).permute(0, 3, 1, 2)
-    patches = F.interpolate(patches, scale_factor=scale, mode="bicubic")
-    return torch.cat([embedding[:, :1], patches.flatten(2).mT], 1)
+    scale = tuple((new + 0.1) / old for new, old in zip(grid, own, strict=True))
+    patches = resized_positions(embedding[0, 1:], scale_factor=scale)
+    return torch.cat([embedding[0, :1], patches])[None]
 
 
 def _cnn_stages(
     network: Network, pixels: Tensor, layers: Sequence[str]
 ) -> list[Tensor]:
     found, wanted = {}, {*layers}
+    for layer in wanted - {name for name, _ in network.module.named_modules()}:
+        raise _no_layer(layer, ", ".join(network.tower.config["stages"]))
 
     def keep(name: str, output: Tensor) -> None:
         found[name] = output.clone()  # a later layer may change it in place
         if len(found) == len(wanted):
             raise _Stop
 
-    with _watched(network, wanted, keep), _computing(network.tower), suppress(_Stop):
+    watched = _watched(network.module, layers, keep)
+    with watched, _computing(network.tower), suppress(_Stop):
         network.module.forward_features(pixels)
     return [found[layer].float() for layer in layers]
 
 
 @contextmanager
-def _watched(network: Network, layers: set[str], keep) -> Iterator[None]:
+def _watched(module: nn.Module, layers: Sequence[str], keep: Callable) -> Iterator:
     """Hand the outputs of layers to `keep(name, output)`."""
-    known = dict(network.module.named_modules())
-    for layer in layers - known.keys():
-        raise _no_layer(layer, ", ".join(network.tower.config["stages"]))
-    hooks = [
-        known[layer].register_forward_hook(lambda *x, name=layer: keep(name, x[2]))
-        for layer in layers
-    ]
-    try:
+    with ExitStack() as hooks:
+        for name in layers:
+            watch = partial(_hand_over, keep, name)
+            hook = module.get_submodule(name).register_forward_hook(watch)
+            hooks.callback(hook.remove)
         yield
-    finally:
-        for hook in hooks:
-            hook.remove()
+
+
+def _hand_over(keep: Callable, name: str, *call) -> None:
+    _, _, output = call  # after the module and its inputs
+    keep(name, output)
 
 
 @contextmanager

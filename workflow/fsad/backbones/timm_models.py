@@ -2,7 +2,6 @@
 
 import difflib
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -135,29 +134,36 @@ def tower_of(
     of a ViT `layers`, `width`, `patch_size` and the rule of `positions` (dinov2 |
     timm), of a CNN `stages`, channels and stride by name.
     """
-    kind, source = family(model), network.pretrained_cfg
-    pixels = {name: [*options.get(name, source[name])] for name in PIXELS}
-    size = options.get("image_size", source["input_size"][-1])
+    kind = family(model)
     config = {"library": LIBRARY, "model": model, "arguments": dict(arguments)}
-    config |= {"family": kind, "image_size": size, **pixels}
+    config |= {"family": kind, **_inputs(network.pretrained_cfg, options)}
     config |= _vit_config(network, model) if kind == "vit" else _cnn_config(network)
-    return Tower(
-        {name: weight.detach() for name, weight in network.state_dict().items()}, config
-    )
+    weights = {name: weight.detach() for name, weight in network.state_dict().items()}
+    return Tower(weights, config)
+
+
+def _inputs(pretrained: Mapping, options: Mapping) -> dict:
+    pixels = {name: [*options.get(name, pretrained[name])] for name in PIXELS}
+    native = pretrained["input_size"][-1]
+    return {"image_size": options.get("image_size", native), **pixels}
 
 
 def _vit_config(network: nn.Module, model: str) -> dict:
-    patch = {*network.patch_embed.patch_size}
-    if len(patch) > 1 or not hasattr(network.patch_embed, "grid_size"):
-        raise UserError(f"backbone.model: {model} has no square patches")
     # With registers, DINOv2 resizes positions as timm does; without, it has its own.
     published = "_dinov2" in model and network.reg_token is None
     return {
         "layers": len(network.blocks),
         "width": network.embed_dim,
-        "patch_size": patch.pop(),
+        "patch_size": _patch_size(network, model),
         "positions": "dinov2" if published else LIBRARY,
     }
+
+
+def _patch_size(network: nn.Module, model: str) -> int:
+    size, *others = {*network.patch_embed.patch_size}
+    if others or type(network.patch_embed).__name__ != "PatchEmbed":
+        raise UserError(f"backbone.model: {model} has no square patches; take another")
+    return size
 
 
 def _cnn_config(network: nn.Module) -> dict:
@@ -197,13 +203,11 @@ def _no_download(config: Mapping, error: Exception) -> UserError:
 
 
 def _no_weights(backbone: Mapping, error: Exception) -> UserError:
-    path = Path(backbone["pretrained"])
+    path, model = backbone["pretrained"], backbone["model"]
     if isinstance(error, OSError):
         return unreadable(path, error)
-    return UserError(
-        f"backbone.pretrained: {path} holds no weights of {backbone['model']}: "
-        f"{_reason(error)}"
-    )
+    reason = f"{path} holds no weights of {model}: {_reason(error)}"
+    return UserError(f"backbone.pretrained: {reason}")
 
 
 def _reason(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Parts of a pre-norm transformer block, on plain tensors."""
+"""Parts of a pre-norm vision or text transformer, on plain tensors."""
 
 import torch
 import torch.nn.functional as F
@@ -68,3 +68,18 @@ def feed_forward(x: Tensor, weights: dict[str, Tensor], config: dict) -> Tensor:
     quick = config["activation"] == "quick_gelu"
     h = h * torch.sigmoid(1.702 * h) if quick else F.gelu(h)
     return linear(h, weights, "mlp.c_proj.")
+
+
+def square_grid(patches: Tensor) -> tuple[int, int]:
+    """Grid of the position embedding [G*G, D] of the patches of a square."""
+    side = round(len(patches) ** 0.5)
+    return side, side
+
+
+def resized_positions(patches: Tensor, **options) -> Tensor:
+    """Position embedding [G*G, D] at another grid, bicubic, [gh*gw, D].
+
+    options: of torch's interpolate, `size` or `scale_factor` and `antialias`.
+    """
+    square = patches.view(1, *square_grid(patches), -1).permute(0, 3, 1, 2)
+    return F.interpolate(square, mode="bicubic", **options)[0].flatten(1).mT

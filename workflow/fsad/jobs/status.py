@@ -86,7 +86,7 @@ def report(planned: Planned, jobs: Sequence[Job], benchmarks: str | Path) -> str
     others = [job for job in jobs if planned.runs.keys().isdisjoint(job.outputs)]
     size = sum(s for path, s in planned.features.items() if path in makes)
     lines = [
-        *_aligned([HEAD, *([*map(_text, row)] for row in [*rows, total])]),
+        *aligned([HEAD, *([*map(_text, row)] for row in [*rows, total])]),
         *("", ABOUT, ""),
         *(f"Left of {method}: {_text(_total(s))}" for method, s in left.items()),
         f"Features to make: {size / 1e9:.2f} GB.",
@@ -148,11 +148,11 @@ def _text(value: str | int | float | None) -> str:
     return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
 
 
-def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a table, the first two columns aligned left, the others right."""
+def aligned(table: Sequence[Sequence[str]], left: int = 2) -> list[str]:
+    """Lines of a table, the first columns aligned left, the others right."""
     columns = []
     for index, column in enumerate(zip(*table, strict=True)):
-        width, align = max(map(len, column)), "<" if index < 2 else ">"
+        width, align = max(map(len, column)), "<" if index < left else ">"
         columns.append([f"{text:{align}{width}}" for text in column])
     return ["  ".join(row) for row in zip(*columns, strict=True)]
 

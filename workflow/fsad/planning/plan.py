@@ -7,6 +7,7 @@ whether an artefact on disk is as planned.
 
 import difflib
 import os
+import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from functools import wraps
@@ -117,6 +118,23 @@ class Plan:
             raise UserError("config: tasks: seg alone, and no class has masks for it")
         for name in self.config["predict"]:
             self.predicting_run(name), self.images_to_predict(name)
+        self._check_disk()
+
+    def _check_disk(self) -> None:
+        """Tell the disk that features take, and raise UserError if less is free."""
+        sizes = self.feature_sizes().items()
+        needed = sum(size for path, size in sizes if not exists(path)) / 1e9
+        place = Path(self.config["results"]).absolute()
+        there = next(p for p in (place, *place.parents) if p.exists())
+        free = shutil.disk_usage(there).free / 1e9
+        if needed > free:
+            raise UserError(
+                f"config: results: features need {needed:.1f} GB, and {free:.1f} GB are "
+                f"free in {there}; name another folder, or set `keep_features: false`"
+            )
+        if needed >= 0.1:
+            text = f"features: {needed:.1f} GB to make, {free:.1f} GB are free"
+            print(text, file=sys.stderr)
 
     def _notes(self) -> Iterator[str]:
         """What is left out, of each data set and class."""

@@ -1,5 +1,7 @@
 """Parity cases of published code, computed with the functions of the pipeline.
 
+Those of PromptAD are here, those of other methods, which name it, in `parity_runs`.
+
 A case is a file of inputs and, as JSON under `meta`, every setting; the weights follow
 a formula. The result has the values of the pipeline under the published names.
 """
@@ -20,18 +22,26 @@ from fsad.backbones.clip_vision import embed
 from fsad.backbones.readout import VARIANTS
 from fsad.backbones.tower import Tower
 from fsad.data.words import tokenize
+from fsad.errors import UserError
 from fsad.evaluation.tasks import TASKS, Truth
 from fsad.methods.maps import full_maps
 from fsad.methods.promptad.losses import objective
 from fsad.methods.promptad.method import COMPARED, MEMORY, SIGMA, PromptADDetector
 from fsad.methods.promptad.training import learn, logit_scale
+from fsad.reference import parity_runs
 
 
 def write_parity(case: Path, out: Path) -> None:
     """Compute a case and write its arrays; UserError if the case cannot be read."""
     meta = json.loads(str(read_npz(case, "meta")["meta"]))
     settings = {name: value for name, value in meta.items() if name != "parameters"}
-    write_npz(out, compute(read_npz(case), meta), settings)
+    if "method" not in meta:
+        write_npz(out, compute(read_npz(case), meta), settings)
+    elif meta["method"] in parity_runs.COMPUTE:
+        write_npz(out, parity_runs.compute(read_npz(case), meta), settings)
+    else:
+        known = ", ".join(parity_runs.COMPUTE)
+        raise UserError(f"{case}: is of {meta['method']}; cases of {known} are known")
 
 
 def formula_weight(name: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
@@ -72,11 +82,17 @@ def compute(case: dict[str, np.ndarray], meta: dict) -> dict[str, np.ndarray]:
     vision, text = formula_towers(meta["model_config"], meta["weight_seed"])
     images = (torch.from_numpy(case[name]) for name in ("test", "support"))
     test, support = (embed(vision, x, VARIANTS["original"]) for x in images)
-    found, learned = _learn(text, support[COMPARED[meta["task"]]], case, meta)
+    known = _in_rows(support)
+    found, learned = _learn(text, known[COMPARED[meta["task"]]], case, meta)
     found |= _predict(test, support, learned, case, meta)
-    found |= {f"test_{name}": value for name, value in test.items()}
-    found |= {f"support_{name}": support[name] for name in ("global", "patch")}
+    found |= {f"test_{name}": value for name, value in _in_rows(test).items()}
+    found |= {f"support_{name}": known[name] for name in ("global", "patch")}
     return {name: np.asarray(value) for name, value in found.items()}
+
+
+def _in_rows(features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Features with the patches of an image in one axis, as published."""
+    return {n: x.flatten(1, -2) if x.ndim > 2 else x for n, x in features.items()}
 
 
 def _learn(

@@ -117,7 +117,7 @@ def evaluate(
     for sample in samples:
         seen = see(sample)
         kept.append(seen["image"])
-        cosines = [(seen[n] @ memory[n].flatten(0, 1).T).amax(-1) for n in MEMORY]
+        cosines = [(seen[n] @ memory[n].flatten(0, 2).T).amax(-1) for n in MEMORY]
         distance = sum((1 - cosine) / 2 for cosine in cosines) / 2
         if task == "cls":
             text = _text_probability(seen["global"], prompts, logit_scale).item()

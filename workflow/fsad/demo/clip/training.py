@@ -24,7 +24,7 @@ from fsad.backbones.clip_vision import embed, embed_memory
 from fsad.backbones.compact import TABLE, rounded
 from fsad.backbones.embed import normalise_pixels
 from fsad.backbones.readout import VARIANTS
-from fsad.backbones.spec import RANDOM, model_config
+from fsad.backbones.spec import OPEN_CLIP, RANDOM, model_config
 from fsad.backbones.tower import Tower
 from fsad.demo.clip.corpus import PER_EPISODE, Corpus, draw_batch, make_corpus
 from fsad.demo.clip.initialization import initialise
@@ -62,7 +62,7 @@ def pretrain(
     model, phrases = options["model"], make_phrases(states)
     corpus = make_corpus(options["episodes"], patch_size(model), workers)
     start = {"pretrained": RANDOM, "random_seed": options["seed"]}
-    clip = load_clip({"model": model, **start}, SIDE)
+    clip = load_clip({"library": OPEN_CLIP, "model": model, **start}, SIDE)
     vision, text = split_towers(clip, model)  # these share the model's memory
     numbers = torch.tensor(phrases.numbers)
     rows = text.weights[TABLE][numbers].clone()

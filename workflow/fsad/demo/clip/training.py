@@ -104,7 +104,7 @@ def train_towers(
         pixels = normalise_pixels(images, vision)
         run = partial(embed, variant=READOUT) if with_text else embed_memory
         with torch.autocast("cpu", torch.bfloat16):
-            features = run(vision, pixels)
+            features = _without_grid(run(vision, pixels))
         memory = [features[name] for name in MEMORY]
         terms = memory_terms(memory, teacher, share, heads, rng)
         if with_text:
@@ -145,7 +145,13 @@ def _embedded(vision: Tower, images: np.ndarray) -> dict[str, Tensor]:
         embed(vision, normalise_pixels(images[i : i + PER_EPISODE], vision), READOUT)
         for i in starts
     ]
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    whole = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    return _without_grid(whole)
+
+
+def _without_grid(features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Features of patches as [N, P, C] instead of [N, gh, gw, C]."""
+    return {n: x.flatten(1, 2) if x.ndim > 2 else x for n, x in features.items()}
 
 
 def _by_episode(features: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -93,7 +93,9 @@ def test_learned_are_contexts_their_prompts_and_the_multiplier(make, detectors, 
 
 def test_the_seed_decides_on_the_fit(make):
     prompts = [
-        list(make("cls", epochs=1).fit(SUPPORT, (seed, 2)))[-1].detector.learned["prompts"]
+        list(make("cls", epochs=1).fit(SUPPORT, (seed, 2)))[-1].detector.learned[
+            "prompts"
+        ]
         for seed in (1, 1, 2)
     ]
     assert torch.equal(prompts[0], prompts[1])

@@ -15,7 +15,6 @@ from fsad.data.views import View, resized
 from fsad.evaluation import metrics
 from fsad.methods import anomalydino, patchcore, subspacead
 from fsad.methods.maps import bilinear_matrix, full_maps, smoothing_matrix
-from fsad.methods.patches import top_mean
 from fsad.reference.parity_methods import formula_network
 
 Arrays = dict[str, np.ndarray | Tensor | float]

@@ -115,9 +115,13 @@ def test_models_of_timm_need_their_name_and_size():
 
 
 def test_weights_of_timm_are_named_by_a_tag_or_a_file(files):
-    with pytest.raises(UserError, match="^model: 'resnet18' is not MODEL.TAG of timm"):
+    with pytest.raises(
+        UserError, match=r"^model: 'resnet18' is not MODEL\.TAG of timm"
+    ):
         check_backbone(timm("resnet18"))
-    with pytest.raises(UserError, match="^pretrained: 'a1_in1k' is no file of weights"):
+    with pytest.raises(
+        UserError, match=r"^pretrained: 'a1_in1k' is no file of weights"
+    ):
         check_backbone(timm("resnet18", pretrained="a1_in1k"))
     check_backbone(timm("resnet18", pretrained=str(files[1])))
     check_backbone(timm("resnet18", pretrained="random"))

@@ -127,7 +127,7 @@ def test_support_images_of_several_shapes_are_refused(tmp_path):
     files = list_class("folder", tmp_path / "data", "nut")
     Image.new("RGB", (60, 40), "red").save(files.train[0].path)
     record = SUPPORT | {"view": View("edge", 8)._asdict()}
-    with pytest.raises(UserError, match="fit: edge: the support images .* one shape"):
+    with pytest.raises(UserError, match=r"fit: edge: the support images .* one shape"):
         load_support(files.train, record, 1)
     load_support(files.train, SUPPORT, 1)
 

@@ -4,33 +4,34 @@ import numpy as np
 
 from fsad.artifacts.files import write_npz
 from fsad.artifacts.paths import Run, fill, results_tree, run_path
-from fsad.artifacts.sources import RunJob, Source
+from fsad.artifacts.sources import Embedding, RunJob, Source
 from fsad.artifacts.stages import identity, record
-from fsad.backbones.embed import embed_set
-from fsad.backbones.readout import VARIANTS
+from fsad.backbones.features import embed_draw, embed_test
+from fsad.backbones.networks import open_network
+from fsad.backbones.readout import VARIANTS, described, variant_readout
 from fsad.backbones.tower import save_tower
+from fsad.data.augment import Augment
+from fsad.data.views import View
 from helpers import OPTIONS
 
 PLACE = {"dataset": "own", "class": "nut"}
 KEYS = {"dataset": "own", "class_name": "nut", "backbone": "tiny", "seed": 1}
-READOUT = {"name": "original", "fields": VARIANTS["original"]._asdict()}
+VIEW = View("square", 32)
+READOUT = variant_readout(VARIANTS["original"], VIEW)
 DRAWN = [["s0", "0"], ["s1", "1"], ["s2", "2"]]  # names and digests
 RUN = Run("original", "own", "nut", "cls", shots=2, seed=1)
-INPUTS = ("test", "text", "prompts", "masks")
+INPUTS = ("test", "text", "prompts", "masks")  # of the record of a run
 
 
 def image_sets() -> dict[str, dict[str, np.ndarray]]:
     """Random images of the class, four to test and three to draw from."""
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (7, 32, 32, 3), np.uint8)
-    names = np.array(["g0", "g1", "d0", "d1", *(name for name, _ in DRAWN)])
-    labels = np.array([0, 0, 1, 1, 0, 0, 0], np.uint8)
-    rows = {"test": slice(4), "support": slice(4, 7)}
-    shapes = np.full((7, 2), 64, np.int32)
-    arrays = {"images": images, "names": names, "labels": labels, "shapes": shapes}
-    return {
-        part: {n: x[some] for n, x in arrays.items()} for part, some in rows.items()
-    }
+    names = np.array(["g0", "g1", "d0", "d1"])
+    labels = np.array([0, 0, 1, 1], np.uint8)
+    test = {"images": images[:4], "names": names, "labels": labels}
+    support = {"images": images[4:, None], "shapes": np.full((3, 2), 64, np.int32)}
+    return {"test": test, "support": support}
 
 
 def mask_set() -> np.ndarray:
@@ -41,9 +42,10 @@ def mask_set() -> np.ndarray:
 
 
 def feature_sets(vision) -> dict[str, dict[str, np.ndarray]]:
-    """Features of the images of the class."""
-    variant = VARIANTS["original"]
-    return {name: embed_set(vision, x, variant) for name, x in image_sets().items()}
+    """Features of the images of the class, as they are stored."""
+    network, images = open_network(vision), image_sets()
+    test = embed_test(network, images["test"], READOUT)
+    return {"test": test, "support": embed_draw(network, images["support"], READOUT)}
 
 
 def write_cache(results, towers, tokens):
@@ -67,15 +69,15 @@ def write_cache(results, towers, tokens):
 
 def planned_sources(results) -> dict[str, Source]:
     """The cached files of the class, with their records, by name."""
-    tree, keys = results_tree(results), {"size": 32, **KEYS}
-    images = {"size": 32, **PLACE}
-    features = {"backbone": "tiny", "readout": READOUT, "made_from": "tiny's", **PLACE}
-    features |= {"precision": "float32", "device": "cpu"}
+    tree, view = results_tree(results), {"view": VIEW._asdict()}
+    features = {"backbone": "tiny", "made_from": "tiny's", "precision": "float32"}
+    features |= {"readout": described(READOUT), "device": "cpu", **PLACE}
+    drawn = {"seed": 1, "augment": Augment()._asdict(), **view, **PLACE}
     records = {
         "vision": record("backbone", backbone="tiny", part="vision"),
         "text": record("backbone", backbone="tiny", part="text"),
-        "images": record("images", images="all", **images),
-        "support_images": record("support", seed=1, images=DRAWN, **images),
+        "images": record("images", images="all", **view, **PLACE),
+        "support_images": record("support", images=DRAWN, **drawn),
         "prompts": record("prompts", text="nut", states=["damaged {}"], **PLACE),
         "masks": record("masks", resolution=16, images="all", masks="all", **PLACE),
         "test": record("features", images="all", **features),
@@ -83,7 +85,7 @@ def planned_sources(results) -> dict[str, Source]:
     }
     patterns = {"test": "test_features", "support": "support_features"}
     patterns |= {"images": "test_images"}
-    keys |= {"readout": "original", "resolution": 16}
+    keys = {"view": VIEW.name, "readout": READOUT.name, "resolution": 16, **KEYS}
     return {
         name: Source(fill(getattr(tree, patterns.get(name, name)), **keys), made)
         for name, made in records.items()
@@ -101,7 +103,7 @@ def run_record(sources, run: Run = RUN, **changed) -> dict:
         method="promptad",
         module="fsad.methods.promptad.method",
         backbone="tiny",
-        readout=READOUT,
+        readout=described(READOUT),
         options=OPTIONS | changed,
         support=DRAWN[: run.shots],
         made_from=made_from | {"support": drawn},
@@ -111,9 +113,12 @@ def run_record(sources, run: Run = RUN, **changed) -> dict:
 def run_job(results, sources, *runs: Run, **changed) -> RunJob:
     """A job of runs of the class, with changes of their options."""
     pattern = results_tree(results).run
+    drawn = Embedding(sources["support_images"], sources["support"])
     return RunJob(
         folders=[run_path(pattern, run) for run in runs],
         records=[run_record(sources, run, **changed) for run in runs],
-        support={run.seed: sources["support"] for run in runs},
-        **{name: sources[name] for name in INPUTS},
+        test=Embedding(sources["images"], sources["test"]),
+        support={run.seed: drawn for run in runs},
+        vision=None,
+        **{name: sources[name] for name in ("text", "prompts", "masks")},
     )

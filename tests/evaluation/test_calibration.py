@@ -3,8 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from fsad.backbones.embed import embed_images
-from fsad.backbones.readout import VARIANTS
+from fsad.backbones.features import embed_draw
 from fsad.evaluation.calibration import calibrate, views
 from fsad.evaluation.detector import detect
 
@@ -24,7 +23,8 @@ def calibrated(make_detector):
 
     def make(images, task):
         detector = make_detector(images, task)
-        support = embed_images(detector.tower, images, VARIANTS["original"])
+        known = {"images": images[:, None]}
+        support = embed_draw(detector.network, known, detector.readout)
         return calibrate(detector, support, images)
 
     return make

@@ -341,9 +341,10 @@ def write_checklist(subject: Subject) -> str:
     checks, path = verify(subject), subject.folder / "checklist.md"
     run = _first_run(subject)
     rows = [(c.promise, c.found, "PASS" if c.passed else "FAIL") for c in checks]
+    backbone = subject.plan.folder(run.experiment)
     about = (
         f"{run.dataset}/{run.class_name}, {run.shots}-shot, {run.experiment}, "
-        f"{subject.plan.folder(run.experiment)}, on {os.cpu_count()} cores. `published`: the "
+        f"{backbone}, on {os.cpu_count()} cores. `published`: the "
         "published way, which evaluates every epoch; its start-up is not counted, that "
         "of the pipeline is."
     )

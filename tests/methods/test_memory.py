@@ -20,8 +20,9 @@ def brute_force(patches, bank, metric, neighbours=1):
 
 
 @pytest.fixture(autouse=True)
-def small_tiles(monkeypatch):
-    monkeypatch.setitem(memory.TILE_ROWS, "cpu", 4)
+def small_products(monkeypatch):
+    """Several products for a chunk, of 4 rows with 5 patches."""
+    monkeypatch.setitem(memory.PRODUCT_SIZE, "cpu", 4 * 5)
 
 
 @pytest.mark.parametrize("neighbours", [1, 3, 7])
@@ -67,7 +68,10 @@ def test_the_cosine_distance_is_from_zero_to_two():
 
 @pytest.mark.parametrize("neighbours", [1, 3])
 @pytest.mark.parametrize("metric", METRICS)
-def test_bits_depend_on_no_later_chunk_and_no_other_image(metric, neighbours):
+def test_bits_depend_on_no_later_chunk_and_no_other_image(
+    monkeypatch, metric, neighbours
+):
+    monkeypatch.setitem(memory.PRODUCT_SIZE, "cpu", 16 * 37)
     patches, chunks = normal(5, 37, 70), [*normal(3, 61, 70)]
     whole = [*memory.nearest(patches, chunks, metric, neighbours)]
     for count in (1, 2):

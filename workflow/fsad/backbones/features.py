@@ -1,6 +1,7 @@
 """Features of sets of images: cached in files, or computed where they are used."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -101,6 +102,12 @@ def computed_features(
                 yield index, rows[some], values
 
     return FeatureSet(*(images[name] for name in OF_THE_SET), blocks)
+
+
+def in_memory(features: FeatureSet) -> FeatureSet:
+    """The same features, read or computed once and kept."""
+    kept = cache(lambda: [*features.blocks()])
+    return features._replace(blocks=lambda: iter(kept()))
 
 
 def stored_features(source: Source) -> FeatureSet:

@@ -18,7 +18,7 @@ from fsad.artifacts.content import content_digest
 from fsad.artifacts.provenance import with_provenance
 from fsad.artifacts.sources import RunJob
 from fsad.artifacts.stages import is_same
-from fsad.backbones.features import FeatureSet
+from fsad.backbones.features import FeatureSet, in_memory
 from fsad.data.prepare import random_key
 from fsad.errors import UserError
 from fsad.evaluation.inputs import Inputs, job_inputs
@@ -108,6 +108,7 @@ def make_runs(runs: Sequence[PlannedRun], inputs: Inputs) -> None:
     if hasattr(module, "observe_all"):
         _run_together(runs, inputs, module)
         return
+    inputs = inputs._replace(test=in_memory(inputs.test))
     for folder, record in runs:
         write_run(folder, record, _fit(record, inputs, module), inputs)
 

@@ -51,9 +51,12 @@ def program() -> Iterator[None]:
     atexit.register(gc.freeze)
     try:
         yield
+        sys.stdout.flush()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
+    except BrokenPipeError:  # of `fsad methods | head`; at exit it would be told again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _redirect_output(log: str) -> None:

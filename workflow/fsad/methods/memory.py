@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Rows of a bank in one product. On a CPU the product then stays in the cache, on a GPU
+# Similarities in one product. On a CPU the product then stays in the cache, on a GPU
 # the arithmetic outweighs the launch.
-TILE_ROWS = {"cpu": 512, "cuda": 8192}
+PRODUCT_SIZE = {"cpu": 2**20, "cuda": 2**23}
 
 
 class Metric(NamedTuple):
@@ -80,7 +80,7 @@ def _largest(
     vectors: Tensor, rows: Tensor, bias: Tensor, count: int, found: Tensor
 ) -> Tensor:
     """Largest similarities of vectors [P, D] to rows [M, D] and those found, [P, k]."""
-    tile = TILE_ROWS[rows.device.type]
+    tile = max(1, PRODUCT_SIZE[rows.device.type] // len(vectors))  # rows
     buffer = vectors.new_empty(len(vectors) * min(tile, len(rows)))
     candidates = [found]
     for part, added in zip(rows.split(tile), bias.split(tile), strict=True):

@@ -129,8 +129,8 @@ class Plan:
         free = shutil.disk_usage(there).free / 1e9
         if needed > free:
             raise UserError(
-                f"config: results: features need {needed:.1f} GB, and {free:.1f} GB are "
-                f"free in {there}; name another folder, or set `keep_features: false`"
+                f"config: results: features need {needed:.1f} GB, {there} has "
+                f"{free:.1f} free; name another folder, or set `keep_features: false`"
             )
         if needed >= 0.1:
             text = f"features: {needed:.1f} GB to make, {free:.1f} GB are free"

@@ -96,7 +96,9 @@ def see(
     pixels = normalise_pixels(pixels, tower)
     mean, std = (torch.tensor(tower.config[n])[:, None, None] for n in ("mean", "std"))
     shown = ((pixels[0].cpu() * std + mean) * 255).round().clamp(0, 255).byte()
-    return embed(tower, pixels, variant) | {"image": shown.permute(1, 2, 0)}
+    features = embed(tower, pixels, variant)
+    patches = {n: x.flatten(1, -2) for n, x in features.items() if x.ndim == 4}
+    return features | patches | {"image": shown.permute(1, 2, 0)}
 
 
 def evaluate(
@@ -117,7 +119,7 @@ def evaluate(
     for sample in samples:
         seen = see(sample)
         kept.append(seen["image"])
-        cosines = [(seen[n] @ memory[n].flatten(0, 2).T).amax(-1) for n in MEMORY]
+        cosines = [(seen[n] @ memory[n].flatten(0, -2).T).amax(-1) for n in MEMORY]
         distance = sum((1 - cosine) / 2 for cosine in cosines) / 2
         if task == "cls":
             text = _text_probability(seen["global"], prompts, logit_scale).item()

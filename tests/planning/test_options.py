@@ -54,7 +54,14 @@ def test_defaults_are_those_of_the_method(minimal):
         "precision": "float32",
     }
     assert cfg.run_options(complete, BOLT._replace(task="seg"))["n_pro"] == 1
-    assert complete["backbone"]["model"] == "ViT-B-16-plus-240"
+    assert complete["backbones"]["clip"] == {
+        "library": "open_clip",
+        "model": "ViT-B-16-plus-240",
+        "pretrained": "laion400m_e32",
+        "random_seed": 0,
+    }
+    experiment = complete["experiments"]["original"]
+    assert (experiment["backbone"], experiment["fit"]) == ("clip", "square")
     assert (complete["resolution"], complete["threads"], complete["vis"]) == (
         256,
         2,

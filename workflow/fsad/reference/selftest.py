@@ -200,7 +200,6 @@ def published_run(subject: Subject, task: str) -> Iterator[float]:
     width = clip.token_embedding.weight.shape[1]
     contexts = initial_contexts(options, width, run.seed)
     features, test = support[COMPARED[task]], plan.classes[place].test
-    features = features if task == "cls" else features.flatten(1, 2)
     scale = logit_scale(text, options)
     options = {**options, "logit_scale": scale}
     for prompts in published.train(clip, tokens, contexts, features, options):

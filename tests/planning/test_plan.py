@@ -97,8 +97,8 @@ WRONG = {
     ),
     "backbone of former versions": (
         {"backbone": {"model": "tiny.json", "pretrained": "random"}},
-        "config: backbone: each has a name now; write `backbones:` and in the next line "
-        "`  clip: {model: tiny.json, pretrained: random}`",
+        "config: backbone: each has a name now; write `backbones:` and in the next "
+        "line `  clip: {model: tiny.json, pretrained: random}`",
     ),
     "several backbones without a choice": (
         {"backbones": {"clip": {}, "cnn": RESNET}},

@@ -95,6 +95,12 @@ def test_lists_and_switches_from_the_command_line(minimal):
     assert (complete["shots"], complete["vis"]) == ([1, 2], True)
 
 
+@pytest.mark.parametrize(("given", "read"), [("false", False), ("True", True)])
+def test_switches_with_a_third_value_from_the_command_line(minimal, given, read):
+    assert cfg.complete(minimal | {"keep_features": given})["keep_features"] is read
+    assert cfg.complete(minimal | {"keep_features": "auto"})["keep_features"] == "auto"
+
+
 @pytest.mark.parametrize(
     ("given", "plain"),
     [

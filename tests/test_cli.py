@@ -1,6 +1,7 @@
 """The command line, as far as it does not train (that is tests/workflow)."""
 
 import sys
+from unicodedata import normalize
 
 import pytest
 import yaml
@@ -62,6 +63,18 @@ def test_numbers_are_at_least_one(monkeypatch, capsys, value):
     with pytest.raises(SystemExit):
         run(monkeypatch, "train", "cls", *place, "--shots", value)
     assert f"'{value}' is not a number of at least 1" in capsys.readouterr().err
+
+
+def test_a_class_may_be_named_in_another_unicode_form(monkeypatch, tmp_path):
+    write_class(tmp_path / "parts", "ä")
+    config, runs = tmp_path / "config.yaml", []
+    source = {"layout": "folder", "root": str(tmp_path / "parts")}
+    config.write_text(yaml.safe_dump({"datasets": {"own": source}}))
+    monkeypatch.setattr("fsad.single.run_single", lambda _, run, *__: runs.append(run))
+    monkeypatch.setattr(cli, "read_metrics", lambda _: {"last": {"image_auroc": 0}})
+    place = ["--config", config, "--dataset", "own", "--out", tmp_path / "out"]
+    run(monkeypatch, "train", "cls", *place, "--class", normalize("NFD", "ä"))
+    assert [run.class_name for run in runs] == ["ä"]
 
 
 def test_checked_data_gives_its_configuration(monkeypatch, tmp_path, capsys):

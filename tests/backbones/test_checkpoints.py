@@ -7,7 +7,7 @@ import logging
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 
 from fsad.backbones.checkpoints import read_weights, set_weights
 from fsad.backbones.clip import load_backbone, load_clip
@@ -40,6 +40,9 @@ LOADED = {
     "sharded": prefixed("_fsdp_wrapped_module."),
     "Lightning": {"state_dict": prefixed("model.")},
     "of OpenAI": STATE | {"input_resolution": torch.tensor(224)},
+    "wrapped twice": prefixed("model.module."),
+    "distributed twice": {"model": {"state_dict": prefixed("module.module.")}},
+    "DeepSpeed": {"module": STATE, "global_steps": 9},
     "with a buffer": prefixed("module.") | {"module.attn_mask": torch.ones(2, 2)},
 }
 
@@ -89,6 +92,17 @@ REFUSED = {
     "whole model": (pickled(torch.nn.Linear(2, 3)), "objects of torch.nn.*Linear"),
     "no tensors": (pickled({"epoch": 3}), "no tensors by name"),
     "a list": (pickled([torch.ones(2)]), "no tensors by name"),
+    "numbers for names": (pickled({1: torch.ones(2)}), "no tensors by name"),
+    "bytes for names": (pickled({b"proj": torch.ones(2)}), "no tensors by name"),
+    "quantised": (
+        pickled(STATE | {"proj": torch.ones(2, 3, dtype=torch.int8)}),
+        "its proj is torch.int8 .* quantised",
+    ),
+    "sparse": (
+        pickled(STATE | {"proj": torch.ones(2, 3).to_sparse()}),
+        "its proj is torch.float32 in torch.sparse_coo",
+    ),
+    "cut": (raw(save(STATE)[:-3]), "not a whole one; download or save it again"),
     "pointer": (raw(b"version https://git-lfs.github.com/spec/v1"), "git lfs pull"),
     "web page": (raw(b"<!DOCTYPE html><html></html>"), "a page of the web"),
     "NumPy archive": (archive, "an archive of another program"),
@@ -99,6 +113,7 @@ REFUSED = {
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.filterwarnings("ignore:Validating sparse")
 @pytest.mark.parametrize("kind", REFUSED)
 def test_other_files_are_refused_by_their_kind(tmp_path, kind):
     write, message = REFUSED[kind]
@@ -133,6 +148,18 @@ def test_weights_that_do_not_fit_are_named(network):
     network.visual = torch.nn.Module()
     with pytest.raises(ValueError, match=r"its proj is \[3, 2\] instead of \[2, 3\]"):
         set_weights(network, FULL | {"proj": torch.ones(3, 2)})
+
+
+@pytest.mark.parametrize(
+    ("name", "weight"),
+    [
+        ("logit_scale", torch.ones(2)),
+        ("visual.positional_embedding", torch.ones(1 + 13, 32)),
+    ],
+)
+def test_weights_that_cannot_be_resized_are_named(clip, name, weight):
+    with pytest.raises(ValueError, match=r"is no number, or .* of patches.*; set `mod"):
+        set_weights(clip, clip.state_dict() | {name: weight})
 
 
 @pytest.fixture

@@ -1,8 +1,10 @@
 import struct
+import zlib
 
+import cv2
 import numpy as np
 import pytest
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, PngImagePlugin
 
 from fsad.data import images
 from fsad.data.layouts import Sample
@@ -130,7 +132,7 @@ def test_a_camera_of_12_bits_is_not_nearly_black(tmp_path):
     assert np.array_equal(image, np.repeat(GREY[..., None], 3, 2))
 
 
-@pytest.mark.parametrize("suffix", ["tif", "gif"])
+@pytest.mark.parametrize("suffix", ["tif", "gif", "webp", "png", "avif", "mpo"])
 def test_a_file_of_several_pages_is_refused(tmp_path, suffix):
     path, pages = tmp_path / f"a.{suffix}", [Image.fromarray(noise(8, 8, 3))] * 2
     pages[1] = Image.fromarray(COLOUR[:6, :6]).resize((8, 8))
@@ -153,6 +155,36 @@ def test_whatever_pillow_raises_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(ImageFile.ImageFile, "load", fail)
     with pytest.raises(UserError, match=r"a\.png: cannot be read as an image \(odd\)"):
         images.read_image(path)
+
+
+def large(path):
+    """A PNG of 200 megapixels, but for its pixels."""
+    path = saved(path, GREY)
+    head = b"IHDR" + struct.pack(">II", 20000, 10000) + path.read_bytes()[24:29]
+    start = path.read_bytes()[:12] + head + struct.pack(">I", zlib.crc32(head))
+    path.write_bytes(start + path.read_bytes()[33:])
+
+
+def wordy(path):
+    text = PngImagePlugin.PngInfo()
+    text.add_text("settings", "x" * 2**21, zip=True)
+    saved(path, GREY, pnginfo=text)
+
+
+def deep(path):
+    encoded = cv2.imencode(".tif", COLOUR.astype(np.float32))[1]
+    path.write_bytes(encoded)
+
+
+NOT_READ = {"save it smaller": large, "save it without its text": wordy}
+NOT_READ |= {"save it in grey or RGB with 8 or 16 bits": deep}
+
+
+@pytest.mark.parametrize("remedy", NOT_READ)
+def test_a_whole_file_that_is_not_read_needs_no_other(tmp_path, remedy):
+    NOT_READ[remedy](tmp_path / "a.png")
+    with pytest.raises(UserError, match=rf"a\.png: cannot be read.*; {remedy}$"):
+        images.read_image(tmp_path / "a.png")
 
 
 def test_a_preview_is_not_read_for_a_raw_file(tmp_path):
@@ -203,6 +235,25 @@ def test_an_image_is_turned_upright(tmp_path, suffix):
     assert image.shape == (32, 16, 3)
     assert image[:14].min() > 200
     assert image[18:].max() < 50
+
+
+BYTES = {"L": 1, "P": 1, "I;16": 2, "RGB": 3, "RGBA": 4, "CMYK": 4}  # of a pixel
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("mode", BYTES)
+def test_an_uncompressed_tiff_is_turned_like_a_compressed_one(
+    tmp_path, mode, orientation
+):
+    image, read = Image.frombytes(mode, (9, 6), noise(6, 9, BYTES[mode])), []
+    if mode == "P":
+        image.putpalette(noise(256, 3).tobytes())
+    for compression in (None, "tiff_lzw"):
+        path, data = tmp_path / f"{compression}.tif", exif(orientation)
+        image.save(path, exif=data, compression=compression)
+        read.append(images.read_image(path))
+    assert read[0].shape == ((9, 6, 3) if orientation > 4 else (6, 9, 3))
+    assert np.array_equal(*read)
 
 
 ODD_TAGS = {

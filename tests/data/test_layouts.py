@@ -1,8 +1,10 @@
 import csv
+import errno
 import json
 import os
 import shutil
 import unicodedata
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -178,15 +180,34 @@ def test_defective_images_with_masks_alone_have_pixel_metrics(folder):
 
 def test_visa_download_with_an_unknown_split_is_named(tmp_path):
     visa_download(tmp_path, [("val", "normal", "nut/n/0.JPG", "")])
-    with pytest.raises(UserError, match=r"1cls\.csv: column or split 'val'"):
+    with pytest.raises(UserError, match=r"1cls\.csv.*line 2: split 'val'"):
         list_class("visa", tmp_path, "nut")
 
 
-def test_visa_download_with_another_table_is_named(tmp_path):
+HEAD = "object,split,label,image,mask"
+NOT_VISA = [
+    ("class,split\nnut,train", "line 2 has not the columns object, split, label"),
+    (f"{HEAD}\na,train,normal,a.png,".replace(",", ";"), "between commas"),
+    (f"{HEAD}\na,train,normal,a.png", "line 2 has not"),
+    (f"{HEAD}\na,train,normal,a,b.png,", "line 2 has not"),
+    (f"{HEAD}\n{'a' * 2**18}", "field larger than field limit"),
+    (HEAD, "lists no image"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), NOT_VISA)
+def test_visa_download_with_another_table_is_named(tmp_path, text, message):
     visa_download(tmp_path, [])
-    (tmp_path / "split_csv/1cls.csv").write_text("class,split\nnut,train\n")
-    with pytest.raises(UserError, match=r"1cls\.csv: has no column `object`"):
-        list_class("visa", tmp_path, "nut")
+    (tmp_path / "split_csv/1cls.csv").write_text(text)
+    with pytest.raises(UserError, match=rf"1cls\.csv: .*{message}"):
+        list_classes("visa", tmp_path)
+
+
+def test_visa_download_with_a_byte_order_mark(tmp_path):
+    visa_download(tmp_path, [("train", "normal", "nut/n/0.JPG", "")])
+    table = tmp_path / "split_csv/1cls.csv"
+    table.write_text(table.read_text(), encoding="utf-8-sig")
+    assert list_classes("visa", tmp_path) == ["nut"]
 
 
 @pytest.fixture
@@ -246,6 +267,12 @@ def test_angle_brackets_in_the_name_of_a_class_are_refused(tmp_path):
         list_class("folder", tmp_path, "nut <new>")
 
 
+def test_a_class_is_not_called_like_the_row_of_means(tmp_path):
+    write_class(tmp_path, "mean", defects=())
+    with pytest.raises(UserError, match="mean: has the name of a row of the tables"):
+        list_class("folder", tmp_path, "mean")
+
+
 @pytest.mark.parametrize("name", ["螺丝", "A&B|50%_#1 $x^2$"])
 def test_names_of_classes_in_other_scripts_and_signs(tmp_path, name):
     write_class(tmp_path, name, defects=())
@@ -253,7 +280,22 @@ def test_names_of_classes_in_other_scripts_and_signs(tmp_path, name):
     assert list_class("folder", tmp_path, name).notes == []
 
 
-@pytest.mark.parametrize("hidden", [".ipynb_checkpoints", "__MACOSX", "@eaDir"])
+@pytest.mark.parametrize(("closed", "root"), [("nut/train", ""), ("nut", "nut/train")])
+def test_a_folder_that_may_not_be_entered_is_named(folder, monkeypatch, closed, root):
+    above, stat = folder.parent, os.stat
+
+    def forbidding(path, **options):
+        if above / closed in Path(path).parents:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return stat(path, **options)
+
+    monkeypatch.setattr(os, "stat", forbidding)
+    message = f"{above / closed}/.*: cannot be read .Permission denied"
+    with pytest.raises(UserError, match=message):
+        list_classes("folder", above / root)
+
+
+@pytest.mark.parametrize("hidden", ["__MACOSX", "@eaDir", ".trash", "lost+found"])
 def test_folders_that_other_programs_leave_hold_no_images(tmp_path, hidden):
     folder = write_class(tmp_path, "nut")
     listed = list_class("folder", tmp_path, "nut")
@@ -286,6 +328,14 @@ def test_two_classes_of_one_name_are_refused(tmp_path):
         write_class(tmp_path, unicodedata.normalize(form, "ä"), defects=())
     with pytest.raises(UserError, match="two folders have this name"):
         list_classes("folder", tmp_path)
+
+
+def test_two_images_of_one_name_are_refused(folder):
+    for form in ("NFC", "NFD"):
+        draw(folder / "test/dent" / f"{unicodedata.normalize(form, 'ä')}.png")
+    draw(folder / "ground_truth/dent/ä.png")
+    with pytest.raises(UserError, match=r"dent/.*: another file has this name, "):
+        list_class("folder", folder.parent, "nut")
 
 
 MASKS = {

@@ -3,7 +3,7 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from fsad.data.layouts import Sample
 from fsad.data.masks import checked_mask
@@ -68,7 +68,7 @@ NO_MASKS = {
 
 @pytest.mark.parametrize("message", NO_MASKS)
 def test_arrays_that_are_no_masks_are_named(tmp_path, message):
-    np.save(tmp_path / "m.npy", NO_MASKS[message], allow_pickle=True)
+    np.save(tmp_path / "m.npy", NO_MASKS[message])
     with pytest.raises(UserError, match=rf"m\.npy: {message}.*; "):
         checked(tmp_path / "m.npy")
 
@@ -90,11 +90,12 @@ def test_palette_masks_count_by_colour(tmp_path, defect):
     assert np.array_equal(checked(tmp_path / "m.png")[0], MASK)
 
 
+@pytest.mark.parametrize("ending", ["jpg", "webp"])
 @pytest.mark.parametrize("quality", [50, 75, 95])
-def test_masks_saved_as_jpeg_are_those_that_were_saved(tmp_path, quality):
+def test_masks_saved_with_losses_are_those_that_were_saved(tmp_path, ending, quality):
     y, x = np.mgrid[:96, :128]
     spots = ((y - 40) ** 2 + (x - 50) ** 2 < 300) | ((x > 90) & (x < 96) & (y > 20))
-    path = saved(tmp_path / "m.jpg", spots * FULL, quality=quality)
+    path = saved(tmp_path / f"m.{ending}", spots * FULL, quality=quality)
     mask, faults = checked(path, shape=spots.shape)
     assert (mask & spots).sum() / (mask | spots).sum() > 0.97
     assert faults == []
@@ -133,6 +134,18 @@ def test_masks_of_the_wrong_part_are_doubtful(tmp_path, array, why):
     mask, ((named, reason),) = checked(path, shape=SPOT.shape)
     assert np.array_equal(mask, array)
     assert (named, reason[: len(why)]) == (path, why)
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg"])
+@pytest.mark.parametrize("fill", [None, (255, 0, 0)])
+def test_drawings_over_the_photograph_are_doubtful(tmp_path, fill, ending):
+    noise = np.random.default_rng(0).integers(90, 170, (*SPOT.shape, 3), np.uint8)
+    picture = Image.fromarray(noise)
+    box = 20, 10, 44, 29
+    ImageDraw.Draw(picture).rectangle(box, fill, outline=(255, 0, 0), width=2)
+    picture.save(tmp_path / f"m.{ending}", quality=95)
+    _, faults = checked(tmp_path / f"m.{ending}", shape=SPOT.shape)
+    assert any("; save it with two values" in why for _, why in faults)
 
 
 def test_several_masks_are_parts_of_one(tmp_path):
@@ -174,6 +187,29 @@ def test_other_polygons_are_refused(tmp_path, shapes, size, message):
     path = polygons(tmp_path / "a.json", *shapes, size=size)
     with pytest.raises(UserError, match=rf"a\.json: .*{message}"):
         checked(path)
+
+
+NOT_LABELME = ["[]", '{"shapes": [1]}', '{"shapes": ' + "[" * 10**5, '{"shapes": 1}']
+
+
+@pytest.mark.parametrize("content", NOT_LABELME)
+def test_json_of_another_form_is_no_file_of_labelme(tmp_path, content):
+    (tmp_path / "a.json").write_text(content)
+    with pytest.raises(UserError, match=r"a\.json: is no file of LabelMe \(.*; save"):
+        checked(tmp_path / "a.json")
+
+
+def test_polygons_of_a_huge_image_take_no_memory(tmp_path):
+    path = polygons(tmp_path / "a.json", size=(10**9, 10**9))
+    with pytest.raises(UserError, match="mask is 1000000000x1000000000 pixels, its"):
+        checked(path)
+
+
+def test_polygons_with_a_byte_order_mark_and_sizes_with_a_point(tmp_path):
+    box = {"points": [[20, 10], [44, 29]], "shape_type": "rectangle"}
+    path = polygons(tmp_path / "a.json", box, size=(48.0, 64.0))
+    path.write_text(path.read_text(), encoding="utf-8-sig")
+    assert np.array_equal(checked(path, shape=SPOT.shape)[0], SPOT)
 
 
 @pytest.mark.parametrize("content", [b"", b"mask", None])

@@ -26,6 +26,7 @@ KINDS = {
     "weights.pt": OTHER,
     "a.heic": UNREADABLE,
     "a.npy": UNREADABLE,
+    "a.npz": UNREADABLE,
 }
 
 
@@ -63,17 +64,27 @@ def test_what_other_programs_leave_is_passed_over(tmp_path):
     assert listed(tmp_path) == ["@a.png"]
 
 
-def test_results_of_this_program_are_passed_over(tmp_path):
+HEAD = "image,score,threshold,anomalous,error\n"
+HEADS = HEAD, "\ufeff" + HEAD.replace(",", ";"), HEAD.replace(",", "\t")
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_results_of_this_program_are_passed_over(tmp_path, head):
     for name in (
         "out/overlays/a.png",
         "out/maps/a.png.tiff",
-        "results/runs/b/vis/a.png",
+        "results/runs/original/own/nut/k1/s1/cls/vis/a.png",
     ):
         draw(tmp_path / name)
-    (tmp_path / "results/tables").mkdir()
-    (tmp_path / "out/scores.csv").write_text("image,score,threshold,anomalous,error\n")
+    (tmp_path / "out/scores.csv").write_text(head, encoding="utf-8")
     draw(tmp_path / "out/mine.png")
     assert listed(tmp_path) == ["out/mine.png", "out/scores.csv"]
+
+
+def test_folders_of_a_user_with_names_of_results_are_read(tmp_path):
+    for name in ("runs/monday/a.png", "tables/b.png"):
+        draw(tmp_path / name)
+    assert listed(tmp_path) == ["runs/monday/a.png", "tables/b.png"]
 
 
 def test_all_formats_that_pillow_reads_are_found(tmp_path):

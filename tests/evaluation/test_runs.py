@@ -165,6 +165,19 @@ def write(towers, tokens, features):
     return write
 
 
+def test_a_run_needs_no_test_images(tmp_path, towers, tokens, features, task):
+    given = {n: array[:2] for n, array in features["support"].items()}
+    none = {n: array[:0] for n, array in features["test"].items()}
+    known = Text(towers[1], tokens), {"support": given, "test": none}
+    masks = cached.mask_set()[:0] if task == "seg" else None
+    record = settings(cached.RUN._replace(task=task))
+    runs.make_run(tmp_path, record, *known, Truth(LABELS[:0], masks))
+    assert {path.name for path in tmp_path.iterdir()} == set(FILES)
+    last = metrics.read_metrics(tmp_path / "metrics.json")["last"]
+    values = [last[name] for name in metrics.METRICS[task]]
+    assert all(map(math.isnan, values))
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, task, write):
     return write(tmp_path_factory.mktemp(task) / "run", task)

@@ -85,9 +85,11 @@ def test_gpus_are_indices_among_the_visible_ones(visible, names):
     assert visible_gpus([0, 2], visible) == names
 
 
-def test_a_gpu_that_is_not_visible_is_named():
-    with pytest.raises(UserError, match="gpus: 2 asked for, CUDA_VISIBLE_DEVICES=4,5"):
-        visible_gpus([0, 2], "4,5")
+@pytest.mark.parametrize(("visible", "count"), [("4,5", 2), ("-1", 0), ("4,-1,5", 1)])
+def test_a_gpu_that_is_not_visible_is_named(visible, count):
+    message = f"gpus: 2 asked for, CUDA_VISIBLE_DEVICES={visible} shows {count};"
+    with pytest.raises(UserError, match=message):
+        visible_gpus([0, 2], visible)
 
 
 def test_slots_need_a_file_system_with_locks(config, monkeypatch):

@@ -1,6 +1,7 @@
 """Checking, completing and resolving the configuration."""
 
 import re
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ LAYERS = {
     },
     "overrides": {"own": {"bolt": {"training": {"lr": 0.5, "n_pro": {"seg": 9}}}}},
 }
+FORMS = "NFC", "NFD"
 BOLT = Run("original", "own", "bolt", "cls", 1, 111)
 
 
@@ -145,11 +147,37 @@ def test_the_given_configuration_is_left_alone(minimal):
         ({"threads": True}, "config: threads: must be a whole number, not true"),
         ({"tasks": ["det"]}, "config: tasks.0: must be 'cls' or 'seg', not 'det'"),
         ({"overrides": {"other": {}}}, "config: overrides.other: no such data set"),
+        ({"results": "out/<new>"}, "config: results: must be a path without .* angle"),
     ],
 )
 def test_a_wrong_option_is_named(minimal, change, message):
     with pytest.raises(UserError, match=message):
         cfg.complete(minimal | change)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_names_of_classes_may_be_of_another_unicode_form(tmp_path, form):
+    composed = unicodedata.normalize("NFC", "Gehäuse")
+    write_class(tmp_path, unicodedata.normalize("NFD", composed), defects=())
+    typed = unicodedata.normalize(form, composed)
+    source = {"layout": "folder", "root": str(tmp_path), "classes": [typed]}
+    overrides = {"own": {typed: {"epochs": 7}}}
+    predict = {"new": {"run": f"original/own/{typed}/k1/s1/cls", "images": "new"}}
+    given = {"datasets": {"own": source}, "overrides": overrides, "predict": predict}
+    complete = cfg.complete(given)
+    assert cfg.class_names(complete["datasets"]["own"]) == [composed]
+    run = BOLT._replace(class_name=composed)
+    assert cfg.run_options(complete, run)["epochs"] == 7
+    assert composed in complete["predict"]["new"]["run"]
+
+
+def test_a_name_in_two_unicode_forms_stands_twice(tmp_path):
+    path = tmp_path / "prompts.yaml"
+    path.write_text("".join(f"{unicodedata.normalize(f, 'ä')}: {{}}\n" for f in FORMS))
+    with pytest.raises(
+        UserError, match="'ä' stands twice in one place, in lines 1 and"
+    ):
+        read_yaml(path)
 
 
 def test_malformed_yaml_is_named(tmp_path):

@@ -186,6 +186,12 @@ def test_good_training_images_are_all_that_training_needs(micro, tmp_path):
     assert tasks == {"cls", "seg"}
 
 
+def test_defective_test_images_alone_are_planned(micro, tmp_path):
+    shutil.rmtree(tmp_path / "data/bolt/test/good")
+    runs = [run for run in micro(tasks=["seg"]).runs if run.class_name == "bolt"]
+    assert [run.shots for run in runs] == [1, 2]
+
+
 def test_runs_are_every_combination(micro):
     plan = micro(seeds=[1, 2])
     assert len(plan.runs) == len(set(plan.runs)) == 2 * 2 * 2 * 2

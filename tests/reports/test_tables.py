@@ -408,6 +408,15 @@ def test_runs_are_read_in_order(tmp_path):
     assert tables.read_runs(store_all(tmp_path, contents)) == contents
 
 
+def test_a_metric_that_is_nan_is_null_in_the_file(tmp_path):
+    path = store(tmp_path, run("nut", float("nan")))
+    assert "NaN" not in path.read_text()
+    found = read(path)["last"]
+    values = found["image_auroc"], found["components"]["memory_distance"]
+    assert pd.isna([*values]).all()
+    assert {type(value) for value in values} == {float}
+
+
 @pytest.mark.parametrize("content", ["", "{", '{"last": '])
 def test_a_damaged_run_is_named(tmp_path, content):
     (tmp_path / "metrics.json").write_text(content)

@@ -1,6 +1,7 @@
 """Internals of Snakemake that workflow/snakemake_internals.py and the Snakefile use."""
 
 import inspect
+from types import SimpleNamespace
 
 import pytest
 from snakemake.api import SnakemakeApi, WorkflowApi
@@ -11,6 +12,11 @@ from snakemake.persistence import PersistenceBase
 from snakemake.resources import ResourceScopes
 from snakemake.settings.enums import RerunTrigger
 from snakemake.workflow import Workflow
+
+import snakemake_internals as internals
+from fsad.artifacts.schema import read_yaml
+from fsad.errors import UserError
+from helpers import REPOSITORY
 
 USED = {
     Workflow: (
@@ -49,3 +55,35 @@ def test_what_is_used_is_there(owner):
 
 def test_options_of_a_call_are_parsed():
     assert parse_config(["epochs=3", "shots=[1,2]"])["epochs"] == 3
+
+
+@pytest.mark.parametrize(
+    "triggers", [["mtime"], ["mtime", "code"], ["params", "input"]]
+)
+def test_triggers_that_do_not_see_changed_contents_are_refused(triggers):
+    chosen = RerunTrigger.parse_choices_set(triggers)
+    with pytest.raises(UserError, match="--rerun-triggers: must have params, and not"):
+        internals.check_triggers(SimpleNamespace(rerun_triggers=chosen))
+
+
+def test_the_triggers_of_the_profile_are_taken():
+    profile = read_yaml(REPOSITORY / "profiles/default/config.yaml")
+    chosen = RerunTrigger.parse_choices_set(profile["rerun-triggers"])
+    internals.check_triggers(SimpleNamespace(rerun_triggers=chosen))
+
+
+def test_a_key_that_stands_twice_ends_the_call(tmp_path):
+    (tmp_path / "plain.yaml").write_text("shots: [1]\n")
+    (tmp_path / "twice.yaml").write_text("datasets: {a: 1}\n\ndatasets: {b: 2}\n")
+    internals.check_call(SimpleNamespace(configfiles=[tmp_path / "plain.yaml"]))
+    workflow = SimpleNamespace(configfiles=[*tmp_path.glob("*.yaml")])
+    message = r"twice\.yaml: 'datasets' stands twice in one place, in lines 1 and 3"
+    with pytest.raises(UserError, match=message):
+        internals.check_call(workflow)
+
+
+def test_an_environment_that_jobs_cannot_start_from_ends_the_call(monkeypatch):
+    placed = ("/home/a folder (1)/.venv/bin/python",)
+    monkeypatch.setattr(internals.check_environment, "__defaults__", placed)
+    with pytest.raises(UserError, match="must hold no space or bracket"):
+        internals.check_call(SimpleNamespace(configfiles=[]))

@@ -11,8 +11,8 @@ import pandas as pd
 import psutil
 import pytest
 
-from fsad.demo.dataset import DEFECTS
 from fsad.evaluation.metrics import METRICS, SELECTIONS
+from fsad.methods.registry import METHODS
 from helpers import REPOSITORY
 
 CLUSTER = REPOSITORY / "tests/clusters/slurm.sh"
@@ -60,7 +60,8 @@ def wait_for(condition: Callable[[], object], seconds: int = 600):
 def start(login, *arguments) -> subprocess.Popen:
     """Start the pipeline on the cluster; it looks at its jobs more often than usual."""
     options = ["--profile", PROFILE, "--cores", "2", "--latency-wait", "10"]
-    options += ["--slurm-init-seconds-before-status-checks", "2", *arguments]
+    options += ["--slurm-init-seconds-before-status-checks", "1"]
+    options += ["--seconds-between-status-checks", "1", *arguments]
     with (login.folder / "output").open("w") as output:
         return subprocess.Popen(
             login.command(*options),
@@ -112,12 +113,13 @@ def test_the_demo_runs(login):
     (login.folder / "config").symlink_to(REPOSITORY / "config")
     login.fsad("demo-data", "results/demo/data")
     login.config = REPOSITORY / "config/demo.yaml"
-    short = "--config", "shots=[1]", "epochs=5", "vis=false"
+    one = "datasets={demo: {classes: [woven_fabric]}}"
+    short = "--config", one, "shots=[1]", "epochs=5", "vis=false"
     status, output = finish(login, start(login, *short))
     assert status == 0, output
     table = pd.read_csv(login.folder / "results/demo/tables/metrics.csv")
     metrics, selections = len(METRICS["cls"] + METRICS["seg"]), len(SELECTIONS)
-    assert table["value"].notna().sum() == len(DEFECTS) * metrics * selections
+    assert table["value"].notna().sum() == len(METHODS) * metrics * selections
 
 
 def test_a_cancelled_job_runs_again(login, finished):

@@ -10,11 +10,11 @@ from pathlib import Path
 import yaml
 
 from fsad.artifacts import paths
-from fsad.artifacts.files import read_record
+from fsad.artifacts.names import nfc
 from fsad.artifacts.paths import TREE, Run
 from fsad.artifacts.schema import read_schema, read_yaml
 from fsad.errors import UserError
-from fsad.evaluation.metrics import METRICS
+from fsad.evaluation.metrics import METRICS, read_metrics
 from fsad.jobs.job import program
 from fsad.jobs.threads import limit_threads, limit_torch_threads
 from fsad.methods.registry import METHODS
@@ -92,7 +92,7 @@ FOR_A_CALL = (
 @command(
     option("task", choices=["cls", "seg"], help="image or pixel level"),
     option("--dataset", required=True, help="a data set of the config"),
-    option("--class", required=True, dest="class_name", metavar="CLASS"),
+    option("--class", required=True, dest="class_name", metavar="CLASS", type=nfc),
     OUT_FOLDER,
     option("--config", type=_path, default="config/config.yaml"),
     option("--experiment", help=f"or a variant; {FIRST}"),
@@ -128,7 +128,7 @@ def train(arguments: Namespace) -> None:
     changed = _given(arguments, ("epochs", "eval_every"))
     run_single(config, run, changed, arguments.out, arguments.vis)
     metric = METRICS[run.task][0]
-    value = read_record(arguments.out / paths.METRICS)["last"][metric]
+    value = read_metrics(arguments.out / paths.METRICS)["last"][metric]
     print(f"{metric} {value:.2f} after the last epoch: {arguments.out}")
 
 

@@ -7,14 +7,8 @@ again, not file times. A job leaves files alone that are there as planned.
 
 rule prepare:
     output:
-        test=update([fill(TREE.test_images, view=v.name) for v in PLAN.views()]),
-        support=update(
-            [
-                path
-                for view, augment in PLAN.support_views()
-                for path in of_seeds(TREE.support_images, view=view.name + augment.name)
-            ]
-        ),
+        test=update([fill(TREE.test_images, view=name) for name in PLAN.view_names()]),
+        support=update(of_seeds(TREE.support_images, view=PLAN.support_view_names())),
     log:
         f"{TREE.logs}/prepare/{{dataset}}/{{class_name}}.log",
     conda:

@@ -1,6 +1,5 @@
 """Frozen backbones, and the features of images that they give, computed once."""
 
-
 # Names of the configuration by folder, and the folders of those with a text tower.
 BACKBONES = {folder: name for name, folder in PLAN.backbones.items()}
 READING = [f for f, name in BACKBONES.items() if "text" in PLAN.towers(name)]

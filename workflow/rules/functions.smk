@@ -53,9 +53,9 @@ def run_inputs(wildcards):
     return needed(PLAN.run_job(runs).inputs(), all(map(PLAN.has_run, runs)))
 
 
-def of_seeds(pattern, **keys):
-    """Paths of all seeds."""
-    return [fill(pattern, seed=seed, **keys) for seed in config["seeds"]]
+def of_seeds(pattern, view=("",)):
+    """Paths of all seeds and views."""
+    return [fill(pattern, seed=s, view=v) for v in view for s in config["seeds"]]
 
 
 def class_outputs(pattern, tasks):
@@ -84,10 +84,9 @@ def embeddings(wildcards):
 
 def embedded_files(wildcards):
     """Cached images, and the tower that they pass."""
-    experiment = reader(wildcards)
-    images = [work.images.path for work in embeddings(wildcards)]
-    is_made = PLAN.has_features(experiment, place(wildcards))
-    return needed([PLAN.vision(experiment).path, *images], is_made)
+    files = [work.images.path for work in embeddings(wildcards)]
+    files.append(PLAN.vision(reader(wildcards)).path)
+    return needed(files, PLAN.has_features(reader(wildcards), place(wildcards)))
 
 
 def menu_labels(page):

@@ -5,8 +5,6 @@ from fsad.jobs.job import job
 from fsad.planning.options import class_files
 
 with job(snakemake.log[0], snakemake.threads):
-    files, params = (
-        class_files(snakemake.config, **snakemake.wildcards),
-        snakemake.params,
-    )
+    params = snakemake.params
+    files = class_files(snakemake.config, **snakemake.wildcards)
     write_class(files, params.test, params.support, snakemake.threads)

@@ -3,6 +3,7 @@
 import glob
 import json
 import os
+import stat
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -186,8 +187,12 @@ def is_whole(path: str | Path, record: Mapping) -> bool:
 
 
 def write_record(path: str | Path, record: Mapping) -> None:
-    """Write a JSON object with a digest of its content, atomically."""
-    write_json(path, {**record, DIGEST: content_digest(record)})
+    """Write a JSON object with a digest of its content, atomically.
+
+    JSON has no nan, which becomes null.
+    """
+    plain = json.loads(json.dumps(record), parse_constant=lambda _: None)
+    write_json(path, {**plain, DIGEST: content_digest(plain)})
 
 
 def read_record(path: str | Path) -> dict:
@@ -226,3 +231,23 @@ def unreadable(
     if isinstance(error, FileNotFoundError):
         return UserError(f"{path}: {missing}")
     return UserError(f"{path}: cannot be read ({error.strerror})")
+
+
+def is_folder(path: str | Path) -> bool:
+    """Whether there is such a folder; UserError where permissions forbid to look."""
+    return stat.S_ISDIR(_mode(path))
+
+
+def is_file(path: str | Path) -> bool:
+    """Whether there is such a file; UserError where permissions forbid to look."""
+    return stat.S_ISREG(_mode(path))
+
+
+def _mode(path: str | Path) -> int:
+    """Mode of a file or folder, 0 if there is none."""
+    try:
+        return os.stat(path).st_mode
+    except PermissionError as error:
+        raise unreadable(path, error) from None
+    except (OSError, ValueError):
+        return 0

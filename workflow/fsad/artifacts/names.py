@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 
 LONGEST = 255 - len("..4194304.tmp")  # bytes; a temporary name is longer, see `atomic`
 DIGEST_LENGTH = 12
+MEAN = "mean"  # row of tables over all classes, so the name of none
 
 
 def nfc(text: str) -> str:

@@ -16,6 +16,7 @@ from jsonschema import Draft202012Validator, ValidationError, validators
 from jsonschema.exceptions import relevance
 
 from fsad.artifacts.files import unreadable
+from fsad.artifacts.names import nfc
 from fsad.errors import UserError
 
 SCHEMAS = Path(__file__).parents[1] / "schemas"
@@ -63,7 +64,8 @@ def read_yaml(path: str | Path) -> dict:
 def check_yaml(path: str | Path) -> None:
     """Raise UserError if a key stands twice in a YAML file that was read otherwise.
 
-    Of two equal keys in a mapping YAML takes the last, in silence.
+    Of two equal keys in a mapping YAML takes the last, in silence. Keys are compared
+    in their composed Unicode form, as names of classes are.
     """
     with suppress(yaml.YAMLError):  # JSON that is no YAML, for example
         _check_keys(path, yaml.compose(Path(path).read_text(encoding="utf-8")))
@@ -73,7 +75,7 @@ def _check_keys(path: str | Path, root: yaml.Node | None) -> None:
     for mapping in _mappings(root):
         lines = {}
         for key, _ in mapping.value:
-            name, line = str(key.value), key.start_mark.line + 1
+            name, line = nfc(str(key.value)), key.start_mark.line + 1
             if name in lines and name != "<<":
                 raise UserError(
                     f"{path}: {name!r} stands twice in one place, in lines "

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from fsad.backbones.compact import expand, is_compact
 
-NESTED = ("state_dict", "model_state_dict", "model")  # in a checkpoint of a training
+# Names in a checkpoint of a training, the last of DeepSpeed.
+NESTED = ("state_dict", "model_state_dict", "model", "module")
 # Of torch.compile and of FSDP, anywhere in a name; then of whole models.
 WRAPPED = re.compile(r"(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 PREFIXES = ("module.", "model.", "clip.")
@@ -22,6 +24,10 @@ OTHER_KINDS = {
 # Tensors of TorchScript archives and of OpenAI that are no weights.
 CONSTANTS = ("attn_mask", "text.attn_mask", "input_resolution", "context_length")
 CONSTANTS += ("vocab_size",)
+NOT_WHOLE = (
+    "it is no file of torch or safetensors, or not a whole one; download or save it "
+    "again"
+)
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
@@ -38,8 +44,15 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         if head.startswith(start):
             raise ValueError(f"it is {kind}")
     is_safetensors = head[8:9] == b"{"
-    content = load_file(path) if is_safetensors else _unpickled(path)
-    return _plain_names(_named_tensors(content))
+    content = _safe_tensors(path) if is_safetensors else _unpickled(path)
+    return _floats(_plain_names(_named_tensors(content)))
+
+
+def _safe_tensors(path: str | Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(NOT_WHOLE) from error
 
 
 def _unpickled(path: str | Path) -> object:
@@ -51,10 +64,7 @@ def _unpickled(path: str | Path) -> object:
     except Exception as error:  # a damaged pickle raises any error
         foreign = re.search(r"GLOBAL ([\w.]+)", str(error))
         if foreign is None:
-            raise ValueError(
-                "it is no file of torch or safetensors, or not a whole one; download "
-                "or save it again"
-            ) from error
+            raise ValueError(NOT_WHOLE) from error
         raise ValueError(
             f"it is a pickle with objects of {foreign[1]}, which could run code; save "
             'the weights alone, torch.save(content["state_dict"], NEW)'
@@ -76,22 +86,33 @@ def _check_archive(path: str | Path) -> None:
 
 def _named_tensors(content: object) -> dict[str, Tensor]:
     """The tensors in a checkpoint, of a training or alone."""
+    content = content if isinstance(content, Mapping) else {}
     for name in NESTED:
-        if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
-            content = content[name]
-    items = content.items() if isinstance(content, Mapping) else ()
-    found = {name: value for name, value in items if isinstance(value, Tensor)}
-    if not found:
+        if isinstance(content.get(name), Mapping):
+            return _named_tensors(content[name])
+    found = {name: x for name, x in content.items() if isinstance(x, Tensor)}
+    if not found or not all(isinstance(name, str) for name in found):
         raise ValueError("it holds no tensors by name; save the model's state_dict")
     return found
 
 
 def _plain_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    found = {WRAPPED.sub("", name): weight.float() for name, weight in weights.items()}
-    for prefix in PREFIXES:
-        if all(name.startswith(prefix) for name in found):
-            found = {name.removeprefix(prefix): found[name] for name in found}
+    found = {WRAPPED.sub("", name): weight for name, weight in weights.items()}
+    while any(all(name.startswith(p) for name in found) for p in PREFIXES):
+        found = {name.partition(".")[2]: weight for name, weight in found.items()}
     return {name: weight for name, weight in found.items() if name not in CONSTANTS}
+
+
+def _floats(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights as float32; ValueError for integers or sparse tensors among them."""
+    for name, weight in weights.items():
+        is_plain = weight.is_floating_point() or weight.ndim < 2
+        if not is_plain or weight.layout is not torch.strided:
+            raise ValueError(
+                f"its {name} is {weight.dtype} in {weight.layout}, as of a quantised "
+                "or sparse model; save the weights as dense floating-point numbers"
+            )
+    return {name: weight.float() for name, weight in weights.items()}
 
 
 def set_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
@@ -111,14 +132,28 @@ def set_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
             f"its names are of another model; missing: {_first(missing)}; unknown: "
             f"{_first(surplus)}"
         )
-    weights["logit_scale"] = weights["logit_scale"].reshape(model.logit_scale.shape)
-    converters.resize_pos_embed(weights, model)
-    converters.resize_text_pos_embed(weights, model)
+    _resize(weights, model)
     for name, weight in weights.items():
         if weight.shape != expected[name].shape:
             shapes = [list(x.shape) for x in (weight, expected[name])]
             raise ValueError(f"its {name} is {shapes[0]} instead of {shapes[1]}")
     model.load_state_dict(weights)
+
+
+def _resize(weights: dict[str, Tensor], model: nn.Module) -> None:
+    """Give the logit scale and the positional embeddings the shapes of a model."""
+    from open_clip import model as converters
+
+    scale = weights["logit_scale"]
+    try:
+        weights["logit_scale"] = scale.reshape(model.logit_scale.shape)
+        converters.resize_pos_embed(weights, model)
+        converters.resize_text_pos_embed(weights, model)
+    except Exception as error:  # of open_clip, for shapes that it does not expect
+        raise ValueError(
+            "its logit_scale is no number, or its positional embeddings are no square "
+            f"of patches or of another width ({error}); set `model` to its model"
+        ) from error
 
 
 def _first(names: list[str], most: int = 3) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from fsad.artifacts.content import digest_of
 from fsad.artifacts.digests import Memory, file_digests
-from fsad.artifacts.files import unreadable
+from fsad.artifacts.files import is_file, unreadable
 from fsad.backbones.readout import Readout
 from fsad.errors import UserError
 
@@ -67,7 +67,7 @@ def backbone_name(backbone: Mapping, memory: Memory | None = None) -> str:
     memory: see `digests.file_digests`.
     """
     model, file = model_source(backbone), weights_file(backbone)
-    if model.endswith(".json") and Path(model).is_file():
+    if model.endswith(".json") and is_file(model):
         model = f"{Path(model).stem}-{_digest(model, memory)[:DIGEST_LENGTH]}"
     pixels = {name: backbone[name] for name in PIXELS if name in backbone}
     if pixels:
@@ -84,18 +84,18 @@ def backbone_name(backbone: Mapping, memory: Memory | None = None) -> str:
 def model_source(backbone: Mapping) -> str:
     """Name of a model, or path of its configuration, that of a hub folder first."""
     config = Path(backbone.get("pretrained") or "", HUB_CONFIG)
-    return str(config) if config.is_file() else backbone["model"]
+    return str(config) if is_file(config) else backbone["model"]
 
 
 def weights_file(backbone: Mapping) -> str | None:
     """Path of a local checkpoint, in a hub folder too; None for a tag or `random`."""
     path = Path(backbone.get("pretrained") or "")
-    if path.is_file():
+    if is_file(path):
         return str(path)
-    if not (path / HUB_CONFIG).is_file():
+    if not is_file(path / HUB_CONFIG):
         return None
     for name in HUB_WEIGHTS:
-        if (path / name).is_file():
+        if is_file(path / name):
             return str(path / name)
     raise UserError(
         f"pretrained: {path} holds no weights, {HUB_WEIGHTS[0]} for example; "
@@ -106,7 +106,7 @@ def weights_file(backbone: Mapping) -> str | None:
 def pixel_statistics(backbone: Mapping) -> dict[str, list[float]]:
     """`mean` and `std` of pixels, where options or else a hub folder set them."""
     hub = Path(backbone.get("pretrained") or "", HUB_CONFIG)
-    config = _read_config(hub) if hub.is_file() else {}
+    config = _read_config(hub) if is_file(hub) else {}
     try:
         found = {**config.get("preprocess_cfg", {}), **backbone}
         found = {name: [*map(float, found[name])] for name in PIXELS if name in found}
@@ -154,7 +154,7 @@ def check_backbone(backbone: Mapping, memory: Memory | None = None) -> None:
             )
         return
     expected = Path(f"{weights}.sha256")
-    if not expected.is_file():
+    if not is_file(expected):
         return
     if expected.read_text().split()[:1] != [_digest(weights, memory)]:
         raise UserError(
@@ -235,7 +235,7 @@ def model_config(model: str) -> dict:
     builtin = Path(importlib.util.find_spec("open_clip").origin).parent
     builtin /= "model_configs"
     path = Path(model) if model.endswith(".json") else builtin / f"{model}.json"
-    if not path.is_file():
+    if not is_file(path):
         known = sorted(path.stem for path in builtin.glob("*.json"))
         close = difflib.get_close_matches(model, known, cutoff=0.4)
         raise UserError(

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageSequence
+from PIL import Image, ImageSequence, TiffImagePlugin, UnidentifiedImageError
 
 from fsad.data.faults import FileError
 from fsad.data.walk import KINDS, UNREADABLE
@@ -23,6 +23,12 @@ UPRIGHT = {
 SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N")
 THIRTY_TWO_BIT = ("I", "F")
 DEPTHS = (8, 12, 16)  # bits that cameras use of 16
+# What to do about a file that is whole, by words of Pillow's reason.
+REMEDIES = {
+    "exceeds limit": "save it smaller",
+    "MAX_TEXT": "save it without its text",
+    "unknown pixel mode": "save it in grey or RGB with 8 or 16 bits",
+}
 
 
 def decode(path: Path) -> tuple[np.ndarray, int]:
@@ -49,7 +55,8 @@ def open_upright(path: Path) -> Image.Image:
     """Open and load an image of one page, turned as its EXIF orientation asks."""
     if KINDS.get(path.suffix.lower()) == UNREADABLE:
         raise FileError(path, UNREADABLE)
-    with _named_errors(path), Image.open(path) as image:
+    # Of a path Pillow would map a TIFF into memory by its size once it is turned.
+    with _named_errors(path), open(path, "rb") as file, Image.open(file) as image:
         _check_pages(path, image)
         image.load()
         turn = UPRIGHT.get(_orientation(image))
@@ -89,6 +96,20 @@ def _named_errors(path: Path) -> Iterator[None]:
         if isinstance(error, OSError) and error.strerror:
             reason = f"cannot be read ({error.strerror}); mend its path or permissions"
         else:
-            why = str(error) or type(error).__name__
-            reason = f"cannot be read as an image ({why}); replace the file"
+            why = _reason(path, error)
+            found = (remedy for words, remedy in REMEDIES.items() if words in why)
+            remedy = next(found, "replace the file")
+            reason = f"cannot be read as an image ({why}); {remedy}"
         raise FileError(path, reason) from error
+
+
+def _reason(path: Path, error: Exception) -> str:
+    """Pillow's reason, that of its reader of TIFF for a file that it does not know."""
+    if not isinstance(error, UnidentifiedImageError):
+        return str(error) or type(error).__name__
+    try:
+        TiffImagePlugin.TiffImageFile(path)
+    except Exception as reason:
+        if "unknown pixel mode" in str(reason):
+            return str(reason)
+    return "its format is unknown"

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
+from fsad.artifacts.files import is_file, is_folder
 from fsad.artifacts.names import nfc
 from fsad.artifacts.schema import read_schema, read_yaml
 from fsad.data import faults, layouts
@@ -67,7 +68,7 @@ def find_layout(root: str | Path) -> tuple[str, list[str]]:
     `visa` if all classes belong to that data set, else `folder`.
     """
     root = Path(root)
-    if (root / layouts.VISA_SPLIT).is_file() or (root / "1cls").is_dir():
+    if is_file(root / layouts.VISA_SPLIT) or is_folder(root / "1cls"):
         return "visa", layouts.list_classes("visa", root)
     names = layouts.list_classes("folder", root)
     for family in FAMILIES:
@@ -79,7 +80,7 @@ def find_layout(root: str | Path) -> tuple[str, list[str]]:
 def _no_classes(folder: Path, names: Sequence[str]) -> list[str]:
     if names:
         return []
-    if (folder / "train" / GOOD).is_dir():
+    if is_folder(folder / "train" / GOOD):
         return [f"{folder}: is one class; name the folder that holds it"]
     below = [p for p in subfolders(folder) if any(p.glob(f"*/train/{GOOD}"))]
     if below:

@@ -8,7 +8,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from fsad.artifacts.names import nfc
+from fsad.artifacts.files import is_file, is_folder
+from fsad.artifacts.names import MEAN, nfc
 from fsad.data.faults import Fault, grouped
 from fsad.data.pairing import Named, pair
 from fsad.data.walk import IMAGE, OTHER, Found, subfolders, walk
@@ -18,6 +19,7 @@ GOOD = "good"
 MEANS_GOOD = ("good", "ok", "normal")
 CONTROL = "".join(map(chr, range(32)))
 VISA_SPLIT = Path("split_csv", "1cls.csv")
+VISA_COLUMNS = ("object", "split", "label", "image", "mask")
 PLACES = "CLASS/train/good, CLASS/test/KIND and, for masks, CLASS/ground_truth/KIND"
 NO_MASK = (
     "defect image without a mask; add its mask under ground_truth, or remove all masks "
@@ -98,7 +100,9 @@ def problems(files: ClassFiles, folder: Path) -> list[str]:
             "class out"
         )
     paths = *(s.path for s in files.train + files.test), *files.mask_files
-    names = _bad_class_name(folder), *map(_bad_name, paths)
+    why = "another file has this name, in another Unicode form; rename one"
+    twins = (f"{path}: {why}" for path in _twins(paths))
+    names = _bad_class_name(folder), *map(_bad_name, paths), *twins
     return found + [bad for bad in names if bad]
 
 
@@ -107,30 +111,28 @@ def list_classes(layout: str, root: str | Path) -> list[str]:
     root = data_root(layout, root)
     if _is_visa_download(layout, root):
         return sorted({nfc(row["object"]) for row in _split_rows(root)})
-    folders = [path for path in subfolders(root) if (path / "train" / GOOD).is_dir()]
-    names = sorted(nfc(path.name) for path in folders)
-    for name in names:
-        if names.count(name) > 1:
-            raise UserError(
-                f"{root / name}: two folders have this name, in different Unicode "
-                "forms; rename one"
-            )
-    return names
+    folders = [path for path in subfolders(root) if is_folder(path / "train" / GOOD)]
+    for path in _twins(folders):
+        raise UserError(
+            f"{path}: two folders have this name, in different Unicode forms; rename "
+            "one"
+        )
+    return sorted(nfc(path.name) for path in folders)
 
 
 def data_root(layout: str, root: str | Path) -> Path:
     """Folder that holds the class folders; UserError if it does not exist."""
     root = Path(root)
-    if not root.is_dir():
+    if not is_folder(root):
         raise UserError(f"{root}: no such data folder; correct `root` of its data set")
     prepared = root / "1cls"
-    return prepared if layout == "visa" and prepared.is_dir() else root
+    return prepared if layout == "visa" and is_folder(prepared) else root
 
 
 def class_folder(root: Path, name: str) -> Path:
     """Folder of a class, whose name may be of another Unicode form."""
     folder = root / name
-    if folder.is_dir():
+    if is_folder(folder):
         return folder
     return next((p for p in subfolders(root) if nfc(p.name) == nfc(name)), folder)
 
@@ -155,13 +157,13 @@ def find_images(paths: Sequence[str | Path]) -> dict[str, Path]:
     UserError for a folder without images. See `walk` for what is passed over.
     """
     given = [Path(path).absolute() for path in paths]
-    base = os.path.commonpath([p if p.is_dir() else p.parent for p in given])
+    base = os.path.commonpath([p if is_folder(p) else p.parent for p in given])
     found = {file for path in given for file in _images_below(path)}
     return {path.relative_to(base).as_posix(): path for path in sorted(found)}
 
 
 def _images_below(path: Path) -> list[Path]:
-    if not path.is_dir():
+    if not is_folder(path):
         return [path]
     found = [file.path for file in walk(path) if file.kind != OTHER]
     if not found:
@@ -170,12 +172,12 @@ def _images_below(path: Path) -> list[Path]:
 
 
 def _is_visa_download(layout: str, root: Path) -> bool:
-    return layout == "visa" and (root / VISA_SPLIT).is_file()
+    return layout == "visa" and is_file(root / VISA_SPLIT)
 
 
 def _folders(root: Path, name: str) -> ClassFiles:
     folder = class_folder(root, name)
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise _no_class(root, name)
     found, below = walk(folder), defaultdict(list)
     for file in found:
@@ -240,15 +242,10 @@ def _visa_download(root: Path, name: str) -> ClassFiles:
     if not rows:
         raise _no_class(root, name)
     samples = {"train": [], "test": []}
-    try:
-        for row in rows:
-            masks = [root / row["mask"]] if row["mask"] else []
-            label = int(row["label"] != "normal")
-            samples[row["split"]].append(_sample(root / row["image"], label, *masks))
-    except KeyError as error:
-        raise UserError(
-            f"{root / VISA_SPLIT}: column or split {error} is not as in VisA's file"
-        ) from None
+    for row in rows:
+        masks = [root / row["mask"]] if row["mask"] else []
+        label = int(row["label"] != "normal")
+        samples[row["split"]].append(_sample(root / row["image"], label, *masks))
     train = [sample for sample in samples["train"] if sample.label == 0]
     test = sorted(samples["test"])
     return ClassFiles(sorted(train), test, grouped(_doubts(test)))
@@ -256,13 +253,24 @@ def _visa_download(root: Path, name: str) -> ClassFiles:
 
 def _split_rows(root: Path) -> list[dict]:
     try:
-        with open(root / VISA_SPLIT, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError) as error:
+        with open(root / VISA_SPLIT, newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            rows = [_checked_row(row, reader.line_num) for row in reader]
+    except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"{root / VISA_SPLIT}: cannot be read ({error})") from None
-    if not rows or "object" not in rows[0]:
-        raise UserError(f"{root / VISA_SPLIT}: has no column `object`")
+    if not rows:
+        raise UserError(f"{root / VISA_SPLIT}: lists no image; take VisA's own file")
     return rows
+
+
+def _checked_row(row: dict, line: int) -> dict:
+    """A row of VisA's table; ValueError if it has other columns, or another split."""
+    if None in {*row, *map(row.get, VISA_COLUMNS)}:
+        names = ", ".join(VISA_COLUMNS)
+        raise ValueError(f"line {line} has not the columns {names} between commas")
+    if row["split"] not in ("train", "test"):
+        raise ValueError(f"line {line}: split {row['split']!r} is not train or test")
+    return row
 
 
 def _no_class(root: Path, name: str) -> UserError:
@@ -275,6 +283,8 @@ def _no_class(root: Path, name: str) -> UserError:
 
 def _bad_class_name(folder: Path) -> str | None:
     """Problem with a class name: Snakemake reads {WORD} and <WORD> in paths."""
+    if folder.name == MEAN:
+        return f"{folder}: has the name of a row of the tables; rename it"
     refused = {
         "curly brackets": "{}",
         "angle brackets": "<>",
@@ -284,6 +294,13 @@ def _bad_class_name(folder: Path) -> str | None:
         if set(letters) & set(folder.name):
             return f"{folder}: has {what} in its name; rename it"
     return None
+
+
+def _twins(paths: Iterable[Path]) -> list[Path]:
+    """Paths that differ in their Unicode form alone; all but the first of each."""
+    named = dict.fromkeys(paths)
+    first = {nfc(str(path)): path for path in reversed(named)}
+    return [path for path in named if first[nfc(str(path))] != path]
 
 
 def _bad_name(path: Path) -> str | None:

@@ -85,13 +85,17 @@ def _cover_faults(mask: np.ndarray) -> list[str]:
 
 def _sized_values(path: Path, shape: Shape) -> np.ndarray:
     values = _values(path, shape)
-    if values.shape != shape:
+    _check_size(path, values.shape, shape)
+    return values
+
+
+def _check_size(path: Path, size: Shape, shape: Shape) -> None:
+    if size != shape:
         raise FileError(
             path,
-            f"mask is {values.shape[1]}x{values.shape[0]} pixels, its image "
+            f"mask is {size[1]}x{size[0]} pixels, its image "
             f"{shape[1]}x{shape[0]}; give the mask the size of the image",
         )
-    return values
 
 
 def _values(path: Path, shape: Shape) -> np.ndarray:
@@ -139,17 +143,18 @@ def _opaque(layer: np.ndarray) -> np.ndarray:
 
 
 def _polygons(path: Path, shape: Shape) -> np.ndarray:
-    """Areas of a file of LabelMe, uint8 [H, W]."""
+    """Areas of a file of LabelMe, uint8 [H, W]; shape: that of the image."""
+    canvas = np.zeros(shape, np.uint8)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
         size = content.get("imageHeight"), content.get("imageWidth")
-        canvas = np.zeros(size if all(size) else shape, np.uint8)
         for area in content["shapes"]:
             _draw(canvas, area)
-    except (OSError, ValueError, LookupError, TypeError, cv2.error) as error:
+    except Exception as error:  # other programs write JSON of any form
         raise FileError(
             path, f"is no file of LabelMe ({error!r}); save the mask as .png"
         ) from error
+    _check_size(path, size if all(size) else shape, shape)
     return canvas
 
 

@@ -1,6 +1,7 @@
 """Files below a folder, each an image, known to be none, or not readable."""
 
 import os
+import re
 from collections.abc import Collection, Sequence
 from functools import cache
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import NamedTuple
 
 from fsad.artifacts.files import unreadable
 from fsad.artifacts.names import nfc
-from fsad.artifacts.paths import MAPS, METRICS, OVERLAYS, SCORES, TABLE
+from fsad.artifacts.paths import MAPS, METRICS, OVERLAYS, RUN, SCORES, TABLE
 
 IMAGE, OTHER = "image", "other"
 UNREADABLE = "is in a format that is not read; save it as .png, or remove it"
@@ -16,16 +17,20 @@ UNREADABLE = "is in a format that is not read; save it as .png, or remove it"
 NO_IMAGES = """.txt .md .rst .csv .tsv .json .jsonl .xml .yaml .yml .toml .ini .cfg
     .conf .log .html .htm .css .js .pdf .doc .docx .odt .rtf .tex .bib .xls .xlsx .ods
     .ppt .pptx .zip .tar .gz .tgz .bz2 .xz .7z .rar .zst .py .ipynb .m .c .cpp .h .sh
-    .bat .ps1 .exe .dll .so .pt .pth .ckpt .onnx .safetensors .pkl .pickle .npz .db
+    .bat .ps1 .exe .dll .so .pt .pth .ckpt .onnx .safetensors .pkl .pickle .db
     .sqlite .lnk .url .md5 .sha1 .sha256 .license"""
 # Pictures that Pillow cannot read, or only a preview of them, or unfinished ones:
-NOT_READ = """.npy .mat .heic .heif .dng .cr2 .cr3 .crw .nef .nrw .arw .orf .rw2 .raf
-    .pef .srw .raw .exr .hdr .jxl .jxr .dcm .nii .svg .eps .ps .wmf .emf .ai .xcf .h5
-    .hdf .hdf5 .grib .bufr .mp4 .avi .mov .mkv .webm .wmv .mpg .mpeg .bak .tmp .part"""
+NOT_READ = """.npy .npz .mat .heic .heif .dng .cr2 .cr3 .crw .nef .nrw .arw .orf .rw2
+    .raf .pef .srw .raw .exr .hdr .jxl .jxr .dcm .nii .svg .eps .ps .wmf .emf .ai .xcf
+    .h5 .hdf .hdf5 .grib .bufr .mp4 .avi .mov .mkv .webm .wmv .mpg .mpeg .bak .tmp
+    .part"""
 # Folders and files that systems and file servers leave, beside those with a dot:
 LEFT_BY_OTHERS = {"__macosx", "__pycache__", "thumbnails", "thumbs", "thumbs.db"}
 LEFT_BY_OTHERS |= {"ehthumbs.db", "desktop.ini", "$recycle.bin", "#recycle"}
-PREDICTIONS = b"image,score,threshold"  # start of a table of predictions
+LEFT_BY_OTHERS |= {"lost+found"}
+# Start of a table of predictions, as it is or saved by a spreadsheet program.
+PREDICTIONS = re.compile(rb'(\xef\xbb\xbf)?"?image"?[,;\t]"?score"?[,;\t]"?threshold')
+RUNS = re.sub(r"\{\w+\}", "*", RUN)  # below a folder of results
 CONTROL = {*range(9), *range(14, 27), *range(28, 32)}  # characters that text has not
 STUBS = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}  # formats known, but not read
 KINDS = dict.fromkeys(NO_IMAGES.split(), OTHER) | dict.fromkeys(
@@ -94,11 +99,11 @@ def _is_folder(entry: os.DirEntry) -> bool:
 
 def _own_results(folder: Path, names: set[str]) -> set[str]:
     """Names in a folder that this program wrote: results, a run, or predictions."""
-    if {"runs", "tables"} <= names or {"runs", "digests.json"} <= names:
+    if {METRICS, SCORES} <= names or {"runs", "digests.json"} <= names:
         return names
-    if {METRICS, SCORES} <= names:
+    if "runs" in names and any(folder.glob(RUNS)):
         return names
-    if TABLE in names and read_start(folder / TABLE).startswith(PREDICTIONS):
+    if TABLE in names and PREDICTIONS.match(read_start(folder / TABLE)):
         return {MAPS, OVERLAYS}  # images beside them are the user's
     return set()
 
@@ -123,9 +128,9 @@ def _endings() -> frozenset[str]:
 def _kind_of_content(path: Path) -> str:
     from PIL import Image, UnidentifiedImageError
 
-    if path.exists() and not path.is_file():
-        return OTHER  # a pipe or a device
     try:
+        if path.exists() and not path.is_file():
+            return OTHER  # a pipe or a device
         with Image.open(path) as image:
             return UNREADABLE if image.format in STUBS else IMAGE
     except UnidentifiedImageError:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fsad.artifacts.files import is_whole, write_npz
+from fsad.artifacts.files import is_file, is_whole, write_npz
 from fsad.artifacts.names import nfc
 from fsad.artifacts.provenance import with_provenance
 from fsad.artifacts.schema import check_options, read_schema, read_yaml
@@ -26,8 +26,8 @@ def prompts_file(source: str) -> Path:
     Raises UserError if there is no such file or name.
     """
     shipped = SHIPPED / f"{source}.yaml"
-    path = shipped if shipped.is_file() and "/" not in source else Path(source)
-    if not path.is_file():
+    path = shipped if is_file(shipped) and "/" not in source else Path(source)
+    if not is_file(path):
         names = ", ".join(sorted(file.stem for file in SHIPPED.glob("*.yaml")))
         raise UserError(f"{source}: no such file, nor a shipped name ({names})")
     return path

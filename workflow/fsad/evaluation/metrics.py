@@ -4,10 +4,13 @@ Labels are 0 good, 1 defect; a higher score means more anomalous. Where a metric
 undefined (only one kind of label) it is nan.
 """
 
+from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
+
+from fsad.artifacts.files import read_record
 
 METRICS = {
     "cls": ("image_auroc", "image_aupr", "image_f1max"),
@@ -15,6 +18,21 @@ METRICS = {
 }
 SELECTIONS = ("last", "best")
 SCORE_BITS = 31
+
+
+def read_metrics(path: str | Path) -> dict:
+    """Read the metrics.json of a run, in which null is a metric that is nan.
+
+    Raises UserError if it is missing or damaged.
+    """
+    content = read_record(path)
+    return content | {name: _with_nan(content[name]) for name in SELECTIONS}
+
+
+def _with_nan(value: object) -> object:
+    if isinstance(value, dict):
+        return {name: _with_nan(entry) for name, entry in value.items()}
+    return float("nan") if value is None else value
 
 
 class Ranking(NamedTuple):

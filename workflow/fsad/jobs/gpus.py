@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import product
+from itertools import product, takewhile
 from pathlib import Path
 from typing import IO
 
@@ -43,7 +43,8 @@ def visible_gpus(gpus: Sequence[int], visible: str | None) -> list[str]:
     """CUDA names of GPUs, given by their indices among the visible ones."""
     if visible is None:
         return [str(gpu) for gpu in gpus]
-    names = [name.strip() for name in visible.split(",") if name.strip()]
+    given = filter(None, map(str.strip, visible.split(",")))
+    names = [*takewhile(lambda name: name[0] != "-", given)]  # CUDA ends at -1
     if max(gpus) >= len(names):
         raise UserError(
             f"gpus: {max(gpus)} asked for, {VISIBLE}={visible} shows {len(names)}; "

@@ -71,6 +71,8 @@ def _compose_names(config: dict) -> None:
         dataset: {nfc(name): options for name, options in classes.items()}
         for dataset, classes in overrides
     }
+    for source in config["predict"].values():
+        source["run"] = nfc(source["run"])
 
 
 def _shortest(folder: str) -> str:

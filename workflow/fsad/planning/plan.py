@@ -250,6 +250,14 @@ class Plan:
         readouts = map(self.readout, self._names())
         return [*dict.fromkeys((readout.view, readout.augment) for readout in readouts)]
 
+    def view_names(self) -> list[str]:
+        """Parts of the names of cached test images."""
+        return [view.name for view in self.views()]
+
+    def support_view_names(self) -> list[str]:
+        """Parts of the names of cached support images."""
+        return [f"{view.name}{augment.name}" for view, augment in self.support_views()]
+
     def _names(self) -> list[str]:
         return [*self.config["experiments"]]
 

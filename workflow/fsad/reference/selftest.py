@@ -175,7 +175,8 @@ def _first_run(subject: Subject) -> Run:
 
 def last(folder: Path, task: str) -> float:
     """AUROC of the last epoch of a run."""
-    return read_record(folder / "metrics.json")["last"][metrics.METRICS[task][0]]
+    found = metrics.read_metrics(folder / "metrics.json")["last"]
+    return found[metrics.METRICS[task][0]]
 
 
 def published_way(subject: Subject) -> dict[str, float]:

@@ -5,6 +5,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
 import pandas as pd
 
+from fsad.artifacts.names import MEAN
 from fsad.artifacts.paths import Run
 from fsad.backbones.spec import is_random
 from fsad.evaluation.metrics import METRICS
@@ -13,7 +14,6 @@ from fsad.reports.formats import ABSENT, FAILED, Cell, Page, Table, cells, numbe
 
 KEYS = ["experiment", "selection", "metric"]
 FUSED = "fused"
-MEAN = "mean"
 SHOWN_LOGS = 5
 
 

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from fsad.artifacts.files import atomic, read_record, write_text
+from fsad.artifacts.files import atomic, write_text
+from fsad.artifacts.names import MEAN
 from fsad.artifacts.paths import Run
 from fsad.artifacts.stages import check_record
-from fsad.evaluation.metrics import METRICS, SELECTIONS
+from fsad.evaluation.metrics import METRICS, SELECTIONS, read_metrics
 from fsad.reports import formats, pages
 from fsad.reports.comparison import compare
 from fsad.reports.literature import read_literature, same_setting
-from fsad.reports.pages import FUSED, KEYS, MEAN
+from fsad.reports.pages import FUSED, KEYS
 
 RUN = ["experiment", "dataset", "class", "task", "shots", "seed"]
 COLUMNS = [*RUN, "selection", "metric"]
@@ -109,7 +110,7 @@ def read_runs(runs: Mapping[str | Path, Mapping]) -> list[dict]:
     runs: keys of the record that each must have, by path. Raises UserError if a file is
     damaged or of another record.
     """
-    contents = [read_record(path) for path in runs]
+    contents = [read_metrics(path) for path in runs]
     for (path, record), content in zip(runs.items(), contents, strict=True):
         check_record(path, content["settings"], record)
     return contents

@@ -87,7 +87,7 @@ def write_data(folder):
     (folder / "tiny.json").write_text(json.dumps(TINY))
     tiny = {
         "datasets": {"mvtec": {"layout": "mvtec", "root": "data/mvtec"}},
-        "backbone": {"model": "tiny.json", "pretrained": "random"},
+        "backbones": {"tiny": {"model": "tiny.json", "pretrained": "random"}},
     }
     (folder / "tiny.yaml").write_text(yaml.safe_dump(tiny))
 

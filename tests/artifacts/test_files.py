@@ -216,6 +216,57 @@ def test_an_artefact_with_a_damaged_byte_is_not_whole(artefact):
     assert not files.is_whole(artefact, RECORD)
 
 
+def test_slices_of_an_opened_artefact_are_those_of_the_arrays(artefact):
+    opened = files.open_npz(artefact, RECORD)
+    assert opened.keys() == ARRAYS.keys()
+    for name in ("maps", "labels", "names"):
+        assert len(opened[name]) == len(ARRAYS[name])
+        for rows in (slice(None), slice(1), slice(1, 3), slice(2, 9), slice(2, 2)):
+            found, expected = opened[name][rows], ARRAYS[name][rows]
+            assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
+            assert np.array_equal(found, expected)
+
+
+def test_slices_do_not_depend_on_the_order_in_memory(tmp_path):
+    array = np.asfortranarray(np.arange(24).reshape(4, 3, 2))
+    files.write_npz(tmp_path / "a.npz", {"x": array}, RECORD)
+    assert np.array_equal(
+        files.open_npz(tmp_path / "a.npz", RECORD)["x"][1:3], array[1:3]
+    )
+
+
+def test_arrays_without_rows_are_opened(tmp_path):
+    files.write_npz(tmp_path / "a.npz", {"x": np.zeros((0, 4, 5), "f2")}, RECORD)
+    found = files.open_npz(tmp_path / "a.npz", RECORD)["x"][:]
+    assert (found.shape, found.dtype) == ((0, 4, 5), np.float16)
+
+
+def test_an_artefact_of_another_record_is_not_opened(artefact):
+    with pytest.raises(UserError, match=f"{artefact}: is of class nut, not bolt"):
+        files.open_npz(artefact, RECORD | {"class": "bolt"})
+
+
+def test_an_artefact_with_a_damaged_byte_is_not_opened(artefact):
+    """A byte of any of its arrays, whichever is read later."""
+    for name in ("maps", "labels", "names"):
+        place = artefact.read_bytes().index(ARRAYS[name].tobytes()) + 1
+        flip(artefact, place)
+        with pytest.raises(UserError, match=f"{artefact}: damaged"):
+            files.open_npz(artefact, RECORD)
+        flip(artefact, place)
+    files.open_npz(artefact, RECORD)
+
+
+def test_a_flipped_bit_of_an_opened_artefact_is_noticed_or_harmless(tmp_path):
+    path, arrays = tmp_path / "a.npz", {"x": ARRAYS["labels"]}
+    files.write_npz(path, arrays, {})
+    for _ in flipped_everywhere(path):
+        with contextlib.suppress(UserError):
+            opened = files.open_npz(path, {})
+            if "x" in opened:  # else its name is damaged, which a reader would miss
+                assert_same({"x": opened["x"][:]}, arrays)
+
+
 def test_a_record_comes_back(tmp_path):
     record = {"b": [1.5, None], "ä": {"c": "d"}}
     files.write_record(tmp_path / "a.json", record)

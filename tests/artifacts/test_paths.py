@@ -73,8 +73,8 @@ def test_all_patterns_lie_below_the_results():
 
 def test_some_keys_are_filled_and_others_stay():
     path = fill(TREE.support_images, class_name="nut", seed=1)
-    assert path == "cache/{dataset}/nut/support_s1_px{size}.npz"
-    assert not re.search("[{}]", fill(path, dataset="own", size=32))
+    assert path == "cache/{dataset}/nut/support_s1_{view}.npz"
+    assert not re.search("[{}]", fill(path, dataset="own", view="px32"))
 
 
 @pytest.mark.parametrize(

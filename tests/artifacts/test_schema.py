@@ -167,7 +167,7 @@ def test_the_paths_among_the_options_are_known(monkeypatch):
     source = {"layout": "folder", "root": "~/data", "prompts": "~/words.yaml"}
     given = {
         "results": "~/out",
-        "backbone": {"model": "~/m.json", "pretrained": "~/w.pt"},
+        "backbones": {"own": {"model": "~/m.json", "pretrained": "~/w.pt"}},
         "datasets": {"own": source},
         "predict": {"new": {"run": "~/run", "images": "~/new"}},
     }

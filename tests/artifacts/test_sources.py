@@ -1,16 +1,29 @@
-from fsad.artifacts.sources import RunJob, Source
+from fsad.artifacts.sources import Embedding, RunJob, Source
 
 
 def source(name):
     return Source(f"{name}.npz", {})
 
 
+def embedding(name):
+    return Embedding(source(f"images_{name}"), source(name))
+
+
+SUPPORT = {111: embedding("s111"), 112: embedding("s112")}
+REST = [source(name) for name in ("text", "prompts", "masks")]
+
+
 def test_the_inputs_of_a_job_are_the_files_that_it_reads():
-    support = {111: source("s111"), 112: source("s112")}
-    rest = [source(name) for name in ("text", "prompts", "masks")]
-    job = RunJob(["a", "b"], [{}, {}], source("test"), support, *rest)
+    job = RunJob(["a", "b"], [{}, {}], embedding("test"), SUPPORT, None, *REST)
     assert sorted(job.inputs()) == [
         *("masks.npz", "prompts.npz", "s111.npz", "s112.npz", "test.npz", "text.npz")
     ]
     without = job._replace(text=None, prompts=None, masks=None)
     assert sorted(without.inputs()) == ["s111.npz", "s112.npz", "test.npz"]
+
+
+def test_a_job_that_computes_features_reads_the_images_and_the_tower():
+    vision, rest = source("vision"), [None] * 3
+    job = RunJob(["a"], [{}], embedding("test"), SUPPORT, vision, *rest)
+    expected = [f"images_{name}.npz" for name in ("s111", "s112", "test")]
+    assert sorted(job.inputs()) == [*expected, "vision.npz"]

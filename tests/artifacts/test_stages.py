@@ -4,7 +4,7 @@ from fsad.artifacts import stages
 from fsad.artifacts.stages import check_record, identity, is_same, record
 from fsad.errors import UserError
 
-KEYS = {"dataset": "own", "class": "nut", "size": 32, "images": "a1"}
+KEYS = {"dataset": "own", "class": "nut", "view": 32, "images": "a1"}
 
 
 def test_a_record_names_its_stage_keys_and_code():
@@ -29,8 +29,8 @@ def test_every_stage_has_code(stage):
     ("keys", "wrong"),
     [
         (KEYS | {"seed": 1}, "seed"),
-        ({n: x for n, x in KEYS.items() if n != "size"}, "size"),
-        ({n: x for n, x in KEYS.items() if n != "size"} | {"seed": 1}, "seed, size"),
+        ({n: x for n, x in KEYS.items() if n != "view"}, "view"),
+        ({n: x for n, x in KEYS.items() if n != "view"} | {"seed": 1}, "seed, view"),
     ],
     ids=["unknown", "missing", "both"],
 )
@@ -43,7 +43,7 @@ EXPECTED = record("images", "c0de", **KEYS)
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("class", "bolt"), ("size", 48), ("code", "new")]
+    ("name", "value"), [("class", "bolt"), ("view", 48), ("code", "new")]
 )
 def test_the_difference_of_a_record_is_named(name, value):
     found = EXPECTED | {name: value}
@@ -53,8 +53,8 @@ def test_the_difference_of_a_record_is_named(name, value):
 
 
 def test_a_key_that_is_not_there_is_named():
-    with pytest.raises(UserError, match="is of size null, not 32"):
-        check_record("a.npz", {}, {"size": 32})
+    with pytest.raises(UserError, match="is of view null, not 32"):
+        check_record("a.npz", {}, {"view": 32})
 
 
 def test_a_long_value_is_shortened():

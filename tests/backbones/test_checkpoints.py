@@ -14,6 +14,7 @@ from fsad.backbones.clip import load_backbone, load_clip
 from fsad.errors import UserError
 from helpers import TINY
 
+LIBRARY = {"library": "open_clip"}
 STATE = {"proj": torch.ones(2, 3), "logit_scale": torch.tensor(4.6)}
 
 
@@ -168,7 +169,7 @@ def hub(tmp_path, clip):
     config = {"model_cfg": TINY, "preprocess_cfg": pixels}
     (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
     save_file(clip.state_dict(), tmp_path / "open_clip_model.safetensors")
-    return {"model": "ViT-B-16", "pretrained": str(tmp_path)}
+    return {**LIBRARY, "model": "ViT-B-16", "pretrained": str(tmp_path)}
 
 
 def test_a_hub_folder_is_loaded_with_its_model_and_pixels(hub, towers, caplog):
@@ -186,10 +187,10 @@ def test_of_a_file_the_log_names_the_assumed_pixels(hub, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     (tmp_path / "tiny.json").write_text(json.dumps(TINY))
     path = f"{tmp_path}/open_clip_model.safetensors"
-    backbone = {"model": f"{tmp_path}/tiny.json", "pretrained": path}
+    backbone = {**LIBRARY, "model": f"{tmp_path}/tiny.json", "pretrained": path}
     load_clip(backbone)
-    assert "backbone.mean: [0.48145466, 0.4578275, 0.40821073] of" in caplog.text
-    assert "backbone.std: [0.26862954, 0.2613" in caplog.text
+    assert "mean: [0.48145466, 0.4578275, 0.40821073] of" in caplog.text
+    assert "std: [0.26862954, 0.2613" in caplog.text
     caplog.clear()
     given = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}
     vision, _ = load_backbone(backbone | given)

@@ -122,6 +122,7 @@ def model_file(tmp_path):
 
 def local(model_file, pretrained, seed=0):
     return {
+        "library": "open_clip",
         "model": str(model_file),
         "pretrained": str(pretrained),
         "random_seed": seed,

@@ -38,6 +38,11 @@ def files(tmp_path_factory, model):
     return folder / "tiny.json", path
 
 
+def local(model, pretrained):
+    known = {"model": str(model), "pretrained": str(pretrained)}
+    return {"library": "open_clip", **known}
+
+
 def test_expanded_weights_are_those_that_were_saved(model, files):
     expanded, saved = expand(files[1]), model.state_dict()
     assert expanded.keys() == saved.keys()
@@ -73,7 +78,7 @@ def test_the_pipeline_and_open_clip_load_the_same(files, tmp_path, size):
     theirs = open_clip.create_model(
         config.stem, pretrained=str(checkpoint), weights_only=True
     ).eval()
-    ours = load_clip({"model": str(config), "pretrained": str(compact)})
+    ours = load_clip(local(config, compact))
     pixels, tokens = torch.randn(2, 3, size, size), open_clip.tokenize(["a metal nut"])
     assert torch.equal(ours.encode_image(pixels), theirs.encode_image(pixels))
     assert torch.equal(ours.encode_text(tokens), theirs.encode_text(tokens))
@@ -97,7 +102,7 @@ def test_a_damaged_file_is_named(files, tmp_path):
     path = tmp_path / "cut.safetensors"
     path.write_bytes(files[1].read_bytes()[:-50])
     with pytest.raises(UserError, match=f"{path} holds no weights"):
-        load_clip({"model": str(files[0]), "pretrained": str(path)})
+        load_clip(local(files[0], path))
 
 
 def test_a_file_without_its_numbers_is_named(files, tmp_path):
@@ -110,6 +115,6 @@ def test_a_file_without_its_numbers_is_named(files, tmp_path):
 def test_weights_of_another_model_are_refused(files, tmp_path):
     other = TINY | {"embed_dim": 8}
     (tmp_path / "other.json").write_text(json.dumps(other))
-    backbone = {"model": str(tmp_path / "other.json"), "pretrained": str(files[1])}
+    backbone = local(tmp_path / "other.json", files[1])
     with pytest.raises(UserError, match=r"holds no weights of .*other\.json"):
         load_clip(backbone)

@@ -7,8 +7,8 @@ from fsad.backbones.readout import (
     VARIANTS,
     Variant,
     parse_variant,
-    promptad_readout,
     variant_name,
+    variant_readout,
 )
 from fsad.data.views import View
 from fsad.errors import UserError
@@ -45,7 +45,7 @@ def test_an_unknown_name_is_refused_with_the_known_ones():
 
 
 def test_the_readout_of_promptad_holds_the_fields_of_its_variant():
-    readout = promptad_readout(VARIANTS["qq_dual"], 240)
+    readout = variant_readout(VARIANTS["qq_dual"], View("square", 240))
     assert readout.name == "qq_dual"
     assert readout.view == View("square", 240, "area")
     assert Variant(**readout.fields) == VARIANTS["qq_dual"]

@@ -1,24 +1,31 @@
 import hashlib
 import json
+import re
 
 import pytest
 
+from fsad.backbones.readout import VARIANTS, Readout, variant_readout
 from fsad.backbones.spec import (
     backbone_name,
     check_backbone,
     check_unchanged,
-    feature_numbers,
+    complete_backbone,
+    feature_bytes,
     image_size,
     is_random,
+    named_backbone,
     pixel_statistics,
     weights_file,
 )
+from fsad.data.augment import Augment
+from fsad.data.views import View
 from fsad.errors import UserError
 from helpers import TINY
 
 
 def backbone(model="ViT-B-16-plus-240", pretrained="laion400m_e32"):
-    return {"model": str(model), "pretrained": str(pretrained), "random_seed": 5}
+    known = {"model": str(model), "pretrained": str(pretrained)}
+    return {"library": "open_clip", **known, "random_seed": 5}
 
 
 @pytest.fixture
@@ -70,9 +77,72 @@ def test_the_image_size_of_a_local_model(files):
     assert image_size(backbone(files[0])) == 32
 
 
-def test_the_numbers_of_the_features_of_an_image(files):
+def test_the_bytes_of_the_features_of_an_image(files):
     # One global feature of 24; 4 x 4 patches of one of 24 and two of 32 numbers.
-    assert feature_numbers(backbone(files[0])) == 24 + 16 * (24 + 2 * 32)
+    readout = variant_readout(VARIANTS["original"], View("square", 32))
+    assert feature_bytes(backbone(files[0]), readout) == 4 * (24 + 16 * (24 + 2 * 32))
+
+
+def timm(model="vit_small_patch14_dinov2.lvd142m", **options):
+    return {"library": "timm", "model": model, "image_size": 56, **options}
+
+
+@pytest.mark.parametrize(
+    ("model", "kind", "size", "count"),
+    [
+        ("vit_small_patch14_dinov2.lvd142m", "tokens", 56, 16 * 384),
+        ("vit_base_patch16_224", "neighbourhoods", 56, 9 * 1024),
+        ("resnet18.a1_in1k", "neighbourhoods", 64, 64 * 1024),
+        ("resnet18.a1_in1k", "tokens", 64, None),
+    ],
+)
+def test_the_bytes_of_patches_follow_from_the_name(model, kind, size, count):
+    """In float16; None where the name does not tell the width."""
+    readout = Readout(
+        "r", kind, View("square", size), Augment(), {"patch_width": "auto"}
+    )
+    expected = count and 2 * count
+    assert feature_bytes(timm(model), readout) == expected
+
+
+def test_models_of_timm_need_their_name_and_size():
+    for option in ("model", "image_size"):
+        given = {n: x for n, x in timm().items() if n != option}
+        with pytest.raises(UserError, match=f"^{option}: must be given for timm$"):
+            complete_backbone(given)
+    assert complete_backbone(timm()) == timm()
+    assert complete_backbone({"library": "open_clip"})["pretrained"] == "laion400m_e32"
+
+
+def test_weights_of_timm_are_named_by_a_tag_or_a_file(files):
+    with pytest.raises(
+        UserError, match=r"^model: 'resnet18' is not MODEL\.TAG of timm"
+    ):
+        check_backbone(timm("resnet18"))
+    with pytest.raises(
+        UserError, match=r"^pretrained: 'a1_in1k' is no file of weights"
+    ):
+        check_backbone(timm("resnet18", pretrained="a1_in1k"))
+    check_backbone(timm("resnet18", pretrained=str(files[1])))
+    check_backbone(timm("resnet18", pretrained="random"))
+    check_backbone(timm("resnet18.a1_in1k"))
+
+
+def test_the_name_of_a_model_of_timm_carries_tag_or_weights_and_size(files):
+    assert backbone_name(timm()) == "vit_small_patch14_dinov2.lvd142m_px56"
+    local = backbone_name(timm("resnet18", pretrained=str(files[1])))
+    assert re.fullmatch("resnet18_sha256-[0-9a-f]{12}_px56", local)
+    random = backbone_name(timm("resnet18", pretrained="random", random_seed=3))
+    assert random == "resnet18_random3_px56"
+    assert is_random(random) and not is_random(local)
+
+
+def test_the_error_of_a_backbone_begins_with_its_name():
+    with (
+        pytest.raises(UserError, match=r"^backbones\.cnn: model: 'resnet18' is not"),
+        named_backbone("cnn"),
+    ):
+        check_backbone(timm("resnet18"))
 
 
 @pytest.mark.parametrize("model", ["ViT-B-16", "tiny"])

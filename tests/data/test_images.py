@@ -371,22 +371,26 @@ def test_a_mask_file_that_is_gone_is_named(tmp_path):
 @pytest.fixture
 def samples(tmp_path):
     image = saved(tmp_path / "a.png", COLOUR)
+    dented = saved(tmp_path / "b.png", COLOUR)
     mask = saved(tmp_path / "m.png", MASK)
-    return [Sample("good/a.png", image, 0, None), Sample("dent/a.png", image, 1, mask)]
+    return [Sample("good/a.png", image, 0, None), Sample("dent/a.png", dented, 1, mask)]
 
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_images_are_loaded_in_order(samples, threads):
-    loaded = images.load_images(samples, 5, threads)
-    assert loaded["images"].dtype == np.uint8
-    assert np.array_equal(loaded["images"], [images.square(COLOUR, 5)] * 2)
+    makers = (lambda image, row: images.square(image, 5)), (lambda image, row: row)
+    made, loaded = images.load_images(samples, makers, threads)
+    assert np.array_equal(made[0], [images.square(COLOUR, 5)] * 2)
+    assert made[1] == [0, 1]
+    assert loaded["shapes"].tolist() == [[6, 9]] * 2
     assert loaded["labels"].tolist() == [0, 1]
     assert loaded["names"].tolist() == ["good/a.png", "dent/a.png"]
 
 
 def test_a_class_may_have_no_test_images():
-    loaded = images.load_images([], 5, 1)
-    assert loaded["images"].shape == (0, 5, 5, 3)
+    (made,), loaded = images.load_images([], [lambda image, row: image], 1)
+    assert made == []
+    assert loaded["shapes"].shape == (0, 2)
     assert loaded["names"].dtype.kind == "U"
     assert images.load_masks([], 5, 1)["masks"].shape == (0, 5, 5)
 
@@ -397,7 +401,7 @@ def test_doubtful_images_are_one_warning_a_kind(tmp_path, caplog):
         Sample(str(i), saved(tmp_path / f"{i}.png", array), 0, None)
         for i, array in enumerate(arrays)
     ]
-    notes = images.load_images(samples, 4, 2)["notes"].tolist()
+    notes = images.load_images(samples, [], 2)[1]["notes"].tolist()
     dark, flat, twins = caplog.messages
     folder = f"{tmp_path.parent}/"
     assert notes == [message.removeprefix(folder) for message in caplog.messages]

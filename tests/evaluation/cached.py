@@ -4,33 +4,36 @@ import numpy as np
 
 from fsad.artifacts.files import write_npz
 from fsad.artifacts.paths import Run, fill, results_tree, run_path
-from fsad.artifacts.sources import RunJob, Source
+from fsad.artifacts.sources import Embedding, RunJob, Source
 from fsad.artifacts.stages import identity, record
-from fsad.backbones.embed import embed_set
-from fsad.backbones.readout import VARIANTS
+from fsad.backbones.features import embed_draw, embed_test
+from fsad.backbones.networks import open_network
+from fsad.backbones.readout import VARIANTS, Readout, described, variant_readout
 from fsad.backbones.tower import save_tower
+from fsad.data.augment import Augment, copies
+from fsad.data.views import View
+from fsad.methods.registry import METHODS
 from helpers import OPTIONS
 
 PLACE = {"dataset": "own", "class": "nut"}
 KEYS = {"dataset": "own", "class_name": "nut", "backbone": "tiny", "seed": 1}
-READOUT = {"name": "original", "fields": VARIANTS["original"]._asdict()}
+VIEW = View("square", 32)
+READOUT = variant_readout(VARIANTS["original"], VIEW)
 DRAWN = [["s0", "0"], ["s1", "1"], ["s2", "2"]]  # names and digests
 RUN = Run("original", "own", "nut", "cls", shots=2, seed=1)
-INPUTS = ("test", "text", "prompts", "masks")
+INPUTS = ("test", "text", "prompts", "masks")  # of the record of a run
 
 
-def image_sets() -> dict[str, dict[str, np.ndarray]]:
-    """Random images of the class, four to test and three to draw from."""
+def image_sets(augment: Augment = READOUT.augment) -> dict[str, dict]:
+    """Random images of the class, four to test and three, with copies, to draw from."""
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (7, 32, 32, 3), np.uint8)
-    names = np.array(["g0", "g1", "d0", "d1", *(name for name, _ in DRAWN)])
-    labels = np.array([0, 0, 1, 1, 0, 0, 0], np.uint8)
-    rows = {"test": slice(4), "support": slice(4, 7)}
-    shapes = np.full((7, 2), 64, np.int32)
-    arrays = {"images": images, "names": names, "labels": labels, "shapes": shapes}
-    return {
-        part: {n: x[some] for n, x in arrays.items()} for part, some in rows.items()
-    }
+    drawn = [copies(image, augment, (index,)) for index, image in enumerate(images[4:])]
+    names = np.array(["g0", "g1", "d0", "d1"])
+    labels = np.array([0, 0, 1, 1], np.uint8)
+    test = {"images": images[:4], "names": names, "labels": labels}
+    support = {"images": np.array(drawn), "shapes": np.full((3, 2), 64, np.int32)}
+    return {"test": test, "support": support}
 
 
 def mask_set() -> np.ndarray:
@@ -40,16 +43,17 @@ def mask_set() -> np.ndarray:
     return masks
 
 
-def feature_sets(vision) -> dict[str, dict[str, np.ndarray]]:
-    """Features of the images of the class."""
-    variant = VARIANTS["original"]
-    return {name: embed_set(vision, x, variant) for name, x in image_sets().items()}
+def feature_sets(vision, readout: Readout = READOUT) -> dict[str, dict]:
+    """Features of the images of the class, as they are stored."""
+    network, images = open_network(vision), image_sets(readout.augment)
+    test = embed_test(network, images["test"], readout)
+    return {"test": test, "support": embed_draw(network, images["support"], readout)}
 
 
-def write_cache(results, towers, tokens):
+def write_cache(results, towers, tokens, readout: Readout = READOUT):
     """Write the files that the pipeline caches of the class; returns the folder."""
-    sources, images = planned_sources(results), image_sets()
-    features = feature_sets(towers[0])
+    sources, images = planned_sources(results, readout), image_sets(readout.augment)
+    features = feature_sets(towers[0], readout)
     for name, tower in zip(("vision", "text"), towers, strict=True):
         save_tower(sources[name].path, tower, sources[name].record)
     arrays = {
@@ -65,17 +69,17 @@ def write_cache(results, towers, tokens):
     return results
 
 
-def planned_sources(results) -> dict[str, Source]:
+def planned_sources(results, readout: Readout = READOUT) -> dict[str, Source]:
     """The cached files of the class, with their records, by name."""
-    tree, keys = results_tree(results), {"size": 32, **KEYS}
-    images = {"size": 32, **PLACE}
-    features = {"backbone": "tiny", "readout": READOUT, "made_from": "tiny's", **PLACE}
-    features |= {"precision": "float32", "device": "cpu"}
+    tree, view = results_tree(results), {"view": VIEW._asdict()}
+    features = {"backbone": "tiny", "made_from": "tiny's", "precision": "float32"}
+    features |= {"readout": described(readout), "device": "cpu", **PLACE}
+    drawn = {"seed": 1, "augment": readout.augment._asdict(), **view, **PLACE}
     records = {
         "vision": record("backbone", backbone="tiny", part="vision"),
         "text": record("backbone", backbone="tiny", part="text"),
-        "images": record("images", images="all", **images),
-        "support_images": record("support", seed=1, images=DRAWN, **images),
+        "images": record("images", images="all", **view, **PLACE),
+        "support_images": record("support", images=DRAWN, **drawn),
         "prompts": record("prompts", text="nut", states=["damaged {}"], **PLACE),
         "masks": record("masks", resolution=16, images="all", masks="all", **PLACE),
         "test": record("features", images="all", **features),
@@ -83,14 +87,17 @@ def planned_sources(results) -> dict[str, Source]:
     }
     patterns = {"test": "test_features", "support": "support_features"}
     patterns |= {"images": "test_images"}
-    keys |= {"readout": "original", "resolution": 16}
-    return {
-        name: Source(fill(getattr(tree, patterns.get(name, name)), **keys), made)
-        for name, made in records.items()
-    }
+    views = {"support_images": VIEW.name + readout.augment.name}
+    keys = {"readout": readout.name, "resolution": 16, **KEYS}
+
+    def path(name: str) -> str:
+        pattern = getattr(tree, patterns.get(name, name))
+        return fill(pattern, view=views.get(name, VIEW.name), **keys)
+
+    return {name: Source(path(name), made) for name, made in records.items()}
 
 
-def run_record(sources, run: Run = RUN, **changed) -> dict:
+def run_record(sources, run: Run = RUN, method="promptad", **changed) -> dict:
     """The record of a run, with changes of its options."""
     made_from = {name: identity(sources[name].record) for name in INPUTS}
     drawn = identity(sources["support"].record, without=("images",))
@@ -98,22 +105,27 @@ def run_record(sources, run: Run = RUN, **changed) -> dict:
     return record(
         "run",
         **{"class": keys.pop("class_name"), **keys},
-        method="promptad",
-        module="fsad.methods.promptad.method",
+        method=method,
+        module=METHODS[method].module,
         backbone="tiny",
-        readout=READOUT,
+        readout=sources["test"].record["readout"],
         options=OPTIONS | changed,
         support=DRAWN[: run.shots],
         made_from=made_from | {"support": drawn},
     )
 
 
-def run_job(results, sources, *runs: Run, **changed) -> RunJob:
+def run_job(results, sources, *runs: Run, method="promptad", **changed) -> RunJob:
     """A job of runs of the class, with changes of their options."""
     pattern = results_tree(results).run
+    drawn = Embedding(sources["support_images"], sources["support"])
+    texts = ("text", "prompts") if METHODS[method].reads_text else ()
     return RunJob(
         folders=[run_path(pattern, run) for run in runs],
-        records=[run_record(sources, run, **changed) for run in runs],
-        support={run.seed: sources["support"] for run in runs},
-        **{name: sources[name] for name in INPUTS},
+        records=[run_record(sources, run, method, **changed) for run in runs],
+        test=Embedding(sources["images"], sources["test"]),
+        support={run.seed: drawn for run in runs},
+        vision=None,
+        masks=sources["masks"],
+        **dict.fromkeys(("text", "prompts")) | {name: sources[name] for name in texts},
     )

@@ -38,21 +38,24 @@ def make_detector(towers):
     import torch
     import torch.nn.functional as F
 
-    from fsad.backbones.embed import embed_images
-    from fsad.backbones.readout import VARIANTS
+    from evaluation.cached import READOUT
+    from fsad.backbones.features import embed_draw
+    from fsad.backbones.networks import open_network
+    from fsad.backbones.readout import described
     from fsad.evaluation.detector import Detector
     from fsad.methods.promptad.method import restore
 
     prompts = torch.randn(2, 24, generator=torch.Generator().manual_seed(0))
     learned = {"prompts": F.normalize(prompts, dim=-1)}
     learned["logit_scale"] = torch.tensor(4.6, dtype=torch.float64)
-    variant = VARIANTS["original"]
+    network = open_network(towers[0])
 
-    def make(images, task, **described):
-        support = embed_images(towers[0], images, variant)
+    def make(images, task, **known):
+        support = embed_draw(network, {"images": images[:, None]}, READOUT)
         fitted = restore(task, OPTIONS, support, learned)
-        described |= {"method": "promptad", "task": task, "options": OPTIONS}
-        described |= {"variant": variant._asdict(), "shapes": [[20, 50]]}
-        return Detector(towers[0], variant, fitted, described)
+        known |= {"method": "promptad", "task": task, "options": OPTIONS}
+        known |= {"readout": described(READOUT), "shapes": [[20, 50]]}
+        known |= {"run": {"seed": 1, "class": "nut"}}
+        return Detector(network, READOUT, fitted, known)
 
     return make

@@ -3,10 +3,15 @@ import numpy as np
 import pytest
 import torch
 
-from fsad.backbones.embed import embed_images
-from fsad.backbones.readout import VARIANTS
+from fsad.backbones.features import embed_draw
+from fsad.backbones.networks import open_network
+from fsad.backbones.readout import Readout
+from fsad.data.augment import Augment
+from fsad.data.views import View
 from fsad.evaluation.calibration import calibrate, views
-from fsad.evaluation.detector import detect
+from fsad.evaluation.detector import Detector, detect
+from fsad.methods import subspacead
+from helpers import OPTIONS
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +29,8 @@ def calibrated(make_detector):
 
     def make(images, task):
         detector = make_detector(images, task)
-        support = embed_images(detector.tower, images, VARIANTS["original"])
+        known = {"images": images[:, None]}
+        support = embed_draw(detector.network, known, detector.readout)
         return calibrate(detector, support, images)
 
     return make
@@ -83,6 +89,30 @@ def test_good_images_exceed_the_threshold_no_more_often_than_promised(calibrated
         found = calibrated(images[:2], "seg")
         above += detect(found, images[2:])[0][0] > found.described["threshold"]
     assert 0 < above <= 60 / 3 + 2 * np.sqrt(60 * (1 / 3) * (2 / 3))
+
+
+def test_a_detector_without_training_is_fitted_to_the_others(towers, good):
+    """Its threshold is that of the formulas, with each image left out."""
+    fields = {"blocks": "last", "norm": True, "moments": True}
+    readout = Readout("m", "tokens", View("square", 32), Augment(), fields)
+    network = open_network(towers[0])
+    options = OPTIONS | {"explained_variance": 0.9}
+
+    def fitted(images):
+        support = embed_draw(network, {"images": images[:, None]}, readout)
+        (step,) = subspacead.create("cls", options, None).fit(support, (1, 2))
+        known = {"method": "subspacead", "task": "cls", "options": options}
+        known |= {"run": {"seed": 1, "class": "nut"}}
+        return Detector(network, readout, step.detector, known), support
+
+    detector, support = fitted(good[:4])
+    found = calibrate(detector, support, good[:4])
+    expected = [
+        detect(fitted(np.delete(good[:4], i, 0))[0], good[i : i + 1])[0]
+        for i in range(4)
+    ]
+    assert found.described["threshold"] == pytest.approx(np.max(expected), rel=1e-5)
+    assert found.fitted is detector.fitted
 
 
 def test_views_differ_a_little_from_the_image(good):

@@ -6,8 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fsad.backbones.embed import embed_images
-from fsad.backbones.readout import VARIANTS
+from fsad.backbones.embed import embed_batch
 from fsad.backbones.tower import load_tensors, save_tensors, save_tower, weights_digest
 from fsad.errors import UserError
 from fsad.evaluation.detector import detect, load_detector, save_detector
@@ -24,19 +23,20 @@ def detector(request, make_detector, pixels):
 
 def plain(detector, pixels):
     """Scores and maps by the formulas alone, patch by patch."""
-    found = embed_images(detector.tower, pixels, VARIANTS["original"])
+    found = embed_batch(detector.network, pixels, detector.readout)
+    found = {name: feature.numpy() for name, feature in found.items()}
     distances = [
-        (1 - found[name] @ bank.flatten(0, 1).numpy().T).min(-1) / 2
+        (1 - found[name] @ bank.flatten(0, 2).numpy().T).min(-1) / 2
         for name, bank in detector.fitted.support.items()
     ]
-    distance = np.mean(distances, 0).reshape(len(pixels), 4, 4)
+    distance = np.mean(distances, 0)
     task = detector.described["task"]
     compared = found["global" if task == "cls" else "patch"]
     logits = 4.6 * compared @ detector.fitted.learned["prompts"].numpy().T
     text = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     text = text[..., 1]
     if task == "seg":
-        fused = 1 / (1 / text.reshape(distance.shape) + 1 / distance)
+        fused = 1 / (1 / text + 1 / distance)
         maps = full_maps(fused, 16, sigma=4)
         return maps.max((1, 2)), maps
     large = F.interpolate(torch.from_numpy(distance)[:, None], size=16, mode="bilinear")
@@ -77,11 +77,12 @@ def test_metadata_comes_back_and_the_file_is_the_same_each_time(detector, tmp_pa
         save_detector(path, detector)
     assert paths[0].read_bytes() == paths[1].read_bytes()
     loaded = load_detector(paths[0])
-    digest = weights_digest(detector.tower.weights)
+    tower = detector.network.tower
+    digest = weights_digest(tower.weights)
     expected = detector.described | {"vision_sha256": digest}
     assert loaded.described == json.loads(json.dumps(expected))
-    assert loaded.tower.config == detector.tower.config
-    assert loaded.variant == detector.variant
+    assert loaded.network.tower.config == tower.config
+    assert loaded.readout == detector.readout
 
 
 def test_another_vision_tower_is_refused(detector, tmp_path):

@@ -6,10 +6,10 @@ import pytest
 from PIL import Image
 
 from fsad.artifacts.files import read_record
-from fsad.data.images import read_image, square
+from fsad.data.images import read_image
 from fsad.errors import UserError
 from fsad.evaluation import predict as module
-from fsad.evaluation.detector import detect, save_detector
+from fsad.evaluation.detector import detect, save_detector, view_of
 from fsad.evaluation.predict import open_detector, predict, predict_entry
 
 
@@ -45,7 +45,7 @@ def test_every_image_has_its_score_map_and_overlay(detector, photographs, tmp_pa
     assert [row["image"] for row in table] == sorted(photographs)
     assert counts == (sum(int(row["anomalous"]) for row in table), 0)
     for row in table:
-        image = square(read_image(photographs[row["image"]]), 32)
+        image = view_of(detector, read_image(photographs[row["image"]]))
         (value,), (heat,) = detect(detector, np.stack([image]))
         assert float(row["score"]) == pytest.approx(value, rel=1e-5)
         assert row["threshold"] == "0.05"
@@ -141,7 +141,7 @@ def test_a_detector_is_opened_from_a_file(detector, tmp_path):
         open_detector("nowhere", "cpu")
 
 
-@pytest.mark.parametrize("work", ["read_image", "square", "overlay"])
+@pytest.mark.parametrize("work", ["read_image", "view_of", "overlay"])
 def test_an_image_that_raises_anything_stops_no_other(
     detector, photographs, tmp_path, monkeypatch, caplog, work
 ):

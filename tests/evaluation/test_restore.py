@@ -5,6 +5,7 @@ import pytest
 
 from evaluation import cached
 from fsad.artifacts.files import read_npz, read_settings, write_npz
+from fsad.backbones import readout
 from fsad.errors import UserError
 from fsad.evaluation.calibration import calibrate
 from fsad.evaluation.detector import detect
@@ -57,8 +58,8 @@ def test_the_detector_of_a_run_predicts_as_the_run(folders, task):
 
 def test_the_detector_is_calibrated_on_the_support_images(folders):
     detector = run_detector(folders["seg"])
-    support = cached.feature_sets(detector.tower)["support"]
-    images = cached.image_sets()["support"]["images"][:2]
+    support = cached.feature_sets(detector.network.tower)["support"]
+    images = cached.image_sets()["support"]["images"][:2, 0]
     first = {name: array[:2] for name, array in support.items()}
     expected = calibrate(detector, first, images).described
     assert detector.described["threshold"] == expected["threshold"]
@@ -70,7 +71,7 @@ def test_the_detector_has_the_metadata_of_its_run(folders):
     assert described["run"] == read_settings(f"{folders['cls']}/model.npz")
     known = {name: described[name] for name in ("method", "task", "backbone")}
     assert known == {"method": "promptad", "task": "cls", "backbone": "tiny"}
-    assert described["variant"] == cached.READOUT["fields"]
+    assert described["readout"] == readout.described(cached.READOUT)
 
 
 def test_features_are_found_by_the_record_of_the_run(folders, sources):
@@ -113,11 +114,24 @@ def test_a_larger_draw_than_that_of_the_run_is_taken(folders, sources):
     assert run_detector(folders["cls"]).described["threshold"] == before
 
 
-@pytest.mark.parametrize("name", ["support", "support_images", "vision"])
+@pytest.mark.parametrize("name", ["support_images", "vision"])
 def test_a_missing_file_is_named(tmp_path, folders, sources, name):
     (tmp_path / sources[name].path).unlink()
     with pytest.raises(UserError, match=sources[name].path):
         run_detector(folders["cls"])
+
+
+@pytest.mark.parametrize("task", RUNS)
+def test_features_that_are_not_kept_are_computed(tmp_path, folders, sources, task):
+    images = cached.image_sets()["test"]["images"]
+    before = run_detector(folders[task])
+    (tmp_path / sources["support"].path).unlink()
+    found = run_detector(folders[task])
+    assert found.described == before.described
+    for ours, expected in zip(
+        *(detect(x, images) for x in (found, before)), strict=True
+    ):
+        assert np.array_equal(ours, expected)
 
 
 def test_an_unfinished_run_is_refused(tmp_path, folders):

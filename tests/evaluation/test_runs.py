@@ -14,15 +14,19 @@ import torch
 
 from evaluation import cached
 from fsad.artifacts.files import read_npz, read_record, read_settings, write_npz
-from fsad.artifacts.sources import Source
+from fsad.artifacts.schema import read_schema, with_defaults
+from fsad.artifacts.sources import Embedding, Source
 from fsad.artifacts.stages import check_record
+from fsad.backbones.features import FeatureSet
 from fsad.backbones.tower import save_tower
 from fsad.errors import UserError
 from fsad.evaluation import metrics, runs
+from fsad.evaluation.inputs import Inputs
 from fsad.evaluation.tasks import Truth
 from fsad.methods.base import Prediction, Step, Text
 from fsad.methods.maps import full_maps
 from fsad.methods.patches import peak_scores
+from fsad.methods.registry import METHODS
 from helpers import NEEDS_GPU, relative_error
 
 FILES = ("model.npz", "scores.npz", "history.csv", "metrics.json")
@@ -55,9 +59,9 @@ class Listed(NamedTuple):
 
     detectors: list
 
-    def fit(self, support, seed):
+    def fit(self, support, key):
         for epoch, detector in enumerate(self.detectors, 1):
-            yield Step(epoch, {"seed": seed}, detector)
+            yield Step(epoch, {"seed": key[0]}, detector)
 
 
 WORST, HALF, BEST = [1.0, 1, 0, 0], [1.0, 0, 1, 0], [0.0, 0, 1, 1]  # AUROC 0, 50, 100
@@ -67,9 +71,15 @@ def fit(*scores, labels=LABELS):
     """Evaluations and history of detectors with these scores, and the observations."""
     observed = []
     detectors = [None if x is None else Still(x, observed) for x in scores]
-    features = {"support": {}, "test": {"name": "test features"}}
-    found = runs.fit(Listed(detectors), "cls", features, Truth(labels, None), 7)
+    record = {"task": "cls", "options": {"resolution": 16}}
+    steps, truth = Listed(detectors).fit({}, (7, 0)), Truth(labels, None)
+    found = runs.evaluate(steps, record, truth, observing)
     return *found, observed
+
+
+def observing(detector):
+    """What a detector sees of test images of one shape."""
+    return [(np.arange(4), detector.observe({"name": "test features"}))]
 
 
 def test_best_is_the_first_best_and_last_the_last():
@@ -128,15 +138,28 @@ def settings(run=cached.RUN, **changed):
     return cached.run_record(cached.planned_sources("results"), run, **changed)
 
 
+def inputs(features, task, text=None):
+    """What runs read, from arrays; text: towers and tokens."""
+    test = features["test"]
+    blocks = {n: x for n, x in test.items() if n not in ("labels", "names")}
+    known = test["labels"], test["names"], lambda: [(0, np.arange(4), blocks)]
+
+    def support(record):
+        count = len(record["support"])
+        return {n: array[:count] for n, array in features["support"].items()}
+
+    words = text and Text(text[0][1], text[1])
+    return Inputs(FeatureSet(*known), support, words, truth(task))
+
+
 @pytest.fixture(scope="module")
 def write(towers, tokens, features):
     """Writes a run into a folder."""
 
     def write(folder, task, seed=1, **changed):
         run = cached.RUN._replace(task=task, seed=seed)
-        first = {n: array[: run.shots] for n, array in features["support"].items()}
-        known = Text(towers[1], tokens), features | {"support": first}, truth(task)
-        runs.make_run(folder, settings(run, **changed), *known)
+        record = settings(run, **changed)
+        runs.make_runs([(folder, record)], inputs(features, task, (towers, tokens)))
         return folder
 
     return write
@@ -327,7 +350,7 @@ def test_a_run_without_training_has_one_epoch_and_nothing_learned(
     module.create = lambda task, options, text: Listed([Still(HALF, [])])
     monkeypatch.setitem(sys.modules, "still", module)
     record = settings() | {"module": "still"}
-    runs.make_run(tmp_path / "run", record, None, features, truth("cls"))
+    runs.make_runs([(tmp_path / "run", record)], inputs(features, "cls"))
     found = results(tmp_path / "run")
     assert found["last"] == found["best"]
     assert (found["last"]["epoch"], found["last"]["components"]) == (1, {})
@@ -362,9 +385,9 @@ def test_the_bytes_of_a_run_do_not_depend_on_its_neighbours(tmp_path, sources):
 @pytest.fixture
 def made(monkeypatch):
     """The folders of the runs that are made, in order."""
-    folders, make_run = [], runs.make_run
+    folders, write_run = [], runs.write_run
     monkeypatch.setattr(
-        runs, "make_run", lambda *known: folders.append(known[0]) or make_run(*known)
+        runs, "write_run", lambda *known: folders.append(known[0]) or write_run(*known)
     )
     return folders
 
@@ -373,7 +396,8 @@ def test_a_finished_run_is_left_alone(tmp_path, sources, made):
     job = cached.run_job(tmp_path / "results", sources, CLS)
     runs.run_job(job)
     times = [path.stat().st_mtime_ns for path in files_of(job)]
-    runs.run_job(job._replace(test=Source("gone", {})))  # which is not read either
+    gone = Embedding(Source("gone", {}), Source("gone", {}))
+    runs.run_job(job._replace(test=gone))  # which is not read either
     assert made == job.folders
     assert times == [path.stat().st_mtime_ns for path in files_of(job)]
 
@@ -444,7 +468,7 @@ def test_a_tower_of_other_code_is_refused(tmp_path, sources, towers):
 
 START = """
 import sys
-from fsad.artifacts.sources import RunJob, Source
+from fsad.artifacts.sources import Embedding, RunJob, Source
 from fsad.evaluation.runs import run_job
 run_job({job})
 print(*sys.modules)
@@ -468,42 +492,89 @@ def test_a_job_loads_nothing_slow_that_it_does_not_need(tmp_path, sources):
     assert not SLOW & set(done.stdout.split())
 
 
-# Support images
+# Methods without training
 
 
-def support_file(tmp_path):
-    """Five rows of the largest draw, and their names and digests."""
-    images = [[f"s{i}", f"{i}"] for i in range(5)]
-    source = Source(tmp_path / "support.npz", {"code": "now"})
-    arrays = {"patch": np.arange(10).reshape(5, 2), "names": np.array(list("abcde"))}
-    write_npz(source.path, arrays, source.record | {"images": images})
-    return source, images
+FREE = {  # method, options of its readout, options of the run
+    "patchcore": ("patchcore", {}, {}),
+    "coreset": ("patchcore", {}, {"coreset": 0.5, "neighbours": 2}),
+    "anomalydino": ("anomalydino", {"rotations": 3}, {"mask": "none"}),
+    "subspacead": ("subspacead", {"rotations": 2}, {}),
+}
+DRAWS = [CLS._replace(shots=k, seed=seed) for k in (1, 3) for seed in (1, 2)]
+BOTH = [run._replace(task=task) for run in DRAWS for task in ("cls", "seg")]
 
 
-def test_the_first_rows_are_the_support_of_few_shots(tmp_path):
-    source, images = support_file(tmp_path)
-    for shots in (1, 3, 5):
-        found = runs.read_support(source, images[:shots])
-        assert found["patch"].tolist() == [[2 * i, 2 * i + 1] for i in range(shots)]
-        assert found["names"].tolist() == list("abcde")[:shots]
+@pytest.fixture(params=FREE)
+def free_job(request, tmp_path, towers, tokens):
+    """Makes jobs of a method without training, into folders of the test."""
+    method, reading, given = FREE[request.param]
+    defaults = with_defaults(read_schema(METHODS[method].schema), reading)
+    readout = METHODS[method].readout(defaults, 32)
+    results = cached.write_cache(tmp_path / "results", towers, tokens, readout)
+    sources = cached.planned_sources(results, readout)
+
+    def make(name, *chosen):
+        known = tmp_path / name, sources, *chosen
+        job = cached.run_job(*known, method=method, **defaults | given)
+        return job, sources["vision"]
+
+    return make
 
 
-@pytest.mark.parametrize(
-    "wanted",
-    [
-        [["s1", "1"]],
-        [["s0", "changed"]],
-        [["s1", "1"], ["s0", "0"]],
-        [[f"s{i}", f"{i}"] for i in range(6)],
-    ],
-)
-def test_a_support_of_other_images_is_refused(tmp_path, wanted):
-    source, _ = support_file(tmp_path)
-    with pytest.raises(UserError, match=f"{source.path}: is of support"):
-        runs.read_support(source, wanted)
+def assert_same_runs(job, other):
+    for folders in zip(job.folders, other.folders, strict=True):
+        assert_same_files(*map(Path, folders))
 
 
-def test_a_support_of_another_record_is_refused(tmp_path):
-    source, images = support_file(tmp_path)
-    with pytest.raises(UserError, match=f"{source.path}: is of code now, not later"):
-        runs.read_support(source._replace(record={"code": "later"}), images[:1])
+def test_both_tasks_share_one_prediction(free_job, monkeypatch):
+    job, _ = free_job("results", CLS, SEG)
+    passes, observe = [], runs.observe
+    monkeypatch.setattr(runs, "observe", lambda *x: passes.append(x) or observe(*x))
+    runs.run_job(job)
+    ((detectors, *_),) = passes
+    assert len(detectors) == 1
+    cls, seg = (read_npz(f"{folder}/scores.npz") for folder in job.folders)
+    assert cls.keys() == seg.keys()
+    assert all(np.array_equal(cls[name], seg[name]) for name in cls)
+    cls, seg = (results(Path(folder)) for folder in job.folders)
+    assert cls["last"] == cls["best"]
+    assert cls["last"].keys() >= set(metrics.METRICS["cls"])
+    assert seg["last"].keys() >= set(metrics.METRICS["seg"])
+
+
+def test_runs_without_training_are_the_same_alone_and_together(free_job):
+    together, _ = free_job("results", *BOTH)
+    runs.run_job(together)
+    for folder, run in zip(together.folders, BOTH, strict=True):
+        alone, _ = free_job("alone", run)
+        runs.run_job(alone)
+        assert_same_files(Path(folder), Path(alone.folders[0]))
+
+
+def test_computed_features_give_the_bytes_of_those_in_files(free_job):
+    kept, vision = free_job("results", *BOTH)
+    runs.run_job(kept)
+    computed, _ = free_job("computed", *BOTH)
+    Path(computed.test.features.path).unlink()
+    runs.run_job(computed._replace(vision=vision))
+    assert_same_runs(kept, computed)
+
+
+def test_computed_features_of_a_method_that_trains_give_the_same_bytes(
+    tmp_path, sources
+):
+    kept = cached.run_job(tmp_path / "results", sources, CLS, SEG)
+    runs.run_job(kept)
+    computed = cached.run_job(tmp_path / "computed", sources, CLS, SEG)
+    for source in (computed.test.features, computed.support[1].features):
+        Path(source.path).unlink()
+    runs.run_job(computed._replace(vision=sources["vision"]))
+    assert_same_runs(kept, computed)
+
+
+def test_only_the_missing_run_without_training_is_made(free_job, made):
+    runs.run_job(free_job("results", CLS)[0])
+    job, _ = free_job("results", CLS, SEG)
+    runs.run_job(job)
+    assert made == job.folders

@@ -40,13 +40,6 @@ def test_an_opposite_patch_is_at_distance_one():
     assert patches.nearest_cosine(-bank[None], bank).item() == pytest.approx(1)
 
 
-def test_square_maps_are_row_by_row():
-    assert patches.square_maps(torch.arange(8).view(2, 4)).tolist() == [
-        [[0, 1], [2, 3]],
-        [[4, 5], [6, 7]],
-    ]
-
-
 @pytest.mark.parametrize("resolution", [33, (20, 33)])
 @pytest.mark.parametrize(("grid", "sigma"), [((15, 15), 4), ((4, 7), 0)])
 def test_maps_on_a_device_are_those_of_numpy(grid, sigma, resolution):

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 
 from fsad.methods.base import Prediction, Step
-from fsad.methods.patches import nearest_cosine, peak_scores, square_maps
+from fsad.methods.patches import nearest_cosine, peak_scores
 
 SIGMA = 2.0
 
@@ -29,13 +29,14 @@ class Nearest(NamedTuple):
     learned: dict = {}
     sigma: float = SIGMA
 
-    def fit(self, support, seed):
-        bank = {"patch": torch.as_tensor(support["patch"]).flatten(0, 1)}
+    def fit(self, support, key):
+        bank = {"patch": torch.as_tensor(support["patch"]).flatten(0, 2)}
         yield Step(1, {}, self._replace(support=bank))
 
     def observe(self, features):
         patches = torch.as_tensor(features["patch"])
-        maps = square_maps(nearest_cosine(patches, self.support["patch"]))
+        distances = nearest_cosine(patches.flatten(1, 2), self.support["patch"])
+        maps = distances.unflatten(1, patches.shape[1:3])
         return {"maps": maps, "scores": peak_scores(maps, self.resolution)}
 
     def predict(self, observed):
@@ -49,8 +50,8 @@ SCHEMA = "type: object\nadditionalProperties: false\nproperties: {}\n"
 ENTRY = registry.Entry(
     module="fsad.methods.nearest",
     schema="methods/nearest",
-    readout=lambda options: None,
-    flat=lambda options, task: {},
+    readout=lambda options, size: None,
+    flat=lambda options, run, backbone: {},
     reads_text=False,
     trains=False,
 )
@@ -107,8 +108,8 @@ def test_every_method_has_its_module():
 
 def test_a_second_method_can_be_loaded_and_fitted(second):
     method = registry.load("nearest").create("cls", {"resolution": 8}, None)
-    features = {"patch": np.eye(4, 6, dtype=np.float32)[None]}
-    (step,) = method.fit(features, seed=1)
+    features = {"patch": np.eye(4, 6, dtype=np.float32).reshape(1, 2, 2, 6)}
+    (step,) = method.fit(features, key=(1, 2))
     found = step.detector.predict(step.detector.observe(features))
     assert found.scores.tolist() == [0]
     assert found.maps.shape == (1, 2, 2)

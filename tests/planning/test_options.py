@@ -56,7 +56,14 @@ def test_defaults_are_those_of_the_method(minimal):
         "precision": "float32",
     }
     assert cfg.run_options(complete, BOLT._replace(task="seg"))["n_pro"] == 1
-    assert complete["backbone"]["model"] == "ViT-B-16-plus-240"
+    assert complete["backbones"]["clip"] == {
+        "library": "open_clip",
+        "model": "ViT-B-16-plus-240",
+        "pretrained": "laion400m_e32",
+        "random_seed": 0,
+    }
+    experiment = complete["experiments"]["original"]
+    assert (experiment["backbone"], experiment["fit"]) == ("clip", "square")
     assert (complete["resolution"], complete["threads"], complete["vis"]) == (
         256,
         2,
@@ -88,6 +95,12 @@ def test_numbers_written_as_strings_are_numbers(minimal, given, read):
 def test_lists_and_switches_from_the_command_line(minimal):
     complete = cfg.complete(minimal | {"shots": ["1", "2"], "vis": "True"})
     assert (complete["shots"], complete["vis"]) == ([1, 2], True)
+
+
+@pytest.mark.parametrize(("given", "read"), [("false", False), ("True", True)])
+def test_switches_with_a_third_value_from_the_command_line(minimal, given, read):
+    assert cfg.complete(minimal | {"keep_features": given})["keep_features"] is read
+    assert cfg.complete(minimal | {"keep_features": "auto"})["keep_features"] == "auto"
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,6 +15,7 @@ from fsad.errors import UserError
 from fsad.planning.plan import Plan
 from helpers import TINY, write_class
 
+TINY_RANDOM = {"model": "tiny.json", "pretrained": "random"}
 IMAGE = "data/bolt/test/hole/001.png"
 RUN_FILES = "model.npz", "scores.npz", "history.csv"
 
@@ -27,12 +29,13 @@ def micro(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = {
         "datasets": {"own": {"layout": "folder", "root": "data"}},
-        "backbones": {"tiny": {"model": "tiny.json", "pretrained": "random"}},
+        "backbones": {"tiny": TINY_RANDOM},
         "shots": [1, 2],
     }
     return lambda **changes: Plan(config | changes)
 
 
+RESNET = {"library": "timm", "model": "resnet18.a1_in1k", "image_size": 64}
 WRONG = {
     "wrong type": (
         {"epochs": "many"},
@@ -85,12 +88,61 @@ WRONG = {
         "datasets.own.prompts: x: no such file, nor a shipped name",
     ),
     "unknown backbone": (
-        {"backbone": {"model": "ViT-B-61", "pretrained": "random"}},
-        "backbone.model: 'ViT-B-61' is neither an open_clip model nor a .json file",
+        {"backbones": {"big": {"model": "ViT-B-61", "pretrained": "random"}}},
+        "backbones.big: model: 'ViT-B-61' is neither an open_clip model nor a .json",
     ),
     "missing checkpoint": (
-        {"backbone": {"model": "tiny.json", "pretrained": "weights/none.pt"}},
-        "backbone.pretrained: no checkpoint file weights/none.pt",
+        {"backbones": {"own": TINY_RANDOM | {"pretrained": "weights/none.pt"}}},
+        "backbones.own: pretrained: no checkpoint file weights/none.pt",
+    ),
+    "backbone of former versions": (
+        {"backbone": {"model": "tiny.json", "pretrained": "random"}},
+        "config: backbone: each has a name now; write `backbones:` and in the next "
+        "line `  clip: {model: tiny.json, pretrained: random}`",
+    ),
+    "several backbones without a choice": (
+        {"backbones": {"clip": {}, "cnn": RESNET}},
+        "config: experiments.original.backbone: must be given, one of clip, cnn",
+    ),
+    "backbone that is not there": (
+        {"experiments": {"mine": {"variant": "original", "backbone": "cnn"}}},
+        "config: experiments.mine.backbone: 'cnn' is unknown; take tiny",
+    ),
+    "backbone without a text tower": (
+        {"backbones": {"cnn": RESNET}},
+        "config: experiments.original.backbone: cnn has no text tower, which promptad "
+        "reads; take one of library open_clip",
+    ),
+    "timm without a model": (
+        {"backbones": {"cnn": {"library": "timm", "image_size": 64}}},
+        "backbones.cnn: model: must be given for timm",
+    ),
+    "timm without a size": (
+        {"backbones": {"cnn": {n: x for n, x in RESNET.items() if n != "image_size"}}},
+        "backbones.cnn: image_size: must be given for timm",
+    ),
+    "timm without a tag": (
+        {
+            "backbones": {"cnn": RESNET | {"model": "resnet18"}},
+            "experiments": {"mine": {"method": "patchcore"}},
+        },
+        "backbones.cnn: model: 'resnet18' is not MODEL.TAG of timm",
+    ),
+    "unknown library": (
+        {"backbones": {"cnn": RESNET | {"library": "torchvision"}}},
+        "config: backbones.cnn.library: must be 'open_clip' or 'timm', not 'torchv",
+    ),
+    "wrong keep_features": (
+        {"keep_features": "never"},
+        "config: keep_features: must be 'auto', true or false, not 'never'",
+    ),
+    "option of another method": (
+        {"experiments": {"mine": {"method": "patchcore", "rotations": 4}}},
+        "config: experiments.mine.rotations: unknown option; known are fit, layers",
+    ),
+    "option of a method out of range": (
+        {"experiments": {"mine": {"method": "patchcore", "coreset": 0}}},
+        "config: experiments.mine.coreset: must be above 0, not 0",
     ),
     "gpus without their device": ({"gpus": [0]}, "config: gpus: needs `device: cuda`"),
     "prediction of no images": (
@@ -170,7 +222,101 @@ def test_a_job_reads_masks_where_a_run_of_it_needs_any(micro):
     job = plan.run_job([cls, seg])
     assert job.masks.path == "results/cache/own/bolt/masks_r256.npz"
     assert [record["task"] for record in job.records] == ["cls", "seg"]
-    assert set(job.inputs()) >= {job.masks.path, job.test.path, job.text.path}
+    assert set(job.inputs()) >= {job.masks.path, job.test.features.path, job.text.path}
+
+
+MEMORY = {"method": "patchcore"}
+PLACE = ("own", "bolt")
+
+
+@pytest.mark.parametrize(
+    ("choice", "image_size", "kept"),
+    [("auto", 32, True), ("auto", 2048, False), (True, 2048, True), (False, 32, False)],
+)
+def test_features_are_kept_by_choice_or_up_to_a_size(micro, choice, image_size, kept):
+    """Patches of 8 pixels: 4 x 4 of 1024 numbers, or 256 x 256, in float16."""
+    backbone = RESNET | {"model": "resnet18", "pretrained": "random"}
+    backbones = {"cnn": backbone | {"image_size": image_size}}
+    plan = micro(
+        backbones=backbones, experiments={"memory": MEMORY}, keep_features=choice
+    )
+    assert plan.keeps_features("memory") is kept
+    assert bool(plan.feature_sizes()) is kept
+    job = plan.run_job(plan.class_runs("memory", PLACE))
+    read = {job.test.features.path, *(x.features.path for x in job.support.values())}
+    images = {job.test.images.path, *(x.images.path for x in job.support.values())}
+    tower = plan.vision("memory").path
+    expected = read if kept else images | {tower}
+    assert set(job.inputs()) == expected | {job.masks.path}
+    assert (job.vision is None) is kept
+
+
+def test_experiments_of_one_backbone_and_readout_share_their_features(micro):
+    tuned = {
+        "a": MEMORY,
+        "b": MEMORY | {"neighbours": 3},
+        "c": MEMORY | {"layers": ["blocks.1"]},
+    }
+    plan = micro(experiments=tuned)
+    paths = {name: plan.features(name, PLACE).path for name in "abc"}
+    assert paths["a"] == paths["b"] != paths["c"]
+    assert len(plan.readers()) == 2
+    assert plan.support_features("a", PLACE, 111) == plan.support_features(
+        "b", PLACE, 111
+    )
+
+
+def test_features_of_two_backbones_lie_apart(micro):
+    other = TINY_RANDOM | {"random_seed": 1}
+    experiments = {name: MEMORY | {"backbone": name} for name in ("tiny", "other")}
+    plan = micro(
+        backbones={"tiny": TINY_RANDOM, "other": other}, experiments=experiments
+    )
+    first, second = (plan.features(name, PLACE) for name in experiments)
+    assert first.path != second.path
+    assert first.record["made_from"] != second.record["made_from"]
+    assert plan.images(PLACE, plan.views()[0]).path.endswith(
+        "cache/own/bolt/test_px32.npz"
+    )
+    assert len(plan.views()) == len(plan.support_views()) == 1
+    assert plan.towers("tiny").keys() == {"vision", "text"}
+
+
+def test_a_network_of_timm_has_no_text_tower(micro):
+    plan = micro(backbones={"cnn": RESNET}, experiments={"memory": MEMORY})
+    assert plan.towers("cnn").keys() == {"vision"}
+    run = plan.class_runs("memory", PLACE)
+    assert (plan.run_job(run).text, plan.run_job(run).prompts) == (None, None)
+
+
+def test_each_view_and_kind_of_copies_has_its_own_cache(micro):
+    plan = micro(
+        experiments={
+            "square": MEMORY,
+            "edge": MEMORY | {"fit": "edge"},
+            "turned": {"method": "anomalydino", "rotations": 4},
+            "random": {"method": "subspacead", "rotations": 4},
+        }
+    )
+    assert [view.name for view in plan.views()] == ["px32", "edge32"]
+    names = ["px32", "edge32", "px32_rotations4", "px32_random_rotations4"]
+    found = [f"{view.name}{augment.name}" for view, augment in plan.support_views()]
+    assert found == names
+    paths = [source.path for source in plan.all_support_images(PLACE)]
+    folder = "results/cache/own/bolt"
+    assert paths == [f"{folder}/support_s111_{name}.npz" for name in names]
+    edge = plan.run_job(plan.class_runs("edge", PLACE)).test
+    assert edge.images.path == f"{folder}/test_edge32.npz"
+    assert "_edge/" in edge.features.path
+
+
+def test_features_that_do_not_fit_the_disk_are_refused(micro, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(
+        UserError, match=r"results: features need .* `keep_features: false`"
+    ):
+        micro()
+    micro(keep_features=False)
 
 
 def test_a_record_follows_what_the_run_depends_on(micro, tmp_path):
@@ -181,12 +327,13 @@ def test_a_record_follows_what_the_run_depends_on(micro, tmp_path):
         "option": {"epochs": 3},
         "words": {"states": ["broken {}"]},
         "precision": {"precision": "bfloat16"},
-        "weights": {"backbone": {"model": "tiny.json", "random_seed": 1}},
+        "weights": {"backbones": {"tiny": TINY_RANDOM | {"random_seed": 1}}},
+        "view": {"experiments": {"original": {"variant": "original", "fit": "edge"}}},
     }
-    changed["weights"]["backbone"]["pretrained"] = "random"
     for name, change in changed.items():
         assert micro(**change).run(run) != before, name
     same = {"results": "elsewhere", "threads": 7, "vis": True, "shots": [1, 2, 4]}
+    same |= {"keep_features": False, "backbones": {"renamed": TINY_RANDOM}}
     assert micro(**same).run(run) == before
     image = tmp_path / IMAGE
     image.write_bytes(image.read_bytes() + b" ")

@@ -12,6 +12,7 @@ import pytest
 
 from fsad.artifacts.files import write_npz, write_record
 from fsad.artifacts.paths import Run
+from fsad.data.views import View
 from fsad.errors import UserError
 from fsad.planning.options import complete
 from fsad.reference import selftest
@@ -27,9 +28,10 @@ def subject(tmp_path):
     runs = {task: Run("original", "own", "nut", task, 1, 5) for task in ("cls", "seg")}
     record = {"options": {"epochs": 7, "eval_every": 3}}
     config = {"datasets": {}, "threads": 9, "results": "elsewhere"}
-    plan = SimpleNamespace(
-        run=lambda run: record, size=SIZE, backbone="tiny", config=config
-    )
+    readout = SimpleNamespace(view=View("square", SIZE))
+    known = {"run": lambda run: record, "config": config}
+    known |= {"readout": lambda name: readout, "folder": lambda name: "tiny"}
+    plan = SimpleNamespace(**known)
     subject = Subject(plan, runs, tmp_path / "verify", "Snakefile")
     for task, auroc in (("cls", "image_auroc"), ("seg", "pixel_auroc")):
         write_run(selftest.run_folder(subject, task), auroc)
@@ -290,11 +292,12 @@ def config(tmp_path):
         write_class(tmp_path / "data", name, each=1)
     (tmp_path / "tiny.json").write_text(json.dumps(TINY))
     backbone = {"model": str(tmp_path / "tiny.json"), "pretrained": "random"}
-    experiments = {"original": {"variant": "original"}, "qq": {"variant": "qq_dual"}}
+    experiments = {"memory": {"method": "patchcore"}}
+    experiments |= {n: {"variant": n} for n in ("original", "qq_dual")}
     overrides = {"own": {"bolt": {"epochs": 2}, "nut": {"epochs": 9}}}
     draws = {"shots": [2, 4], "seeds": [5, 6], "overrides": overrides}
     source = {"layout": "mvtec", "root": str(tmp_path / "data")}
-    known = {"datasets": {"own": source}, "backbone": backbone, **draws}
+    known = {"datasets": {"own": source}, "backbones": {"tiny": backbone}, **draws}
     return complete(known | {"experiments": experiments, "epochs": 4, "threads": 1})
 
 
@@ -308,6 +311,12 @@ def test_the_first_of_all_is_tested(tmp_path, config):
     assert (options["epochs"], options["device"]) == (2, "cpu")
     assert subject.plan.one_run_per_job("original")
     assert subject.plan.config["monitor"]
+
+
+def test_a_configuration_without_promptad_is_not_tested(tmp_path, config):
+    config["experiments"].pop("original"), config["experiments"].pop("qq_dual")
+    with pytest.raises(UserError, match="experiments: the self-test needs one of prom"):
+        selftest.first_class(config, tmp_path, "Snakefile")
 
 
 def test_the_published_way_gives_the_auroc_of_a_run(tmp_path, config):

@@ -16,7 +16,7 @@ def run(name, value, task="cls", shots=1, seed=1, *, best=0.0, **keys):
     names = METRICS[task]
     settings = {"experiment": "original", "dataset": "mvtec", "class": name}
     settings |= {"task": task, "shots": shots, "seed": seed}
-    settings |= {"backbone": "ViT-B-16_tag", "code": "now"}
+    settings |= {"method": "promptad", "backbone": "ViT-B-16_tag", "code": "now"}
     settings |= {"options": {"epochs": 10, "resolution": 256}, **keys}
     components = {"text_probability": value - 20, "memory_distance": value - 10}
     last = {"epoch": 10, **dict.fromkeys(names, value), "components": components}

@@ -12,7 +12,16 @@ from reports.contents import rows, run, store, store_all
 LITERATURE = REPOSITORY / "config/literature.csv"
 OPTIONS = {"decimals": 2, "bold": True}
 CLASSES = {"mvtec": ["bottle", "nut", "screw"]}
-COLUMNS = ["experiment", "dataset", "class", "task", "shots", "seed"]
+COLUMNS = [
+    "experiment",
+    "method",
+    "backbone",
+    "dataset",
+    "class",
+    "task",
+    "shots",
+    "seed",
+]
 COLUMNS += ["selection", "metric", "value"]
 
 # screw never ran; nut ran with one seed and two shots alone
@@ -92,17 +101,61 @@ def test_components_stand_beside_the_fused_score(folder):
 def test_the_means_of_the_components_are_over_classes_first(folder):
     # 1-shot: (90 + 80) / 2 with seed 1 and 84 with seed 2
     lines = (folder / "components.md").read_text().splitlines()
-    assert "| original | mvtec | image_auroc | 1 | 64.50 | 74.50 | **84.50** |" in lines
-    assert "| original | mvtec | image_auroc | 2 | 50.00 | 60.00 | **70.00** |" in lines
+    assert "| original | mvtec | image_auroc | 1 | 74.50 | 64.50 | **84.50** |" in lines
+    assert "| original | mvtec | image_auroc | 2 | 60.00 | 50.00 | **70.00** |" in lines
 
 
-def test_a_method_without_these_components_has_its_score_alone(tmp_path):
-    other = run("bottle", 70, experiment="other")
+def with_components(content, components):
+    """A run of a method with these components."""
     for selection in ("last", "best"):
-        other[selection]["components"] = {"another": 50}
+        content[selection]["components"] = components
+    return content
+
+
+def test_methods_have_the_columns_of_their_own_components(tmp_path):
+    """In one order, whichever method comes first."""
+    other = with_components(run("bottle", 70, experiment="other"), {"another": 50})
+    for name, runs in (("a", [*RUNS, other]), ("b", [other, *RUNS])):
+        (tmp_path / name).mkdir()
+        folder = written(tmp_path / name, runs)
+        found = components_section(folder)
+        names = "another | memory_distance | text_probability | fused"
+        assert f"| experiment | dataset | metric | shots | {names} |" in found
+        assert "| other | mvtec | image_auroc | 1 | 50.00 | – | – | 70.00 |" in found
+        assert "| original | mvtec | image_auroc | 2 | – | 60.00 | 50.00 | 70.00 |" in (
+            found
+        )
+
+
+def test_a_method_without_components_is_in_the_other_tables_alone(tmp_path):
+    plain = with_components(run("bottle", 70, experiment="plain"), {})
+    folder = written(tmp_path, [*RUNS, plain])
+    found = {row["experiment"] for row in rows(folder / "components.csv")}
+    assert found == {"original"}
+    assert float(wide_rows(folder, experiment="plain")["bottle"]["k1"]) == 70
+    (tmp_path / "alone").mkdir()
+    text = (written(tmp_path / "alone", [plain]) / "components.md").read_text()
+    assert "No method here has components." in text
+
+
+def test_the_long_table_names_method_and_backbone_of_each_experiment(tmp_path):
+    other = run("bottle", 70, experiment="x", method="patchcore", backbone="resnet50")
     folder = written(tmp_path, [*RUNS, other])
-    found = components_section(folder)
-    assert "| other | mvtec | image_auroc | 1 | – | – | 70.00 |" in found
+    found = {
+        (row["experiment"], row["method"], row["backbone"])
+        for row in rows(folder / "metrics.csv")
+    }
+    expected = {
+        ("original", "promptad", "ViT-B-16_tag"),
+        ("x", "patchcore", "resnet50"),
+    }
+    assert found == expected
+
+
+def test_pages_name_the_experiments_without_training(tmp_path):
+    free = run("bottle", 70, experiment="free", options={"neighbours": 1})
+    text = (written(tmp_path, [*RUNS, free]) / "mvtec_cls.md").read_text()
+    assert "Without training, one evaluation is both: free." in text
 
 
 def test_the_long_table_has_exactly_its_columns(folder):
@@ -214,7 +267,7 @@ def test_failed_runs_are_in_no_mean_of_the_components_and_no_comparison(tmp_path
     failed = [Run("other", "mvtec", "nut", "cls", 1, 2)]
     folder = written(tmp_path, runs, failed=failed, logs=["a.log"])
     means = components_section(folder)
-    assert "| other | mvtec | image_auroc | 1 | 50.00 | 60.00 | 70.00 |" in means
+    assert "| other | mvtec | image_auroc | 1 | 60.00 | 50.00 | 70.00 |" in means
     compared = [r for r in rows(folder / "comparison.csv") if r["selection"] == "last"]
     assert {(row["classes"], row["difference"]) for row in compared} == {("1", "-20.0")}
 

@@ -31,26 +31,37 @@ def resident() -> int:
 
 def decoded(root: str) -> tuple[int, int, int]:
     """Decode the test images of the class `bolt`: their number, bytes, growth."""
-    from fsad.data.images import load_images
     from fsad.data.layouts import list_class
+    from fsad.data.prepare import load_test
+    from fsad.data.views import View
 
     samples = list_class("folder", root, "bolt").test
-    load_images(samples[:4], SIDE, 2)
-    arrays, grown = growth(lambda: load_images(samples, SIDE, 2))
+    views = [View("square", SIDE)]
+    load_test(samples[:4], views, 2)
+    (arrays,), grown = growth(lambda: load_test(samples, views, 2))
     return len(samples), arrays["images"].nbytes, grown
 
 
 def embedded(model: str, count: str) -> tuple[int, int, int]:
     """Embed so many black images: their number, bytes of their features, growth."""
     from fsad.backbones.clip import load_backbone
-    from fsad.backbones.embed import embed_images
-    from fsad.backbones.readout import VARIANTS
+    from fsad.backbones.features import embed_test
+    from fsad.backbones.networks import open_network
+    from fsad.backbones.readout import VARIANTS, variant_readout
+    from fsad.data.views import View
 
     backbone = {"model": model, "pretrained": "random", "random_seed": 0}
-    tower, _ = load_backbone(backbone)
-    pixels, variant = np.zeros((int(count), 32, 32, 3), np.uint8), VARIANTS["original"]
-    embed_images(tower, pixels[:16], variant)
-    arrays, grown = growth(lambda: embed_images(tower, pixels, variant))
+    tower, _ = load_backbone({"library": "open_clip", **backbone})
+    network = open_network(tower)
+    readout = variant_readout(VARIANTS["original"], View("square", 32))
+    pixels = np.zeros((int(count), 32, 32, 3), np.uint8)
+    images = {
+        "images": pixels,
+        "labels": pixels[:, 0, 0, 0],
+        "names": pixels[:, 0, 0, 0],
+    }
+    embed_test(network, {name: x[:16] for name, x in images.items()}, readout)
+    arrays, grown = growth(lambda: embed_test(network, images, readout))
     return len(pixels), sum(array.nbytes for array in arrays.values()), grown
 
 

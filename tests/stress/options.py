@@ -8,11 +8,17 @@ def datasets(**changes):
 
 
 def backbone(**changes):
-    return {"backbone": {"model": "tiny.json", "pretrained": "random"} | changes}
+    tiny = {"model": "tiny.json", "pretrained": "random"}
+    return {"backbones": {"tiny": tiny | changes}}
 
 
 def experiment(**changes):
     return {"experiments": {"mine": {"variant": "original"} | changes}}
+
+
+def free(method, **options):
+    """An experiment of a method without training."""
+    return {"experiments": {"mine": {"method": method, **options}}}
 
 
 def override(**changes):
@@ -141,7 +147,26 @@ OPTIONS = {
             "parent": "../prompts/mvtec",
         },
     ),
-    "backbone": (lambda v: {"backbone": v}, {"word": "x", "list": [1]}),
+    "keep_features": (
+        lambda v: {"keep_features": v},
+        {"word": "never", "number": 1, "null": None, "list": [True]},
+    ),
+    "backbones": (
+        lambda v: {"backbones": v},
+        {"word": "x", "list": [1], "empty": {}, "null": None},
+    ),
+    "backbone": (
+        lambda v: experiment(backbone=v),
+        WORDS | {"unknown": "other", "empty": "", "upper case": "TINY"},
+    ),
+    "library": (
+        lambda v: backbone(library=v),
+        WORDS | {"unknown": "torchvision", "upper case": "TIMM"},
+    ),
+    "image_size": (
+        lambda v: backbone(image_size=v),
+        COUNTS | {"too low": 15, "too high": 10**6},
+    ),
     "model": (
         lambda v: backbone(model=v),
         WORDS
@@ -170,7 +195,7 @@ OPTIONS = {
         lambda v: experiment(method=v),
         WORDS
         | {
-            "unknown": "patchcore",
+            "unknown": "padim",
             "empty": "",
             "upper case": "PromptAD",
             "module": "fsad.methods.promptad",
@@ -191,6 +216,34 @@ OPTIONS = {
                 "residual": True,
             },
         },
+    ),
+    "fit": (
+        lambda v: experiment(fit=v),
+        WORDS | {"unknown": "crop", "upper case": "Edge"},
+    ),
+    "layers": (
+        lambda v: free("patchcore", layers=v),
+        {"word": "layer2", "empty": [], "fraction": [1.5], "twice": ["a", "a"]},
+    ),
+    "layer_width": (lambda v: free("patchcore", layer_width=v), COUNTS),
+    "patch_width": (lambda v: free("patchcore", patch_width=v), COUNTS),
+    "coreset": (
+        lambda v: free("patchcore", coreset=v),
+        {**NUMBERS, "zero": 0, "above one": 1.5},
+    ),
+    "neighbours": (lambda v: free("patchcore", neighbours=v), COUNTS),
+    "rotations": (lambda v: free("anomalydino", rotations=v), COUNTS),
+    "mask": (
+        lambda v: free("anomalydino", mask=v),
+        WORDS | {"unknown": "all", "true": True},
+    ),
+    "blocks": (
+        lambda v: free("subspacead", blocks=v),
+        {"word": "last", "empty": [], "negative": [-1], "names": ["blocks.1"]},
+    ),
+    "explained_variance": (
+        lambda v: free("subspacead", explained_variance=v),
+        {**NUMBERS, "zero": 0, "above one": 1.5},
     ),
     "lr": (lambda v: {"training": {"lr": v}}, NUMBERS | {"zero": 0}),
     "momentum": (lambda v: {"training": {"momentum": v}}, NUMBERS | {"one": 1}),
@@ -236,7 +289,9 @@ UNKNOWN = {
     "override": (override(shots=[1]), "shots"),
     "tables": ({"tables": {"digits": 2}}, "digits"),
     "prediction": (prediction(device="cpu"), "device"),
+    "another method": (free("patchcore", variant="original"), "variant"),
     "0.1": ({"train_together": True}, "train_together"),
+    "0.2": ({"backbone": {"model": "tiny.json"}}, "backbones:"),
 }
 
 # What is no configuration at all; Snakemake's own words for it.

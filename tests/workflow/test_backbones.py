@@ -23,7 +23,7 @@ def checkpoint(project):
     digest = hashlib.sha256((project.folder / "weights.pt").read_bytes()).hexdigest()
     (project.folder / "weights.pt.sha256").write_text(f"{digest}  weights.pt\n")
     backbone = {"model": "tiny.json", "pretrained": "weights.pt"}
-    project.configure(backbone=backbone, tasks=["cls"], shots=[1])
+    project.configure(backbones={"own": backbone}, tasks=["cls"], shots=[1])
     return model
 
 
@@ -40,7 +40,7 @@ def test_a_checkpoint_file_is_a_line_of_the_configuration(project, checkpoint):
     assert "RANDOM" not in tables
     moved = {"model": "tiny.json", "pretrained": "moved.pt"}
     (project.folder / "weights.pt").rename(project.folder / "moved.pt")
-    project.configure(backbone=moved, tasks=["cls"], shots=[1])
+    project.configure(backbones={"own": moved}, tasks=["cls"], shots=[1])
     assert project.planned() == {}
 
 
@@ -49,4 +49,7 @@ def test_a_checkpoint_of_another_digest_is_refused(project, checkpoint):
     weights.write_bytes(weights.read_bytes() + b" ")
     run = project.snakemake("--dry-run", check=False)
     assert run.returncode == 1
-    assert "weights.pt is not the file whose SHA-256" in run.stdout
+    assert (
+        "backbones.own: pretrained: weights.pt is not the file whose SHA-256"
+        in run.stdout
+    )

@@ -36,8 +36,10 @@ CONSTANT_ENTRY = """
 METHODS["constant"] = Entry(
     module="fsad.methods.constant",
     schema="methods/constant",
-    readout=lambda options: parse_variant("original"),
-    flat=lambda options, task: dict(options),
+    readout=lambda options, size: variant_readout(
+        parse_variant("original"), View("square", size)
+    ),
+    flat=lambda options, run, backbone: dict(options),
     reads_text=False,
     trains=False,
 )
@@ -287,6 +289,11 @@ CHANGES = {
         experiment(variant="kk_residual"),
         jobs("bolt", "metal_nut", **NEW_VARIANT),
     ),
+    "fit of an experiment": (
+        experiment(fit="edge"),
+        jobs("bolt", "metal_nut", prepare=1, **NEW_VARIANT),
+    ),
+    "features not kept any more": (configured(keep_features=False), {}),
     "resolution": (
         configured(resolution=64),
         jobs("bolt", "metal_nut", prepare_masks=1, **TRAINED),
@@ -327,13 +334,31 @@ CHANGES = {
 }
 
 
+def planned_without_pages(project):
+    """Jobs by rule and class, but for those of the report."""
+    planned = project.planned_by_class()
+    pages = [key for key in planned if key[0].startswith("report_")]
+    return {key: planned[key] for key in planned.keys() - pages}
+
+
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_change_runs_again_what_depends_on_it(changing, change):
     apply, expected = CHANGES[change]
     apply(changing)
-    planned = changing.planned_by_class()
-    pages = [key for key in planned if key[0].startswith("report_")]
-    assert {key: planned[key] for key in planned.keys() - pages} == expected
+    assert planned_without_pages(changing) == expected
+
+
+def test_methods_leave_the_runs_of_others_alone(changing):
+    """A new experiment of another method, and then an edit of that method."""
+    added = {"memory": {"method": "patchcore"}}
+    configured(runs_per_job="auto", experiments=EXPERIMENTS | added)(changing)
+    expected = jobs("bolt", "metal_nut", embed=1, train_class=1)
+    assert planned_without_pages(changing) == expected
+    changing.snakemake()
+    assert planned_without_pages(changing) == {}
+    recoded("methods/patchcore.py")(changing)
+    expected = jobs("bolt", "metal_nut", train_class=1)
+    assert planned_without_pages(changing) == expected
 
 
 def test_the_status_is_that_of_a_dry_run(changing):

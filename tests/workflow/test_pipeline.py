@@ -13,7 +13,9 @@ from fsad.reports.report import example_runs
 from helpers import REPOSITORY, write_class
 from project import BENCHMARK
 
-COLUMNS = "experiment,dataset,class,task,shots,seed,selection,metric,value"
+COLUMNS = (
+    "experiment,method,backbone,dataset,class,task,shots,seed,selection,metric,value"
+)
 RUN = "results/runs/original/own/bolt/k2/s111"
 FILES = "model.npz", "scores.npz", "history.csv", "metrics.json"
 

@@ -12,8 +12,8 @@ from numpy.random import default_rng
 
 from fsad import cli
 from fsad.backbones.clip import load_backbone
-from fsad.backbones.embed import embed_images
-from fsad.backbones.readout import VARIANTS
+from fsad.backbones.clip_vision import embed_memory
+from fsad.backbones.embed import normalise_pixels
 from fsad.backbones.spec import check_backbone
 from fsad.data.images import square
 from fsad.demo.dataset import DEFECTS, render
@@ -24,18 +24,20 @@ from helpers import REPOSITORY
 
 BACKBONES = REPOSITORY / "config/backbones"
 MODEL, WEIGHTS = BACKBONES / "demo.json", BACKBONES / "demo.safetensors"
+BACKBONE = {"model": str(MODEL), "pretrained": str(WEIGHTS)}
+BACKBONE |= {"library": "open_clip"}
 SIZE = json.loads(MODEL.read_text())["vision_cfg"]["image_size"]
 
 
 @pytest.fixture(scope="module")
 def towers():
-    return load_backbone({"model": str(MODEL), "pretrained": str(WEIGHTS)})
+    return load_backbone(BACKBONE)
 
 
 def test_the_weights_are_small_and_checked_by_their_digest():
     assert WEIGHTS.stat().st_size < 15_000_000
     assert Path(f"{WEIGHTS}.sha256").is_file()
-    check_backbone({"model": str(MODEL), "pretrained": str(WEIGHTS)})
+    check_backbone(BACKBONE)
 
 
 @torch.no_grad()
@@ -52,14 +54,14 @@ def test_the_expanded_weights_are_an_ordinary_checkpoint(towers, monkeypatch, tm
     assert torch.equal(clip.token_embedding.weight, table)
 
 
+@torch.no_grad()
 def test_defects_lie_far_from_the_memory_of_four_images(towers):
     name = "brushed_metal"
     normal = [photograph(name, "good", seed) for seed in range(10)]
     kinds = [kind for kind in DEFECTS[name] for _ in range(2)]
     defective = [photograph(name, kind, 99 + i) for i, kind in enumerate(kinds)]
-    features = embed_images(
-        towers[0], np.stack(normal + defective), VARIANTS["original"]
-    )
+    pixels = normalise_pixels(np.stack(normal + defective), towers[0])
+    features = embed_memory(towers[0], pixels)
     distances = sum(memory_distances(features[name]) for name in MEMORY)
     labels = np.repeat([0, 1], [6, 6])
     assert auroc(labels, distances.numpy().max(1)) > 90
@@ -70,8 +72,7 @@ def photograph(name: str, kind: str, seed: int) -> np.ndarray:
     return square(image, SIZE)
 
 
-def memory_distances(patches: np.ndarray) -> torch.Tensor:
+def memory_distances(patches: torch.Tensor) -> torch.Tensor:
     """Distances of the patches of all but the first four images to those of these."""
-    patches = torch.from_numpy(patches).flatten(1, 2)
-    support, test = patches.split([4, len(patches) - 4])
+    support, test = patches.flatten(1, 2).split([4, len(patches) - 4])
     return nearest_cosine(test, support.flatten(0, 1))

@@ -10,11 +10,13 @@ from fsad.methods.promptad import method
 from helpers import OPTIONS, relative_error
 
 TASKS = ("cls", "seg")
+KEY = (1, 2)  # seed of the run, number of its class
 
 
 def random_features(images, seed):
     """Features as those of the tiny CLIP, float32."""
-    shapes = {"global": (24,), "patch": (16, 24), "mid1": (16, 32), "mid2": (16, 32)}
+    shapes = {"global": (24,), "patch": (4, 4, 24)}
+    shapes |= {"mid1": (4, 4, 32), "mid2": (4, 4, 32)}
     generator = np.random.default_rng(seed)
     arrays = {n: generator.normal(size=(images, *s)) for n, s in shapes.items()}
     return {
@@ -39,7 +41,7 @@ def make(towers, tokens):
 @pytest.fixture(scope="module")
 def detectors(make):
     """Two detectors of one fit by task, after epochs 2 and 4."""
-    steps = {task: list(make(task, lr=0.2).fit(SUPPORT, seed=1)) for task in TASKS}
+    steps = {task: list(make(task, lr=0.2).fit(SUPPORT, KEY)) for task in TASKS}
     return {task: [s.detector for s in steps[task] if s.detector] for task in TASKS}
 
 
@@ -59,7 +61,7 @@ def assert_equal(found, expected):
 
 
 def test_a_fit_has_a_step_an_epoch_and_detectors_on_schedule(make):
-    steps = list(make("cls", epochs=5, eval_every=2).fit(SUPPORT, seed=1))
+    steps = list(make("cls", epochs=5, eval_every=2).fit(SUPPORT, KEY))
     assert [step.epoch for step in steps] == [1, 2, 3, 4, 5]
     has_detector = [step.detector is not None for step in steps]
     assert has_detector == [False, True, False, True, True]
@@ -69,7 +71,7 @@ def test_a_fit_has_a_step_an_epoch_and_detectors_on_schedule(make):
 
 
 def test_a_detector_is_not_changed_by_later_epochs(make):
-    steps = make("cls", lr=0.2, eval_every=1).fit(SUPPORT, seed=1)
+    steps = make("cls", lr=0.2, eval_every=1).fit(SUPPORT, KEY)
     early = next(steps).detector.learned
     before = {name: tensor.clone() for name, tensor in early.items()}
     late = [step.detector.learned for step in steps][-1]
@@ -91,7 +93,9 @@ def test_learned_are_contexts_their_prompts_and_the_multiplier(make, detectors, 
 
 def test_the_seed_decides_on_the_fit(make):
     prompts = [
-        list(make("cls", epochs=1).fit(SUPPORT, seed))[-1].detector.learned["prompts"]
+        list(make("cls", epochs=1).fit(SUPPORT, (seed, 2)))[-1].detector.learned[
+            "prompts"
+        ]
         for seed in (1, 1, 2)
     ]
     assert torch.equal(prompts[0], prompts[1])
@@ -137,7 +141,7 @@ def memory_distance():
         (1 - (TEST[n] @ SUPPORT[n].reshape(-1, 32).T).max(-1)) / 2
         for n in ("mid1", "mid2")
     ]
-    return np.mean(distances, 0).reshape(-1, 4, 4)
+    return np.mean(distances, 0)
 
 
 def test_images_are_scored_by_peak_and_text(detectors):
@@ -157,11 +161,18 @@ def test_images_are_scored_by_peak_and_text(detectors):
 def test_pixels_are_scored_by_patch_and_text(detectors):
     detector = detectors["seg"][-1]
     scores, maps, components = detector.predict(detector.observe(TEST))
-    text = text_probability(detector, TEST["patch"]).reshape(-1, 4, 4)
+    text = text_probability(detector, TEST["patch"])
     assert scores is None
     assert relative_error(components["memory_distance"], memory_distance()) < 1e-5
     assert relative_error(components["text_probability"], text) < 1e-5
     assert relative_error(maps, 1 / (1 / text + 1 / memory_distance())) < 1e-5
+
+
+def test_the_maps_have_the_grid_of_the_patches(detectors):
+    test = {n: x if x.ndim == 2 else x[:, :3] for n, x in TEST.items()}
+    for task in TASKS:
+        fitted = detectors[task][-1]
+        assert fitted.predict(fitted.observe(test)).maps.shape == (5, 3, 4)
 
 
 def test_a_device_that_is_not_there_is_refused(make):

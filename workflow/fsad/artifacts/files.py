@@ -84,8 +84,9 @@ def write_json(path: str | Path, value: object) -> None:
 def write_npz(
     path: str | Path, arrays: Mapping[str, np.ndarray], settings: Mapping
 ) -> None:
-    """Write arrays and their settings, uncompressed and without pickle."""
-    entries = {**arrays, SETTINGS: np.array(json.dumps(settings, sort_keys=True))}
+    """Write arrays and their settings, uncompressed, in C order and without pickle."""
+    rows = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    entries = {**rows, SETTINGS: np.array(json.dumps(settings, sort_keys=True))}
     with atomic(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, allow_pickle=False, **entries)
 

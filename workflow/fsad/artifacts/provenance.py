@@ -10,6 +10,7 @@ PACKAGES = (
     "fsad",
     "torch",
     "open_clip_torch",
+    "timm",
     "numpy",
     "scipy",
     "opencv-python-headless",

@@ -160,7 +160,7 @@ def _with_numbers(validator: Draft202012Validator, config: Mapping) -> dict:
     """
     typed = copy.deepcopy(dict(config))
     for error in [*_with_contexts(validator.iter_errors(typed))]:
-        if error.validator == "type" and isinstance(error.instance, str):
+        if error.validator in ("type", "enum") and isinstance(error.instance, str):
             *parents, last = error.absolute_path
             holder = reduce(getitem, parents, typed)
             holder[last] = _number(error.instance)

@@ -34,7 +34,7 @@ STAGES = {
     "prompts": Stage((*PLACE, "text", "states"), ("fsad.data.words",)),
     "features": Stage(
         (*PLACE, "backbone", "readout", "precision", "device", "images", "made_from"),
-        ("fsad.backbones.embed",),
+        ("fsad.backbones.features",),
     ),
     "run": Stage(
         (

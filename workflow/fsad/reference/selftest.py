@@ -31,7 +31,12 @@ from fsad.evaluation import metrics
 from fsad.methods.maps import full_maps
 from fsad.methods.promptad.method import COMPARED, MEMORY, SIGMA
 from fsad.methods.promptad.training import initial_contexts, logit_scale
-from fsad.planning.options import class_names, class_override
+from fsad.planning.options import (
+    METHOD,
+    class_names,
+    class_override,
+    experiment_backbone,
+)
 from fsad.planning.plan import Plan
 from fsad.reference import published
 from fsad.reports.formats import markdown_table
@@ -79,9 +84,14 @@ def prepare_data(configfiles: Sequence[str]) -> None:
 
 
 def first_class(config: Mapping, folder: Path, snakefile: str) -> Subject:
-    """Subject with the first class, experiment, shots and seed of a configuration."""
+    """Subject with the first class, shots and seed of a configuration, and its first
+    experiment of PromptAD. Raises UserError if it has none."""
     dataset, source = next(iter(config["datasets"].items()))
-    name, experiment = class_names(source)[0], next(iter(config["experiments"]))
+    methods = {n: x["method"] for n, x in config["experiments"].items()}
+    if METHOD not in methods.values():
+        raise UserError(f"config: experiments: the self-test needs one of {METHOD}")
+    experiment = next(n for n, method in methods.items() if method == METHOD)
+    name = class_names(source)[0]
     one = {
         "datasets": {dataset: source | {"classes": [name]}},
         "experiments": {experiment: config["experiments"][experiment]},
@@ -159,6 +169,10 @@ def run_folder(subject: Subject, task: str) -> Path:
     return Path(run_path(tree.run, subject.runs[task]))
 
 
+def _first_run(subject: Subject) -> Run:
+    return next(iter(subject.runs.values()))
+
+
 def last(folder: Path, task: str) -> float:
     """AUROC of the last epoch of a run."""
     found = metrics.read_metrics(folder / "metrics.json")["last"]
@@ -174,8 +188,9 @@ def published_run(subject: Subject, task: str) -> Iterator[float]:
     """Run one task the published way; yield the AUROC after each epoch."""
     plan, run = subject.plan, subject.runs[task]
     place, options = (run.dataset, run.class_name), plan.run(run)["options"]
-    clip = load_clip(plan.config["backbone"]).requires_grad_(False)
-    vision, text = split_towers(clip, plan.config["backbone"]["model"])
+    backbone = experiment_backbone(plan.config, run.experiment)
+    clip = load_clip(backbone).requires_grad_(False)
+    vision, text = split_towers(clip, backbone["model"])
     variant = parse_variant(plan.run(run)["readout"]["fields"])
     see = partial(published.see, vision, variant=variant, read=_read)
     drawn = [see(sample) for sample in plan.draw(place, run.seed)]
@@ -279,7 +294,8 @@ def check_costs(ours: Cost, other: Cost) -> list[Check]:
 
 def check_nothing_kept(subject: Subject) -> Check:
     """Look for pictures, and arrays as large as an image, among the files of runs."""
-    size, folders = subject.plan.size, [run_folder(subject, t) for t in subject.runs]
+    size = subject.plan.readout(_first_run(subject).experiment).view.size
+    folders = [run_folder(subject, task) for task in subject.runs]
     pictures = [path for folder in folders for path in folder.rglob("*.png")]
     arrays = [a for f in folders for a in np.load(f / "scores.npz").values()]
     large = [array for array in arrays if array.ndim > 3 or size in array.shape[1:]]
@@ -323,11 +339,12 @@ def write_checklist(subject: Subject) -> str:
     Raises UserError if a promise is not kept.
     """
     checks, path = verify(subject), subject.folder / "checklist.md"
-    run = next(iter(subject.runs.values()))
+    run = _first_run(subject)
     rows = [(c.promise, c.found, "PASS" if c.passed else "FAIL") for c in checks]
+    backbone = subject.plan.folder(run.experiment)
     about = (
         f"{run.dataset}/{run.class_name}, {run.shots}-shot, {run.experiment}, "
-        f"{subject.plan.backbone}, on {os.cpu_count()} cores. `published`: the "
+        f"{backbone}, on {os.cpu_count()} cores. `published`: the "
         "published way, which evaluates every epoch; its start-up is not counted, that "
         "of the pipeline is."
     )

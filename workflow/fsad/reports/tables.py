@@ -137,8 +137,8 @@ def components_table(runs: Iterable[Mapping]) -> pd.DataFrame:
     Runs of methods without components are left out.
     """
     runs = [run for run in runs if run["last"]["components"]]
-    found = [name for run in runs for name in run["last"]["components"]]
-    rows, names = [], [*dict.fromkeys(found), FUSED]
+    found = {name for run in runs for name in run["last"]["components"]}
+    rows, names = [], [*sorted(found), FUSED]
     for run, selection in product(runs, SELECTIONS):
         auroc = METRICS[run["settings"]["task"]][0]
         own = run[selection]["components"] | {FUSED: run[selection][auroc]}

@@ -22,9 +22,9 @@ from fsad.artifacts.schema import check_options, read_schema, read_yaml
 from fsad.backbones.clip import load_clip, split_towers
 from fsad.backbones.clip_vision import embed, embed_memory
 from fsad.backbones.compact import TABLE, rounded
-from fsad.backbones.embed import embed_images, normalise_pixels
+from fsad.backbones.embed import normalise_pixels
 from fsad.backbones.readout import VARIANTS
-from fsad.backbones.spec import RANDOM, model_config
+from fsad.backbones.spec import OPEN_CLIP, RANDOM, model_config
 from fsad.backbones.tower import Tower
 from fsad.demo.clip.corpus import PER_EPISODE, Corpus, draw_batch, make_corpus
 from fsad.demo.clip.initialization import initialise
@@ -62,7 +62,7 @@ def pretrain(
     model, phrases = options["model"], make_phrases(states)
     corpus = make_corpus(options["episodes"], patch_size(model), workers)
     start = {"pretrained": RANDOM, "random_seed": options["seed"]}
-    clip = load_clip({"model": model, **start}, SIDE)
+    clip = load_clip({"library": OPEN_CLIP, "model": model, **start}, SIDE)
     vision, text = split_towers(clip, model)  # these share the model's memory
     numbers = torch.tensor(phrases.numbers)
     rows = text.weights[TABLE][numbers].clone()
@@ -104,8 +104,8 @@ def train_towers(
         pixels = normalise_pixels(images, vision)
         run = partial(embed, variant=READOUT) if with_text else embed_memory
         with torch.autocast("cpu", torch.bfloat16):
-            features = run(vision, pixels)
-        memory = [features[name].flatten(1, 2) for name in MEMORY]  # (3 B, P, Dv)
+            features = _without_grid(run(vision, pixels))
+        memory = [features[name] for name in MEMORY]
         terms = memory_terms(memory, teacher, share, heads, rng)
         if with_text:
             terms |= text_terms(_by_episode(features), words, share, branch, rng)
@@ -122,7 +122,7 @@ def train_text(
     torch.manual_seed(options["seed"])
     rng, stage = np.random.default_rng(options["seed"]), options["text_stage"]
     images = corpus.images[: stage["episodes"]].reshape(-1, *corpus.images.shape[2:])
-    features = _by_episode(embed_images(vision, images, READOUT, batch=PER_EPISODE))
+    features = _by_episode(_embedded(vision, images))
     shares = torch.from_numpy(corpus.defect_share[: stage["episodes"]]).flatten(1)
     branch = make_branch(text, phrases, stage)
 
@@ -137,10 +137,26 @@ def train_text(
     minimise(compute, [text], [branch.context_head], changed)
 
 
-def _by_episode(features: Mapping[str, Tensor | np.ndarray]) -> dict[str, Tensor]:
-    """Features that texts are compared with, [B, 3, D] of images, [B, 3, P, D]."""
-    whole = {name: torch.as_tensor(features[name]) for name in COMPARED.values()}
-    whole[COMPARED["seg"]] = whole[COMPARED["seg"]].flatten(1, 2)
+@torch.no_grad()
+def _embedded(vision: Tower, images: np.ndarray) -> dict[str, Tensor]:
+    """Features of images uint8 [3 B, H, W, 3], computed for one episode at a time."""
+    starts = range(0, len(images), PER_EPISODE)
+    parts = [
+        embed(vision, normalise_pixels(images[i : i + PER_EPISODE], vision), READOUT)
+        for i in starts
+    ]
+    whole = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    return _without_grid(whole)
+
+
+def _without_grid(features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Features of patches as [N, P, C] instead of [N, gh, gw, C]."""
+    return {n: x.flatten(1, 2) if x.ndim > 2 else x for n, x in features.items()}
+
+
+def _by_episode(features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Features that texts are compared with, [B, 3, ...] instead of [3 B, ...]."""
+    whole = {name: features[name] for name in COMPARED.values()}
     return {name: x.unflatten(0, (-1, PER_EPISODE)) for name, x in whole.items()}
 
 

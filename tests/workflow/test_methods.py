@@ -1,0 +1,129 @@
+"""Methods without training, side by side on several backbones, end to end."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fsad.artifacts.files import read_npz
+from project import Project
+
+RUN = "runs/{name}/own/bolt/k2/s111/{task}"
+FILES = "model.npz", "scores.npz", "history.csv", "metrics.json"
+TINY = {"model": "tiny.json", "pretrained": "random"}
+RESNET = {"library": "timm", "model": "resnet18", "pretrained": "random"}
+BACKBONES = {"tiny": TINY, "resnet": RESNET | {"image_size": 32}}
+EXPERIMENTS = {
+    "patchcore": {"method": "patchcore", "backbone": "resnet", "coreset": 0.5},
+    "anomalydino": {"method": "anomalydino", "backbone": "tiny", "rotations": 2},
+    "edge": {"method": "subspacead", "backbone": "tiny", "rotations": 2},
+}
+EXPERIMENTS["edge"]["fit"] = "edge"
+OPTIONS = {"backbones": BACKBONES, "experiments": EXPERIMENTS, "shots": [2]}
+OPTIONS |= {"datasets": {"own": {"layout": "folder", "root": "data"}}}
+
+
+@pytest.fixture(scope="module")
+def free(tmp_path_factory):
+    """A finished project of one class; one of its test images is wider."""
+    project = Project(tmp_path_factory.mktemp("free")).write()
+    shutil.rmtree(project.folder / "data/metal_nut")
+    from PIL import Image
+
+    path = project.folder / "data/bolt/test/good/001.png"
+    Image.open(path).resize((60, 40)).save(path)
+    project.configure(**OPTIONS)
+    project.snakemake()
+    return project
+
+
+def assert_same_run(first, second):
+    for name in FILES:
+        assert (first / name).read_bytes() == (second / name).read_bytes(), name
+
+
+def test_tables_name_method_and_backbone(free):
+    table = pd.read_csv(free.folder / "results/tables/metrics.csv")
+    found = table[["experiment", "method"]].drop_duplicates().to_numpy().tolist()
+    assert sorted(found) == [
+        ["anomalydino", "anomalydino"],
+        ["edge", "subspacead"],
+        ["patchcore", "patchcore"],
+    ]
+    backbones = dict(table[["experiment", "backbone"]].to_numpy())
+    assert backbones["patchcore"] == "resnet18_random0_px32"
+    assert backbones["edge"] == backbones["anomalydino"] != backbones["patchcore"]
+
+
+def test_images_of_several_shapes_are_scored_in_their_order(free):
+    cached = read_npz(free.folder / "results/cache/own/bolt/test_edge32.npz")
+    assert cached["images.0"].shape[1:3] != cached["images.1"].shape[1:3]
+    scores = read_npz(
+        free.folder / "results" / RUN.format(name="edge", task="seg") / ("scores.npz")
+    )
+    assert scores["names"].tolist() == cached["names"].tolist()
+    assert scores["last_maps"].shape == (7, 32, 32)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_a_run_by_hand_gives_the_bytes_of_the_pipeline(free, tmp_path, name):
+    task = "cls" if name == "patchcore" else "seg"
+    place = ["--experiment", name, "--dataset", "own", "--class", "bolt"]
+    given = [*place, "--shots", "2", "--config", free.config, "--out", tmp_path / "out"]
+    free.fsad("train", task, *given)
+    made = free.folder / "results" / RUN.format(name=name, task=task)
+    assert_same_run(tmp_path / "out", made)
+
+
+def test_features_that_are_not_kept_give_the_same_runs_and_nothing_else(free):
+    free.snakemake("--config", "keep_features=false", "results=other")
+    other = free.folder / "other"
+    for name in EXPERIMENTS:
+        for task in ("cls", "seg"):
+            run = RUN.format(name=name, task=task)
+            assert_same_run(other / run, free.folder / "results" / run)
+    towers = {path.name for path in (other / "features").rglob("*.*")}
+    assert towers == {"vision.safetensors", "text.safetensors"}
+    again = free.snakemake("--config", "keep_features=false", "results=other")
+    assert "Nothing to be done" in again.stderr
+    predict(
+        free, Path("other") / RUN.format(name="anomalydino", task="cls"), "computed"
+    )
+    predict(free, Path("results") / RUN.format(name="anomalydino", task="cls"), "kept")
+    assert_same_files(free.folder / "computed", free.folder / "kept")
+
+
+def predict(project, run, out):
+    project.fsad("predict", "--run", run, "data/bolt/test", "--out", out)
+
+
+def assert_same_files(first, second):
+    """Both folders hold the same files, and the same bytes in each."""
+    found = [
+        {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.*")}
+        for folder in (first, second)
+    ]
+    assert found[0] == found[1]
+    assert found[0]
+
+
+def test_both_tasks_predict_the_same_in_place_and_exported(free, tmp_path):
+    """On the images of the run with its scores, those of several shapes too."""
+    folders = []
+    for task in ("cls", "seg"):
+        run = Path("results") / RUN.format(name="edge", task=task)
+        predict(free, run, tmp_path / task)
+        free.fsad("export", "--run", run, "--out", tmp_path / f"{task}.safetensors")
+        predict(free, tmp_path / f"{task}.safetensors", tmp_path / f"{task}_exported")
+        folders += [tmp_path / task, tmp_path / f"{task}_exported"]
+    for folder in folders[1:]:
+        assert_same_files(folders[0], folder)
+    table = pd.read_csv(folders[0] / "scores.csv", index_col="image")
+    run = read_npz(
+        free.folder / "results" / RUN.format(name="edge", task="cls") / ("scores.npz")
+    )
+    expected = dict(zip(run["names"], run["last_scores"], strict=True))
+    assert table["score"].to_dict() == pytest.approx(expected, rel=1e-4)
+    assert np.isfinite(table["threshold"]).all()

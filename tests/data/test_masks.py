@@ -12,6 +12,7 @@ from fsad.errors import UserError
 MASK = np.random.default_rng(0).integers(0, 256, (6, 9)) > 160
 SPOT = np.zeros((48, 64), bool)
 SPOT[10:30, 20:45] = True
+FRAMED = np.pad(~SPOT[1:-1, 1:-1], 1)  # by one pixel of black
 FULL = np.uint8(255)
 
 
@@ -127,6 +128,7 @@ def test_areas_of_middle_values_are_doubtful(tmp_path, levels):
     [
         (np.ones_like(SPOT), "marks nearly all of its image"),
         (~SPOT, "marks the larger part of its image, and its border"),
+        (FRAMED, "marks the larger part of its image, and its border"),
     ],
 )
 def test_masks_of_the_wrong_part_are_doubtful(tmp_path, array, why):
@@ -146,6 +148,23 @@ def test_drawings_over_the_photograph_are_doubtful(tmp_path, fill, ending):
     picture.save(tmp_path / f"m.{ending}", quality=95)
     _, faults = checked(tmp_path / f"m.{ending}", shape=SPOT.shape)
     assert any("; save it with two values" in why for _, why in faults)
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg"])
+def test_a_photograph_of_a_part_before_a_dark_background_is_doubtful(tmp_path, ending):
+    noise = np.random.default_rng(0).normal(120, 20, (96, 128)).clip(40, 250)
+    part = np.pad(noise[:50, :70], ((20, 26), (30, 28))).astype(np.uint8)
+    path = saved(tmp_path / f"m.{ending}", part, quality=90)
+    ((named, why),) = checked(path, shape=part.shape)[1]
+    assert (named, why[:26]) == (path, "has areas of values betwee")
+
+
+@pytest.mark.parametrize("factor", [2, 8, 16])
+def test_masks_made_larger_are_not_doubtful(tmp_path, factor):
+    small = Image.fromarray(SPOT * FULL)
+    small.resize((64 * factor, 48 * factor)).save(tmp_path / "m.png")
+    shape = 48 * factor, 64 * factor
+    assert checked(tmp_path / "m.png", shape=shape)[1] == []
 
 
 def test_several_masks_are_parts_of_one(tmp_path):

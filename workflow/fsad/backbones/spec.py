@@ -156,7 +156,11 @@ def check_backbone(backbone: Mapping, memory: Memory | None = None) -> None:
     expected = Path(f"{weights}.sha256")
     if not is_file(expected):
         return
-    if expected.read_text().split()[:1] != [_digest(weights, memory)]:
+    try:
+        held = expected.read_text().split()[:1]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{expected}: cannot be read ({error})") from None
+    if held != [_digest(weights, memory)]:
         raise UserError(
             f"pretrained: {weights} is not the file whose SHA-256 "
             f"{expected} holds; download it again, or recreate that file with sha256sum"

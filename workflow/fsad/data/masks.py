@@ -68,11 +68,25 @@ def _has_greys(values: np.ndarray, path: Path) -> bool:
         between = (values > highest / 10) & (values < highest * 9 / 10)
     plane, kernel = values.astype(np.float32), np.ones((3, 3), np.uint8)
     flat = between & (cv2.erode(plane, kernel) == cv2.dilate(plane, kernel))
-    return flat.sum() > (values > 0).sum() / 100 or between.mean() > 0.5
+    return flat.sum() > (values > 0).sum() / 100 or _is_rough(plane, between)
+
+
+def _is_rough(plane: np.ndarray, between: np.ndarray) -> bool:
+    """Whether values go up and down in areas of middle values, as in a photograph.
+
+    plane: float32 [H, W]. between: bool [H, W]. Blurred edges are narrow, or smooth.
+    """
+    side, around = max(17, min(plane.shape) // 32), np.ones((3, 3), np.uint8)
+    area = between & (cv2.blur(between.astype(np.float32), (side, side)) > 0.8)
+    around[1, 1] = 0
+    peaks = (plane > cv2.dilate(plane, around)) | (plane < cv2.erode(plane, around))
+    return area.sum() > (plane > 0).sum() / 100 and peaks[area].mean() > 0.03
 
 
 def _cover_faults(mask: np.ndarray) -> list[str]:
-    border = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
+    frame = min(2, (min(mask.shape) - 1) // 2)  # some programs draw one in black
+    inner = mask[frame : len(mask) - frame, frame : mask.shape[1] - frame]
+    border = np.concatenate([inner[0], inner[-1], inner[:, 0], inner[:, -1]])
     if mask.mean() > NEARLY_ALL:
         return ["marks nearly all of its image; mark the defect alone"]
     if mask.mean() > 0.5 and border.mean() > 0.9:

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from fsad.artifacts.files import unreadable
+from fsad.artifacts.files import is_file, unreadable
 from fsad.artifacts.names import nfc
 from fsad.artifacts.paths import MAPS, METRICS, OVERLAYS, RUN, SCORES, TABLE
 
@@ -103,7 +103,8 @@ def _own_results(folder: Path, names: set[str]) -> set[str]:
         return names
     if "runs" in names and any(folder.glob(RUNS)):
         return names
-    if TABLE in names and PREDICTIONS.match(read_start(folder / TABLE)):
+    is_table = TABLE in names and is_file(folder / TABLE)
+    if is_table and PREDICTIONS.match(read_start(folder / TABLE)):
         return {MAPS, OVERLAYS}  # images beside them are the user's
     return set()
 

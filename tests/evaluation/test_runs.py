@@ -130,8 +130,9 @@ def task(request):
     return request.param
 
 
-def truth(task):
-    return Truth(LABELS, cached.mask_set() if task == "seg" else None)
+def truth(task, count=4):
+    masks = cached.mask_set()[:count] if task == "seg" else None
+    return Truth(LABELS[:count], masks)
 
 
 def settings(run=cached.RUN, **changed):
@@ -142,14 +143,15 @@ def inputs(features, task, text=None):
     """What runs read, from arrays; text: towers and tokens."""
     test = features["test"]
     blocks = {n: x for n, x in test.items() if n not in ("labels", "names")}
-    known = test["labels"], test["names"], lambda: [(0, np.arange(4), blocks)]
+    rows = np.arange(len(test["names"]))
+    known = test["labels"], test["names"], lambda: [(0, rows, blocks)]
 
     def support(record):
         count = len(record["support"])
         return {n: array[:count] for n, array in features["support"].items()}
 
     words = text and Text(text[0][1], text[1])
-    return Inputs(FeatureSet(*known), support, words, truth(task))
+    return Inputs(FeatureSet(*known), support, words, truth(task, len(rows)))
 
 
 @pytest.fixture(scope="module")
@@ -166,12 +168,9 @@ def write(towers, tokens, features):
 
 
 def test_a_run_needs_no_test_images(tmp_path, towers, tokens, features, task):
-    given = {n: array[:2] for n, array in features["support"].items()}
     none = {n: array[:0] for n, array in features["test"].items()}
-    known = Text(towers[1], tokens), {"support": given, "test": none}
-    masks = cached.mask_set()[:0] if task == "seg" else None
-    record = settings(cached.RUN._replace(task=task))
-    runs.make_run(tmp_path, record, *known, Truth(LABELS[:0], masks))
+    known = inputs(features | {"test": none}, task, (towers, tokens))
+    runs.make_runs([(tmp_path, settings(cached.RUN._replace(task=task)))], known)
     assert {path.name for path in tmp_path.iterdir()} == set(FILES)
     last = metrics.read_metrics(tmp_path / "metrics.json")["last"]
     values = [last[name] for name in metrics.METRICS[task]]
@@ -571,6 +570,20 @@ def test_computed_features_of_a_method_that_trains_give_the_same_bytes(
         Path(source.path).unlink()
     runs.run_job(computed._replace(vision=sources["vision"]))
     assert_same_runs(kept, computed)
+
+
+def test_runs_without_training_need_no_test_images(free_job):
+    """Whether features are in files or computed."""
+    for name, is_kept in (("kept", True), ("computed", False)):
+        job, vision = free_job(name, CLS, SEG)
+        for path, record in (*job.test, job.masks):
+            none = {n: array[:0] for n, array in read_npz(path).items()}
+            write_npz(path, none, record)
+        runs.run_job(job if is_kept else job._replace(vision=vision))
+        for folder, metric in zip(job.folders, ("image_auroc", "aupro"), strict=True):
+            found = metrics.read_metrics(Path(folder) / "metrics.json")
+            assert math.isnan(found["last"][metric])
+            assert read_npz(f"{folder}/scores.npz")["last_scores"].shape == (0,)
 
 
 def test_only_the_missing_run_without_training_is_made(free_job, made):

@@ -8,6 +8,8 @@ import pytest
 
 from fsad import methods
 from fsad.artifacts import code, schema, stages
+from fsad.artifacts.paths import Run
+from fsad.data.views import View
 from fsad.methods import registry
 
 MODULE = '''
@@ -104,6 +106,66 @@ def test_every_method_has_its_module():
         module = registry.load(name)
         assert callable(module.create)
         assert callable(module.restore)
+
+
+def readout(method, **options):
+    known = schema.read_schema(registry.METHODS[method].schema)
+    given = schema.with_defaults(known, options)
+    return registry.METHODS[method].readout(given, 32)
+
+
+READOUTS = {
+    "promptad": ({"variant": "qq_dual"}, "promptad", "none"),
+    "patchcore": ({}, "neighbourhoods", "none"),
+    "anomalydino": ({"rotations": 4}, "tokens", "rotations"),
+    "subspacead": ({"rotations": 5}, "tokens", "random_rotations"),
+}
+
+
+@pytest.mark.parametrize("name", registry.METHODS)
+def test_a_method_reads_its_kind_of_features(name):
+    options, kind, copies = READOUTS[name]
+    found, edge = readout(name, **options), readout(name, fit="edge", **options)
+    assert (found.kind, found.augment.kind) == (kind, copies)
+    assert (found.view, edge.view) == (View("square", 32), View("edge", 32))
+    assert found.name != edge.name
+    assert found.augment.count == options.get("rotations", 0)
+
+
+def test_readouts_differ_by_every_option_that_they_depend_on():
+    found = [
+        readout("patchcore"),
+        readout("patchcore", layers=["layer3"]),
+        readout("patchcore", patch_width=64),
+        readout("anomalydino"),
+        readout("anomalydino", rotations=1),
+        readout("subspacead"),
+        readout("subspacead", blocks=[3]),
+    ]
+    assert len({one.name for one in found}) == len(found)
+    assert readout("patchcore", coreset=0.1, neighbours=9) == readout("patchcore")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "name", "model", "mask"),
+    [
+        ("mvtec", "screw", "vit_small_patch14_dinov2.lvd142m", "published"),
+        ("mvtec", "bottle", "vit_small_patch14_dinov2.lvd142m", "none"),
+        ("visa", "candle", "vit_small_patch14_dinov2.lvd142m", "published"),
+        ("own", "screw", "vit_small_patch14_dinov2.lvd142m", "none"),
+        ("visa", "candle", "ViT-B-16", "none"),
+    ],
+)
+def test_the_background_is_masked_as_published(dataset, name, model, mask):
+    run, backbone = Run("a", dataset, name, "cls", 1, 1), {"model": model}
+    flat = registry.METHODS["anomalydino"].flat
+    assert flat({"mask": "auto"}, run, backbone)["mask"] == mask
+    assert flat({"mask": "2d"}, run, backbone)["mask"] == "2d"
+
+
+def test_methods_without_training_give_what_one_prediction_of_both_tasks_needs():
+    for name, entry in registry.METHODS.items():
+        assert hasattr(registry.load(name), "observe_all") is not entry.trains
 
 
 def test_a_second_method_can_be_loaded_and_fitted(second):

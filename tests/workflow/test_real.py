@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 from helpers import REPOSITORY, folder_from_environment
 from project import Project
 
-RUN = "results/real/runs/original/{place}/k2/s111/{task}"
+RUN = "results/real/runs/{name}/{place}/k2/s111/{task}"
 PLACES = ("mvtec/hazelnut", "folder/magnetic_tile")
 
 
@@ -64,8 +64,7 @@ def memory_distance(folder, place):
         / 2
         for name in ("mid1", "mid2")
     ]
-    side = round(distances[0].shape[1] ** 0.5)
-    return np.mean(distances, 0).reshape(-1, side, side)
+    return np.mean(distances, 0)
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -73,11 +72,11 @@ def test_pixel_auroc_is_that_of_plain_maps(real, place):
     test = load(real, f"results/real/features/*/original/{place}/test.npz")
     masks = load(real, f"results/real/cache/{place}/masks_r256.npz")["masks"]
     folder, memory = (
-        real / RUN.format(place=place, task="seg"),
+        real / RUN.format(name="promptad", place=place, task="seg"),
         memory_distance(real, place),
     )
     text = text_probability(test["patch"], load(folder, "model.npz"))
-    fused = torch.from_numpy(1 / (1 / text.reshape(memory.shape) + 1 / memory))
+    fused = torch.from_numpy(1 / (1 / text + 1 / memory))
     maps = F.interpolate(fused[:, None], size=256, mode="bilinear")[:, 0].numpy()
     maps = np.stack([gaussian_filter(m, sigma=4) for m in maps])
     ours = json.loads((folder / "metrics.json").read_text())["last"]["pixel_auroc"]
@@ -88,11 +87,31 @@ def test_pixel_auroc_is_that_of_plain_maps(real, place):
 @pytest.mark.parametrize("place", PLACES)
 def test_image_auroc_is_that_of_plain_scores(real, place):
     test = load(real, f"results/real/features/*/original/{place}/test.npz")
-    folder = real / RUN.format(place=place, task="cls")
+    folder = real / RUN.format(name="promptad", place=place, task="cls")
     memory = torch.from_numpy(memory_distance(real, place))[:, None]
     peaks = F.interpolate(memory, size=256, mode="bilinear").amax((1, 2, 3)).numpy()
     text = text_probability(test["global"], load(folder, "model.npz"))
     scores = 1 / (1 / peaks + 1 / text)
+    ours = json.loads((folder / "metrics.json").read_text())["last"]["image_auroc"]
+    assert ours == pytest.approx(100 * roc_auc_score(test["labels"], scores), abs=0.1)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_anomalydino_is_that_of_plain_nearest_neighbours(real, place):
+    """Of all patches of the support images and of their eight rotated copies."""
+    test, support = (
+        load(real, f"results/real/features/*/tokens-*_rotations8/{place}/{name}.npz")
+        for name in ("test", "support_s111")
+    )
+    assert support["patch"].shape[1] == 8
+    patches, bank = (
+        F.normalize(torch.from_numpy(x).double().flatten(0, -2), dim=-1)
+        for x in (test["patch"], support["patch"][:2])
+    )
+    cosines = torch.cat([(some @ bank.T).amax(1) for some in patches.split(1000)])
+    distances = (1 - cosines).view(len(test["labels"]), -1).sort().values
+    scores = distances[:, -max(1, distances.shape[1] // 100) :].mean(1)
+    folder = real / RUN.format(name="anomalydino", place=place, task="cls")
     ours = json.loads((folder / "metrics.json").read_text())["last"]["image_auroc"]
     assert ours == pytest.approx(100 * roc_auc_score(test["labels"], scores), abs=0.1)
 

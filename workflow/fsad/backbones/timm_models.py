@@ -51,7 +51,7 @@ def check_model(backbone: Mapping) -> None:
     """Raise UserError for a model or tag that timm does not have, or a missing tag."""
     name, _, tag = backbone["model"].partition(".")
     known, pretrained = _tags(name), backbone.get("pretrained")
-    found = f"backbone.model: {backbone['model']!r}"
+    found = f"model: {backbone['model']!r}"
     family(name)
     if pretrained is None and tag not in known:
         names = ", ".join(f"{name}.{other}" for other in known) or "none; name a file"
@@ -59,8 +59,8 @@ def check_model(backbone: Mapping) -> None:
         raise UserError(f"{found} {what}; take MODEL.TAG, of this model: {names}")
     if pretrained is not None and tag:
         raise UserError(
-            f"{found} names weights, and so does backbone.pretrained; write {name}, or "
-            "delete backbone.pretrained"
+            f"{found} names weights, and so does `pretrained`; write {name}, or "
+            "delete `pretrained`"
         )
 
 
@@ -72,13 +72,13 @@ def family(model: str) -> str:
     if not timm.is_model(name):
         close = difflib.get_close_matches(name, timm.list_models(), cutoff=0.4)
         raise UserError(
-            f"backbone.model: timm has no model {name!r}; close to it: "
+            f"model: timm has no model {name!r}; close to it: "
             f"{', '.join(close) or 'none'}"
         )
     module = timm.models.model_entrypoint(name).__module__.rpartition(".")[2]
     if module not in (*VITS, *CNNS):
         raise UserError(
-            f"backbone.model: {name} of timm ({module}) is neither a plain ViT nor a "
+            f"model: {name} of timm ({module}) is neither a plain ViT nor a "
             "CNN with named stages; `fsad backbones` lists those that are"
         )
     return "vit" if module in VITS else "cnn"
@@ -162,7 +162,7 @@ def _vit_config(network: nn.Module, model: str) -> dict:
 def _patch_size(network: nn.Module, model: str) -> int:
     size, *others = {*network.patch_embed.patch_size}
     if others or type(network.patch_embed).__name__ != "PatchEmbed":
-        raise UserError(f"backbone.model: {model} has no square patches; take another")
+        raise UserError(f"model: {model} has no square patches; take another")
     return size
 
 
@@ -194,10 +194,10 @@ def _no_download(config: Mapping, error: Exception) -> UserError:
     name = f"{config['architecture']}.{config['tag']}"
     hub = config.get("hf_hub_id") or "the hub"
     return UserError(
-        f"backbone.model: the weights of {name} are not on this machine and could not "
+        f"model: the weights of {name} are not on this machine and could not "
         f"be downloaded ({_reason(error)}); run once with a network, where asked for "
         f"accept the licence ({config.get('license') or 'unknown'}) of {hub} and set "
-        "HF_TOKEN, or put the file here and name it as backbone.pretrained, with "
+        "HF_TOKEN, or put the file here and name it as `pretrained`, with "
         f"model: {config['architecture']}"
     )
 
@@ -207,7 +207,7 @@ def _no_weights(backbone: Mapping, error: Exception) -> UserError:
     if isinstance(error, OSError):
         return unreadable(path, error)
     reason = f"{path} holds no weights of {model}: {_reason(error)}"
-    return UserError(f"backbone.pretrained: {reason}")
+    return UserError(f"pretrained: {reason}")
 
 
 def _reason(error: Exception) -> str:

@@ -24,11 +24,11 @@ class Row(NamedTuple):
 
 
 def list_backbones(pattern: str = "") -> list[Row]:
-    """Backbones whose MODEL.TAG has a word, or matches with `*` and `?`, sorted.
+    """Backbones whose MODEL.TAG has a word in it, also with `*` and `?`, sorted.
 
     These are ViTs and CNNs of timm and CLIP ViTs of open_clip; nothing is downloaded.
     """
-    glob = pattern if {*pattern} & {*"*?["} else f"*{pattern}*"
+    glob = f"*{pattern}*"
     rows = [*_timm_rows(glob), *_open_clip_rows(glob)]
     return sorted(rows)
 

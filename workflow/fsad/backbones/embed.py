@@ -80,7 +80,8 @@ def _blocks(wanted: str | Sequence[int], layers: int) -> Sequence[int]:
 def _neighbourhoods(network: Network, pixels: Tensor, fields: Mapping) -> Features:
     layers = fields["layers"]
     layers = networks.auto_layers(network) if layers == AUTO else layers
-    maps = networks.stages(network, pixels, layers)
+    names = [x if isinstance(x, str) else f"{networks.BLOCK}{x}" for x in layers]
+    maps = networks.stages(network, pixels, names)
     return {"patch": pooled(maps, *_widths(fields, maps))}
 
 

@@ -221,6 +221,18 @@ def feature_bytes(backbone: Mapping, readout: Readout) -> int | None:
     return 2 * patches * width if width else None
 
 
+def support_bytes(backbone: Mapping, readout: Readout) -> int | None:
+    """Bytes of the features of a support image and its copies, as `feature_bytes`.
+
+    Moments are a number, a sum and a sum of outer products, in float64.
+    """
+    if readout.fields.get("moments"):
+        _, width = _patches(backbone, readout.view.size)
+        return 8 * (1 + width + width**2) if width else None
+    image = feature_bytes(backbone, readout)
+    return image and max(1, readout.augment.count) * image
+
+
 def _patches(backbone: Mapping, size: int) -> tuple[int, int | None]:
     """Count of patches of a square image, and width of a ViT as its name tells."""
     if backbone["library"] == OPEN_CLIP:

@@ -390,13 +390,9 @@ class Plan:
     def keeps_features(self, experiment: str) -> bool:
         """Whether the features of an experiment are kept in files."""
         choice = self.config["keep_features"]
-        size = self._image_bytes(experiment)
-        return choice is True or (choice == "auto" and (size or 0) <= AUTO_BYTES)
-
-    def _image_bytes(self, experiment: str) -> int | None:
-        """Bytes of the features of a test image, None where they are not known."""
         backbone = options.experiment_backbone(self.config, experiment)
-        return spec.feature_bytes(backbone, self.readout(experiment))
+        size = spec.feature_bytes(backbone, self.readout(experiment)) or 0
+        return choice is True or (choice == "auto" and size <= AUTO_BYTES)
 
     # What is there as planned
 
@@ -568,9 +564,10 @@ class Plan:
         sizes, shots = {}, max(self.config["shots"])
         kept = filter(self.keeps_features, self._names())
         for name, (place, files) in product(kept, self.classes.items()):
-            image, copies = self._image_bytes(name) or 0, self.readout(name).augment
+            known = options.experiment_backbone(self.config, name), self.readout(name)
             test, *support = self.embeddings(name, place)
+            image = spec.feature_bytes(*known) or 0
             sizes[test.features.path] = len(files.test) * image
             for drawn in support:
-                sizes[drawn.features.path] = shots * max(copies.count, 1) * image
+                sizes[drawn.features.path] = shots * (spec.support_bytes(*known) or 0)
         return sizes

@@ -293,7 +293,6 @@ CHANGES = {
         experiment(fit="edge"),
         jobs("bolt", "metal_nut", prepare=1, **NEW_VARIANT),
     ),
-    "features not kept any more": (configured(keep_features=False), {}),
     "resolution": (
         configured(resolution=64),
         jobs("bolt", "metal_nut", prepare_masks=1, **TRAINED),

@@ -137,7 +137,9 @@ def to_markdown(table: pd.DataFrame) -> str:
     """A row for each class, with `image / pixel AUROC` in percent."""
     texts = table.map("{:.1f}".format)
     image, pixel = (texts.xs(metric, level=1) for metric in METRICS)
-    cells = (image + " / " + pixel).loc[dict.fromkeys(table.index.get_level_values(0))]
+    cells = (image + " / " + pixel).loc[
+        [*dict.fromkeys(table.index.get_level_values(0))]
+    ]
     rows = [
         [f"{name} (2 good images)" if name in FEW else name, *row]
         for name, *row in cells.itertuples()

@@ -2,9 +2,9 @@
 # make demo   the pipeline on generated data, to tables
 # make report one page of the demo's results, or of CONFIG=FILE
 # make real   the pipeline on real photographs, FSAD_REAL_DATA names their folder
-# make detection   how well it detects on them, against random weights and raw pixels
+# make detection   how well methods detect on them, against random weights and raw pixels
 # make verify a quick self-test: are the promises kept here?
-# make bench  speed against the published way, on the bottle of FSAD_REAL_DATA,
+# make bench  speed against the published and plain ways, on the bottle of FSAD_REAL_DATA,
 #             DEVICE=cuda for a GPU's
 # make bench-size   what Snakemake itself costs with 5,670 trainings
 # make test   linters and all tests
@@ -69,7 +69,7 @@ real: $(READY) real-data
 detection: $(READY) real-data
 	$(REAL) results=results/detection/demo "shots=[4]" "seeds=[111,222,333]"
 	$(REAL) results=results/detection/random "shots=[4]" "seeds=[111,222,333]" \
-		"backbone={pretrained: random}"
+		"backbones={demo: {pretrained: random}}"
 	$(BIN)/python tests/benchmarks/detection.py results/detection
 
 bench: $(READY) real-data

@@ -2,7 +2,8 @@
 
 python tests/benchmarks/bench.py DATA OUT: DATA holds a class folder `bottle`; one JSON
 file per figure and summary.json go to OUT. Random weights of the full-size backbone.
-With --device cuda everything but the last AUROC is computed on the GPU, both ways.
+With --device cuda everything but the last AUROC is computed on the GPU, both ways. The
+figures of the methods without training are those of `training_free.py`.
 """
 
 # Before NumPy, for which the package sets how it sorts.
@@ -12,11 +13,12 @@ from fsad.jobs.threads import limit_torch_threads
 import argparse
 import json
 import os
-import statistics
+import pickle
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -24,15 +26,22 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from sklearn.metrics import roc_auc_score
+from timing import against, seconds, timed
 
 from fsad.artifacts.files import write_json, write_npz
+from fsad.artifacts.sources import Embedding, RunJob, Source
 from fsad.backbones.clip import load_clip, split_towers
 from fsad.backbones.clip_text import Contexts, embed_words, encode_prompts
 from fsad.backbones.devices import captured, check_device
-from fsad.backbones.embed import embed_set, normalise_pixels
-from fsad.backbones.readout import VARIANTS
-from fsad.backbones.tower import save_tower
+from fsad.backbones.embed import normalise_pixels
+from fsad.backbones.features import embed_draw, embed_test
+from fsad.backbones.networks import open_network
+from fsad.backbones.readout import VARIANTS, described, variant_readout
+from fsad.backbones.tower import Tower, save_tower
 from fsad.data import images, layouts
+from fsad.data.augment import Augment
+from fsad.data.prepare import load_support, load_test
+from fsad.data.views import View
 from fsad.data.words import tokenize
 from fsad.evaluation import metrics
 from fsad.evaluation.tasks import TASKS, Truth
@@ -42,8 +51,10 @@ from fsad.methods.promptad.method import MEMORY, SIGMA, PromptADDetector
 from fsad.methods.promptad.training import initial_contexts
 from fsad.reference import published
 
-BACKBONE = {"model": "ViT-B-16-plus-240", "pretrained": "random", "random_seed": 0}
+BACKBONE = {"library": "open_clip", "model": "ViT-B-16-plus-240"}
+BACKBONE |= {"pretrained": "random", "random_seed": 0}
 ORIGINAL = VARIANTS["original"]
+READOUT = variant_readout(ORIGINAL, View("square", 240))
 STATES = [
     "damaged {}",
     "flawed {}",
@@ -76,8 +87,12 @@ OPTIONS = {
 }
 SHOTS = 2
 SUPPORT = [["0", ""], ["1", ""]]  # in place of names and digests
+CLASS = "bottle"
+DESCRIBED = {"readout": described(READOUT)}
 N_PRO = {"cls": 3, "seg": 1}
 EMBEDDED = 16
+TRAINING_FREE = Path(__file__).with_name("training_free.py")
+FIGURES = ("embedding", "pooling", "searches", "nested", "stored")  # of that script
 
 
 class Caches(NamedTuple):
@@ -93,26 +108,6 @@ class Started(NamedTuple):
     process: subprocess.Popen
     log: Path
     at: float
-
-
-def seconds(work, repeat: int) -> float:
-    """Median wall time of `work`, after one call that does not count."""
-    work()
-    return statistics.median(timed(work) for _ in range(repeat))
-
-
-def timed(work) -> float:
-    """Wall time of one call, and of what it leaves to the GPU."""
-    start = time.perf_counter()
-    work()
-    if torch.cuda.is_initialized():
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
-
-
-def against(ours: float, other: float) -> dict:
-    """Both times and how many times faster ours is."""
-    return {"ours_seconds": ours, "plain_seconds": other, "ratio": other / ours}
 
 
 def text_step(clip, tower, threads: int) -> dict:
@@ -161,15 +156,22 @@ def plain_step_seconds(clip) -> float:
 
 def half(towers, test: dict) -> dict:
     """bfloat16 against float32: a text step, and the features of 16 images."""
-    some = {name: array[:EMBEDDED] for name, array in test.items()}
-    device = str(towers[0].device)
+    some, device = first_images(test), str(towers[0].device)
     halves = [tower.to(device, "bfloat16") for tower in towers]
     steps = [step_seconds(tower) for tower in (halves[1], towers[1])]
-    embeddings = [
-        seconds(lambda tower=tower: embed_set(tower, some, ORIGINAL), 3)
-        for tower in (halves[0], towers[0])
-    ]
+    embeddings = [embedding_seconds(tower, some) for tower in (halves[0], towers[0])]
     return {"text_step": against(*steps), "embedding": against(*embeddings)}
+
+
+def first_images(test: dict) -> dict:
+    """The images that are embedded."""
+    return {name: array[:EMBEDDED] for name, array in test.items()}
+
+
+def embedding_seconds(tower: Tower, some: dict) -> float:
+    """Wall time of all features of some images."""
+    network = open_network(tower)
+    return seconds(lambda: embed_test(network, some, READOUT), 3)
 
 
 def together(caches: Caches, threads: int) -> dict:
@@ -182,7 +184,7 @@ def together(caches: Caches, threads: int) -> dict:
 
 def embedding(clip, tower, test: dict) -> dict:
     """All features of 16 images against open_clip's encode_image of them."""
-    some = {name: array[:EMBEDDED] for name, array in test.items()}
+    some = first_images(test)
     batches = torch.from_numpy(some["images"]).split(8)
 
     @torch.inference_mode()
@@ -190,8 +192,7 @@ def embedding(clip, tower, test: dict) -> dict:
         for batch in batches:
             clip.encode_image(normalise_pixels(batch.numpy(), tower))
 
-    ours = seconds(lambda: embed_set(tower, some, ORIGINAL), 3)
-    return against(ours, seconds(encode, 3))
+    return against(embedding_seconds(tower, some), seconds(encode, 3))
 
 
 def evaluation(tower, samples, test: dict, known: dict, masks, learned) -> dict:
@@ -220,16 +221,16 @@ def evaluation(tower, samples, test: dict, known: dict, masks, learned) -> dict:
 def visual(test: dict, known: dict, device: str) -> dict:
     """The distances of all test patches to 1, 2 and 4 support images."""
     result = {}
-    tested = [torch.from_numpy(test[name]).to(device) for name in MEMORY]
+    tested = [torch.from_numpy(test[name]).to(device).flatten(1, 2) for name in MEMORY]
     for shots in (1, 2, 4):
         banks = [
-            torch.from_numpy(known[name][:1]).to(device).repeat(shots, 1, 1)
+            torch.from_numpy(known[name][:1]).to(device).repeat(shots, 1, 1, 1)
             for name in MEMORY
         ]
 
         def search(banks=banks):
             for patches, bank in zip(tested, banks, strict=True):
-                nearest_cosine(patches, bank.flatten(0, 1))
+                nearest_cosine(patches, bank.flatten(0, 2))
 
         result[f"shots_{shots}"] = {"ours_seconds": seconds(search, 2)}
     return result
@@ -243,14 +244,13 @@ def auroc(masks: np.ndarray) -> dict:
 
 
 JOB = """
-import json, sys
-from fsad.artifacts.sources import RunJob
+import pickle, sys
 from fsad.evaluation.runs import run_job
 from fsad.jobs.job import job
-folder, given, threads = sys.argv[1], json.loads(sys.argv[2]), int(sys.argv[3])
-support = {int(seed): source for seed, source in given.pop("support").items()}
+folder, threads = sys.argv[1], int(sys.argv[2])
 with job(f"{folder}/log", threads, torch=threads):
-    run_job(RunJob(support=support, **given))
+    with open(f"{folder}/job.pickle", "rb") as file:
+        run_job(pickle.load(file))
     print(open("/proc/self/status").read())
 """
 
@@ -265,27 +265,41 @@ def start_job(
 ) -> Started:
     """Start a training job on cached files."""
     start, out = time.perf_counter(), caches.folder / name
-    out.mkdir(exist_ok=True)
-    command = [sys.executable, "-c", JOB, out]
-    command += [json.dumps(described(caches, out, tasks, epochs)), str(threads)]
+    shutil.rmtree(out, ignore_errors=True)  # a finished run would not be made again
+    out.mkdir()
+    with open(out / "job.pickle", "wb") as file:
+        pickle.dump(run_job(caches, out, tasks, epochs), file)
+    command = [sys.executable, "-c", JOB, out, str(threads)]
     return Started(subprocess.Popen(command), out / "log", start)
 
 
-def described(caches: Caches, out: Path, tasks: Sequence[str], epochs: int) -> dict:
-    """The runs of a job, as `RunJob` takes them; no record is checked."""
+def run_job(caches: Caches, out: Path, tasks: Sequence[str], epochs: int) -> RunJob:
+    """The runs of a job; of the records of its files only the readout is checked."""
     options = OPTIONS | {"device": caches.device, "epochs": epochs}
     common = {"module": "fsad.methods.promptad.method", "support": SUPPORT}
-    common |= {"seed": OPTIONS["seed"], "stage": "run"}
+    common |= {"seed": OPTIONS["seed"], "stage": "run", "class": CLASS}
     records = [
         {**common, "task": task, "options": options | {"n_pro": N_PRO[task]}}
         for task in tasks
     ]
-    files = {"test": "test", "prompts": "prompts", "masks": "masks"}
-    sources = {n: (str(caches.folder / f"{f}.npz"), {}) for n, f in files.items()}
-    sources["text"] = str(caches.folder / "text.safetensors"), {}
-    support = {str(OPTIONS["seed"]): (str(caches.folder / "support.npz"), {})}
-    folders = [str(out / f"run{index}") for index in range(len(records))]
-    return {"folders": folders, "records": records, "support": support, **sources}
+
+    def source(name: str, record: Mapping) -> Source:
+        return Source(str(caches.folder / name), record)
+
+    test, support = (
+        Embedding(Source("", {}), source(f"{name}.npz", DESCRIBED))
+        for name in ("test", "support")
+    )
+    return RunJob(
+        folders=[str(out / f"run{index}") for index in range(len(records))],
+        records=records,
+        test=test,
+        support={OPTIONS["seed"]: support},
+        vision=None,
+        text=source("text.safetensors", {}),
+        prompts=source("prompts.npz", {}),
+        masks=source("masks.npz", {}),
+    )
 
 
 def finish_job(started: Started) -> dict:
@@ -312,18 +326,27 @@ def cores(caches: Caches, threads: int) -> dict:
     return result | {"two_at_once": slowest / result["threads_1"]["seconds"]}
 
 
+def training_free(name: str, threads: int, device: str) -> dict:
+    """A figure of the methods without training, made in a process of its own."""
+    command = [sys.executable, TRAINING_FREE, name, "--threads", str(threads)]
+    return json.loads(subprocess.check_output([*command, "--device", device]))
+
+
 def prepare(data: Path, folder: Path, towers, threads: int) -> tuple:
     """Caches of bottle as the pipeline makes them; also returned."""
-    files = layouts.list_class("mvtec", data, "bottle")
-    size = towers[0].config["image_size"]
-    test = images.load_images(files.test, size, threads)
-    support = images.load_images(files.train[:SHOTS], size, threads)
+    files = layouts.list_class("mvtec", data, CLASS)
+    view, augment = (part._asdict() for part in (READOUT.view, Augment()))
+    draw = {"seed": OPTIONS["seed"], "class": CLASS, "view": view, "augment": augment}
+    (test,) = load_test(files.test, [READOUT.view], threads)
+    support = load_support(files.train[:SHOTS], draw, threads)
     masks = images.load_masks(files.test, OPTIONS["resolution"], threads)
-    seen, known = (embed_set(towers[0], part, ORIGINAL) for part in (test, support))
-    tokens = tokenize("bottle", STATES)
+    network = open_network(towers[0])
+    seen = embed_test(network, test, READOUT)
+    known = embed_draw(network, support, READOUT)
+    tokens = tokenize(CLASS, STATES)
     arrays = {"prompts": tokens, "test": seen, "support": known, "masks": masks}
     for name, content in arrays.items():
-        write_npz(folder / f"{name}.npz", content, {"images": SUPPORT})
+        write_npz(folder / f"{name}.npz", content, {"images": SUPPORT, **DESCRIBED})
     save_tower(folder / "text.safetensors", towers[1], {})
     return files.test, test, seen, known, masks["masks"]
 
@@ -357,6 +380,7 @@ def main() -> None:
         "cores": cores(caches, threads),
         "together": together(caches, threads),
         "auroc": auroc(masks),
+        **{f"training_free_{n}": training_free(n, threads, device) for n in FIGURES},
     }
     figures["summary"] = summary(figures, threads)
     for name, figure in figures.items():
@@ -379,6 +403,27 @@ def summary(figures: dict, threads: int) -> dict:
         "two_jobs_at_once": figures["cores"]["two_at_once"],
         "together_job_ratio": figures["together"]["job"]["ratio"],
         "published_job_seconds": OPTIONS["epochs"] * epoch,
+        **training_free_summary(figures),
+    }
+
+
+def training_free_summary(figures: dict) -> dict:
+    """The headline figures of the methods without training."""
+    embedding, pooling, searches, nested, stored = (
+        figures[f"training_free_{name}"] for name in FIGURES
+    )
+    kept = {"ours_seconds": "seconds", "ratio": "ratio", "ours_peak_mb": "peak_mb"}
+    kept |= {"product_share": "product_share"}
+    return {
+        **{f"embed_ratio_{n}": 1 / x["ratio"] for n, x in embedding.items()},
+        **{f"pooling_ratio_{n}": x["ratio"] for n, x in pooling.items()},
+        **{
+            f"{name}_{short}": figure[long]
+            for name, figure in searches.items()
+            for long, short in kept.items()
+        },
+        **{f"nested_ratio_{n}": x["ratio"] for n, x in nested.items()},
+        "stored_grown_mb": stored["grown_mb"],
     }
 
 

@@ -1,9 +1,9 @@
-"""AUROC of the demo's small CLIP, against random weights and raw pixels.
+"""AUROC of methods on photographs, against random weights and raw pixels.
 
 python tests/benchmarks/detection.py FOLDER: the folder holds the results of two runs of
-config/real.yaml, `demo`, and `random` with `backbone.pretrained: random`; the script
-writes detection.json and .md there. Means over the seeds; 4-shot, the model after the
-last epoch.
+config/real.yaml, `demo`, and `random` with `pretrained: random` of its backbone; the
+script writes detection.json and .md there. Means over the seeds; 4-shot, the model
+after the last epoch.
 """
 
 import argparse
@@ -22,29 +22,34 @@ from fsad.methods.maps import full_maps
 from fsad.methods.patches import peak_scores
 from fsad.methods.promptad.method import SIGMA
 from fsad.reports.formats import markdown_table
-from fsad.reports.pages import COMPONENTS
 
 SHOTS = 4
+METRICS = ("image_auroc", "pixel_auroc")
+UNTRAINED = "promptad"  # experiment that is shown with random weights as well
 PATCH = 8
 BINS = 9
 RESOLUTION = 256
 CORNERS = (0, 0), (0, 1), (1, 0), (1, 1)
 FEW = {"hazelnut", "transistor"}  # two good test images each: shown, but in no mean
 
+MEAN = "mean of these"
+
 Patches = Callable[[np.ndarray], np.ndarray]
 
 
-def trained(results: Path, name: str) -> pd.DataFrame:
-    """AUROC of each component by class and metric, means over the seeds."""
-    table = components(results)
-    table = table[(table["shots"] == SHOTS) & (table["selection"] == "last")]
-    means = table.groupby(["class", "metric"])[[*COMPONENTS]].mean()
-    return means.rename(columns=lambda component: f"{name}: {component}")
+def measured(results: Path) -> pd.DataFrame:
+    """AUROC by class and metric, a column for each experiment, means over the seeds."""
+    table = read_metrics(results)
+    wanted = (table["shots"] == SHOTS) & (table["selection"] == "last")
+    wanted &= table["metric"].isin(METRICS)
+    keys = ["class", "metric", "experiment"]
+    means = table[wanted].groupby(keys)["value"].mean().unstack("experiment")
+    return means[[*table["experiment"].unique()]]
 
 
-def components(results: Path) -> pd.DataFrame:
-    """The table of components of a folder of results."""
-    return pd.read_csv(f"{results_tree(results).tables}/components.csv")
+def read_metrics(results: Path) -> pd.DataFrame:
+    """The long table of all metrics of a folder of results."""
+    return pd.read_csv(f"{results_tree(results).tables}/metrics.csv")
 
 
 def raw_patches(images: np.ndarray) -> np.ndarray:
@@ -81,7 +86,7 @@ def nearest_maps(test: np.ndarray, support: np.ndarray) -> np.ndarray:
 
 def baselines(results: Path) -> pd.DataFrame:
     """AUROC of both baselines by class and metric."""
-    table = components(results)
+    table = read_metrics(results)
     seeds = sorted(table["seed"].unique())
     places = set(zip(table["dataset"], table["class"], strict=True))
     columns = {}
@@ -99,48 +104,47 @@ def baseline(
     """Image and pixel AUROC of nearest patches on the cached images of a class."""
     tree = results_tree(results)
     keys = {"dataset": place[0], "class_name": place[1]}
-    (size,) = image_sizes(fill(tree.test_images, **keys))
-    test = read_npz(fill(tree.test_images, size=size, **keys), "images", "labels")
+    (view,) = square_views(fill(tree.test_images, **keys))
+    test = read_npz(fill(tree.test_images, view=view, **keys), "images", "labels")
     masks = read_npz(fill(tree.masks, resolution=RESOLUTION, **keys))["masks"]
     found = []
     for seed in seeds:
-        path = fill(tree.support_images, size=size, seed=seed, **keys)
-        support = read_npz(path, "images")["images"][:SHOTS]
+        path = fill(tree.support_images, view=view, seed=seed, **keys)
+        support = read_npz(path, "images")["images"][:SHOTS, 0]  # without its copies
         maps = nearest_maps(patches(test["images"]), patches(support))
         peaks = peak_scores(torch.from_numpy(maps), RESOLUTION).numpy()
         areas = auroc(masks, full_maps(maps, RESOLUTION, SIGMA))
         found.append((auroc(test["labels"], peaks), areas))
-    return dict(zip(("image_auroc", "pixel_auroc"), np.mean(found, 0), strict=True))
+    return dict(zip(METRICS, np.mean(found, 0), strict=True))
 
 
-def image_sizes(pattern: str) -> list[str]:
-    """Sizes in pixels for which there is a file of the pattern."""
-    before, after = pattern.split("{size}")
-    files = Path(before).parent.glob(f"{Path(before).name}*{after}")
+def square_views(pattern: str) -> list[str]:
+    """Names of the square views of which there is a file of the pattern."""
+    before, after = pattern.split("{view}")
+    files = Path(before).parent.glob(f"{Path(before).name}px*{after}")
     return [str(file).removeprefix(before).removesuffix(after) for file in files]
 
 
 def with_means(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with rows for the mean of the classes that have enough images."""
-    ranked = table[~table.index.get_level_values("class").isin(FEW)]
-    means = ranked.groupby("metric").mean()
-    means.index = pd.MultiIndex.from_product([["mean of the ranked"], means.index])
-    return pd.concat([table, means])
+    """Classes that have enough images, their mean, then the other classes."""
+    few = table.index.get_level_values("class").isin(FEW)
+    means = table[~few].groupby("metric").mean()
+    means.index = pd.MultiIndex.from_product([[MEAN], means.index])
+    return pd.concat([table[~few], means, table[few]])
 
 
 def to_markdown(table: pd.DataFrame) -> str:
-    """A section per metric, a row per class."""
-    sections = ["# Detection on real photographs, 4-shot, AUROC in percent"]
-    for metric, rows in table.groupby(level=1, sort=False):
-        cells = [
-            [
-                f"{name} (few images)" if name in FEW else name,
-                *(f"{value:.1f}" for value in row),
-            ]
-            for (name, _), row in rows.iterrows()
-        ]
-        sections.append(markdown_table([metric, *table.columns], cells))
-    return "\n\n".join(sections) + "\n"
+    """A row for each class, with `image / pixel AUROC` in percent."""
+    texts = table.map("{:.1f}".format)
+    image, pixel = (texts.xs(metric, level=1) for metric in METRICS)
+    cells = (image + " / " + pixel).loc[
+        [*dict.fromkeys(table.index.get_level_values(0))]
+    ]
+    rows = [
+        [f"{name} (2 good images)" if name in FEW else name, *row]
+        for name, *row in cells.itertuples()
+    ]
+    return markdown_table(["image / pixel AUROC", *table.columns], rows) + "\n"
 
 
 def main() -> None:
@@ -148,8 +152,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder
-    columns = [trained(folder / name, name) for name in ("demo", "random")]
-    table = with_means(pd.concat([*columns, baselines(folder / "demo")], axis=1))
+    columns = [measured(folder / "demo")]
+    columns += [measured(folder / "random")[[UNTRAINED]].add_suffix(", random weights")]
+    columns += [baselines(folder / "demo")]
+    table = with_means(pd.concat(columns, axis=1))
     values = {m: rows.droplevel(1).T.to_dict() for m, rows in table.groupby(level=1)}
     write_json(folder / "detection.json", values)
     write_text(folder / "detection.md", to_markdown(table))

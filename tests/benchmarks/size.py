@@ -197,15 +197,17 @@ def pretend(folder: Path, config: Path) -> None:
 
 
 def write_records(plan: Plan) -> None:
-    """Write the records of all runs, features and pages."""
+    """Write the records of all runs, features and pages, and the files beside them."""
+    tree = plan.tree
     for run in plan.runs:
-        path = run_path(plan.tree.metrics, run)
-        write_record(path, {"settings": plan.run(run)})
+        write_record(run_path(tree.metrics, run), {"settings": plan.run(run)})
+        for pattern in (tree.model, tree.scores, tree.history):
+            Path(run_path(pattern, run)).write_text("0")
     for place in plan.classes:
         for experiment in plan.config["experiments"]:
             for work in plan.embeddings(experiment, place):
                 write_npz(*work.features[:1], {}, work.features.record)
-    write_record(plan.tree.report_record, plan.report())
+    write_record(tree.report_record, plan.report())
 
 
 def overhead(folder: Path, config: Path, name: str) -> dict:

@@ -1,12 +1,13 @@
 """Shares of good and of defective images above the threshold of a detector.
 
 python tests/benchmarks/thresholds.py RESULTS DATA: the results of `make real`, and the
-folder of its images. Prints, for each class and number of shots, the shares in percent
-of good images (those of the test, and those of training that are not support images)
-and of defective ones, means over the seeds.
+folder of its images. Prints, for each experiment, class and number of shots, the shares
+in percent of good images (those of the test, and those of training that are not support
+images) and of defective ones, means over the seeds.
 """
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,14 @@ import pandas as pd
 
 from fsad.artifacts.paths import TREE, fill, parse_run
 from fsad.backbones.embed import BATCH
-from fsad.data.images import load_images
+from fsad.data.groups import split
 from fsad.data.layouts import list_class
+from fsad.data.prepare import load_test
 from fsad.evaluation.detector import Detector, detect
 from fsad.evaluation.restore import run_detector
 from fsad.reports.formats import markdown_table
+
+KEYS = ["experiment", "class", "task", "shots"]
 
 
 def rates(folder: Path, root: Path) -> dict:
@@ -28,18 +32,25 @@ def rates(folder: Path, root: Path) -> dict:
     files = list_class("folder", root / run.dataset, run.class_name)
     support = {name for name, _ in detector.described["run"]["support"]}
     unseen = [sample for sample in files.train if sample.name not in support]
-    size = detector.tower.config["image_size"]
-    samples = load_images([*files.test, *unseen], size, threads=2)
-    above = is_anomalous(detector, samples["images"])
+    (samples,) = load_test([*files.test, *unseen], [detector.readout.view], threads=2)
+    above = is_anomalous(detector, samples)
     good = samples["labels"] == 0
-    keys = {"class": run.class_name, "task": run.task, "shots": run.shots}
+    keys = dict(
+        zip(KEYS, (run.experiment, run.class_name, run.task, run.shots), strict=True)
+    )
     return keys | {"good": above[good].mean(), "defective": above[~good].mean()}
 
 
-def is_anomalous(detector: Detector, images: np.ndarray) -> np.ndarray:
-    """Whether the score of each image is above the threshold, bool [N]."""
-    batches = [images[i : i + BATCH] for i in range(0, len(images), BATCH)]
-    values = np.concatenate([detect(detector, batch)[0] for batch in batches])
+def is_anomalous(detector: Detector, samples: Mapping) -> np.ndarray:
+    """Whether the score of each image is above the threshold, bool [N].
+
+    samples: `images` as in `groups`, and others of `load_test`.
+    """
+    values = np.empty(len(samples["labels"]), np.float32)
+    for rows, own in split(samples, ["images"]):
+        for start in range(0, len(rows), BATCH):
+            some = slice(start, start + BATCH)
+            values[rows[some]], _ = detect(detector, own["images"][some])
     return values > np.float32(detector.described["threshold"])
 
 
@@ -58,10 +69,10 @@ def main() -> None:
     arguments = parser.parse_args()
     folders = run_folders(arguments.results.resolve())
     table = pd.DataFrame([rates(folder, arguments.data) for folder in folders])
-    shares = table.groupby(["class", "task", "shots"]).mean().mul(100).round()
+    shares = table.groupby(KEYS).mean().mul(100).round()
     shares = shares.astype(int).astype(str)
     text = (shares["good"] + " / " + shares["defective"]).unstack(["task", "shots"])
-    head = ["class", *(f"{task}, {shots}-shot" for task, shots in text.columns)]
+    head = [*KEYS[:2], *(f"{task}, {shots}-shot" for task, shots in text.columns)]
     print(markdown_table(head, text.reset_index().to_numpy().tolist()))
 
 

@@ -1,0 +1,288 @@
+"""Speed and memory of the methods without training, each against a plain way.
+
+python tests/benchmarks/training_free.py FIGURE [--threads N] [--device DEVICE] prints
+one of FIGURES as JSON; `bench.py` starts it for each, in a process with its own memory.
+Networks have random weights; images and features are drawn at random.
+"""
+
+# Before NumPy, for which the package sets how it sorts.
+from fsad.jobs.threads import limit_torch_threads
+
+# isort: split
+import argparse
+import json
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from timing import compared, growth, seconds
+from torch import Tensor
+
+from fsad.artifacts.files import write_npz
+from fsad.artifacts.sources import Embedding, RunJob, Source
+from fsad.backbones.devices import check_device
+from fsad.backbones.embed import BATCH, embed_batch, normalise_pixels
+from fsad.backbones.features import FeatureSet
+from fsad.backbones.load import load_towers
+from fsad.backbones.neighbourhoods import pooled
+from fsad.backbones.networks import open_network
+from fsad.backbones.readout import described, named_readout
+from fsad.data.augment import Augment
+from fsad.data.views import View
+from fsad.evaluation.observe import observe, predict
+from fsad.evaluation.runs import run_job
+from fsad.methods.base import Detector
+from fsad.methods.registry import load
+
+EMBEDDED = 4  # images
+NEIGHBOURHOODS = {"layers": "auto", "layer_width": "auto", "patch_width": "auto"}
+LAST = {"blocks": "last", "norm": True, "moments": False}
+# Side of the images in pixels, and kind and fields of the readout.
+NETWORKS = {
+    "wide_resnet50_2": (224, "neighbourhoods", NEIGHBOURHOODS),
+    "efficientnet_lite0": (256, "neighbourhoods", NEIGHBOURHOODS),
+    "vit_small_patch14_dinov2": (448, "tokens", LAST),
+}
+# Channels and side of the maps of two layers, and the width of layers and patches.
+POOLED = {
+    "wide_resnet50_2": (((512, 28), (1024, 14)), 1024),
+    "efficientnet_lite0": (((40, 32), (112, 16)), 256),
+}
+IMAGES, GRID = 83, 32  # test images, as many as of MVTec AD's bottle; side in patches
+SHOTS, NESTED = 4, (1, 2, 4)
+TOP_SHARE = 0.01  # of the patches that AnomalyDINO averages
+PRODUCT = 2048  # side of the matrices whose product gives the rate of the machine
+STORED = 2000  # test images in a file
+
+
+class Case(NamedTuple):
+    """A method, its options, width of its features, copies of a support image."""
+
+    method: str
+    options: Mapping
+    width: int
+    copies: int
+
+
+CASES = {
+    "patchcore": Case("patchcore", {"coreset": 1.0, "neighbours": 1}, 256, 1),
+    "anomalydino": Case("anomalydino", {"mask": "none"}, 384, 1),
+    "anomalydino_rotations": Case("anomalydino", {"mask": "none"}, 384, 8),
+}
+SHARED = {"resolution": 256, "precision": "float32"}
+
+
+def embedding(device: str) -> dict:
+    """Features of 4 images against the network's own forward pass."""
+    return {model: network_embedding(model, device) for model in NETWORKS}
+
+
+def network_embedding(model: str, device: str) -> dict:
+    """The same, of one network."""
+    size, kind, fields = NETWORKS[model]
+    backbone = {"library": "timm", "model": model, "image_size": size}
+    backbone |= {"pretrained": "random", "random_seed": 0}
+    network = open_network(load_towers(backbone)["vision"].to(device, "float32"))
+    readout = named_readout(kind, View("square", size), Augment(), fields)
+    shape = EMBEDDED, size, size, 3
+    images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+    @torch.inference_mode()
+    def forward() -> Tensor:
+        return network.module(normalise_pixels(images, network.tower))
+
+    return compared(lambda: embed_batch(network, images, readout), forward, 5)
+
+
+@torch.inference_mode()
+def pooling(device: str) -> dict:
+    """Neighbourhoods of 4 images by closed form against the two adaptive poolings."""
+    found = {}
+    for model, (layers, width) in POOLED.items():
+        maps = [torch.randn(EMBEDDED, c, n, n, device=device) for c, n in layers]
+        ours, plain = partial(pooled, maps, width, width), partial(two_poolings, maps)
+        close = partial(torch.testing.assert_close, rtol=0, atol=1e-5)
+        found[model] = compared(ours, partial(plain, width), 5, close)
+    return found
+
+
+def two_poolings(maps: Sequence[Tensor], width: int) -> Tensor:
+    """PatchCore's published steps, [B, h, w, width]."""
+    layers, grid = [], maps[0].shape[2:]
+    for layer in maps:
+        x = F.unfold(layer, 3, padding=1).unflatten(2, layer.shape[2:])
+        if x.shape[2:] != grid:
+            x = F.interpolate(x, grid, mode="bilinear", align_corners=False)
+        x = x.permute(0, 2, 3, 1).flatten(0, 2)  # (B * h * w, 9 * C)
+        layers.append(F.adaptive_avg_pool1d(x[:, None], width))
+    features = F.adaptive_avg_pool1d(torch.cat(layers, 2), width)
+    return features.view(len(maps[0]), *grid, width)
+
+
+def searches(device: str) -> dict:
+    """Fit and scores of 83 images, 4-shot, against one plain product a block."""
+    return {name: search(case, device) for name, case in CASES.items()}
+
+
+def search(case: Case, device: str) -> dict:
+    """The same, of one method, with the share of the machine's rate of products."""
+    test, support = drawn(case)
+    module = load(case.method)
+
+    def ours() -> Tensor:
+        detector = fitted(case, support, device)
+        (observed,) = observe([detector], test, module.observe_all)
+        return predict(detector, observed, SHARED["resolution"]).scores
+
+    def plain() -> Tensor:
+        bank = torch.from_numpy(support["patch"]).to(device).flatten(0, -2).float()
+        blocks = (torch.from_numpy(b["patch"]).to(device) for *_, b in test.blocks())
+        scores = PLAIN[case.method]
+        return torch.cat([scores(b.flatten(1, 2).float(), bank) for b in blocks])
+
+    close = partial(torch.testing.assert_close, rtol=1e-3, atol=1e-4)
+    before = product_rate(device)
+    found = compared(ours, plain, 1, close)
+    rate = (before + product_rate(device)) / 2
+    patches = GRID * GRID
+    work = 2 * IMAGES * patches * SHOTS * case.copies * patches * case.width
+    share = work / found["ours_seconds"] / rate
+    return found | {"product_gflops": rate / 1e9, "product_share": share}
+
+
+def drawn(case: Case) -> tuple[FeatureSet, dict[str, np.ndarray]]:
+    """Features of test images, and of the support images of the largest draw."""
+    generator, patches = np.random.default_rng(0), (GRID, GRID, case.width)
+    copies = (case.copies,) * (case.method == "anomalydino")
+    test, support = (
+        generator.standard_normal((*shape, *patches), np.float32).astype(np.float16)
+        for shape in ((IMAGES,), (SHOTS, *copies))
+    )
+    rows = np.arange(IMAGES)
+    starts = range(0, IMAGES, BATCH)
+
+    def blocks():
+        for start in starts:
+            some = slice(start, start + BATCH)
+            yield 0, rows[some], {"patch": test[some]}
+
+    return FeatureSet(rows % 2, rows.astype(str), blocks), {"patch": support}
+
+
+def fitted(case: Case, support: Mapping[str, np.ndarray], device: str) -> Detector:
+    """A detector of the method."""
+    options = {**SHARED, **case.options, "device": device}
+    method = load(case.method).create("cls", options, None)
+    (step,) = method.fit(support, (0, 0))
+    return step.detector
+
+
+def patchcore_scores(patches: Tensor, bank: Tensor) -> Tensor:
+    """Scores [B] of patches [B, P, T] by torch.cdist."""
+    nearest = torch.cdist(patches.flatten(0, 1), bank).amin(1).square()
+    return nearest.view(patches.shape[:2]).amax(1)
+
+
+def anomalydino_scores(patches: Tensor, bank: Tensor) -> Tensor:
+    """Scores [B] of patches [B, P, D] by one product with the whole bank."""
+    patches, bank = F.normalize(patches, dim=-1), F.normalize(bank, dim=-1)
+    nearest = 1 - (patches.flatten(0, 1) @ bank.T).amax(1)
+    count = int(TOP_SHARE * patches.shape[1])
+    return nearest.view(patches.shape[:2]).topk(count).values.mean(1)
+
+
+PLAIN = {"patchcore": patchcore_scores, "anomalydino": anomalydino_scores}
+
+
+def product_rate(device: str) -> float:
+    """Operations a second of torch.mm, a multiplication and an addition being two."""
+    one, other, out = torch.randn(3, PRODUCT, PRODUCT, device=device)
+    return 2 * PRODUCT**3 / seconds(lambda: torch.mm(one, other, out=out), 5)
+
+
+def nested(device: str) -> dict:
+    """1, 2 and 4 shots of one draw in one search against three searches."""
+    return {n: nested_draws(CASES[n], device) for n in ("patchcore", "anomalydino")}
+
+
+def nested_draws(case: Case, device: str) -> dict:
+    """The same, of one method."""
+    test, support = drawn(case)
+    module: ModuleType = load(case.method)
+    draws = ({"patch": support["patch"][:count]} for count in NESTED)
+    detectors = [fitted(case, draw, device) for draw in draws]
+
+    def each() -> list:
+        return [observe([x], test, module.observe_all) for x in detectors]
+
+    return compared(lambda: observe(detectors, test, module.observe_all), each, 1)
+
+
+def stored(device: str) -> dict:
+    """Memory that a job takes to score 2,000 images from a file of features."""
+    with tempfile.TemporaryDirectory() as folder:
+        few, all_of_them = (
+            stored_job(Path(folder, str(count)), count, device)
+            for count in (BATCH, STORED)
+        )
+        run_job(few)
+        size = Path(all_of_them.test.features.path).stat().st_size
+        _, grown = growth(lambda: run_job(all_of_them))
+    megabytes = {"file_mb": size / 2**20, "grown_mb": grown / 2**20}
+    return {"images": STORED, **megabytes, "ratio": size / grown}
+
+
+def stored_job(folder: Path, count: int, device: str) -> RunJob:
+    """A 1-shot AnomalyDINO on a file of so many images, copies of one."""
+    readout = named_readout("tokens", View("square", GRID * 14), Augment(), LAST)
+    described_as = {"readout": described(readout)}
+    settings, width = {**described_as, "images": [["0", ""]]}, 384
+    image = np.random.default_rng(0).standard_normal((1, GRID, GRID, width), np.float32)
+    patch = np.broadcast_to(image.astype(np.float16), (count, *image.shape[1:]))
+    rows = np.arange(count)
+    truth = {"labels": (rows % 2).astype(np.uint8), "names": rows.astype(str)}
+    write_npz(folder / "test.npz", {"patch": patch, **truth}, settings)
+    support = -image[:, None].astype(np.float16)
+    write_npz(folder / "support.npz", {"patch": support}, settings)
+    test, drawn = (
+        Embedding(Source("", {}), Source(str(folder / f"{name}.npz"), described_as))
+        for name in ("test", "support")
+    )
+    options = {**SHARED, **CASES["anomalydino"].options, "device": device}
+    record = {"stage": "run", "module": "fsad.methods.anomalydino", "task": "cls"}
+    record |= {"class": "drawn", "seed": 0, "shots": 1, "options": options}
+    record |= {"support": settings["images"]}
+    return RunJob(
+        folders=[str(folder / "run")],
+        records=[record],
+        test=test,
+        support={0: drawn},
+        **dict.fromkeys(("vision", "text", "prompts", "masks")),
+    )
+
+
+FIGURES: dict[str, Callable[[str], dict]] = {
+    work.__name__: work for work in (embedding, pooling, searches, nested, stored)
+}
+
+
+def main() -> None:
+    """Print one figure."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("figure", choices=FIGURES)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    arguments = parser.parse_args()
+    check_device(arguments.device)
+    limit_torch_threads(arguments.threads)
+    print(json.dumps(FIGURES[arguments.figure](arguments.device), indent=2))
+
+
+if __name__ == "__main__":
+    main()

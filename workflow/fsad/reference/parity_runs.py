@@ -37,7 +37,9 @@ def _patchcore(network: Network, case: Mapping, meta: Mapping) -> Arrays:
     support = embed_support(network, case["support"][:, None], readout)["patch"]
     bank, learned, found = support.flatten(0, 2), {}, {}
     if meta["coreset"] < 1:
-        drawn = torch.from_numpy(case["projection"]), case["start_points"]
+        projected = "projection" in case  # not where the features have its width
+        projection = torch.from_numpy(case["projection"]) if projected else None
+        drawn = projection, case["start_points"]
         indices = patchcore.greedy_coreset(bank, meta["coreset"], *drawn)
         learned, found = {"bank": bank[indices]}, {"coreset_indices": indices}
     options = {"neighbours": meta["num_nn"], "resolution": view.size, **DEVICE}

@@ -20,7 +20,7 @@ from fsad.data.layouts import list_class
 from fsad.data.prepare import load_test
 from fsad.evaluation.detector import Detector, detect
 from fsad.evaluation.restore import run_detector
-from fsad.reports.formats import markdown_table
+from fsad.reports.formats import ABSENT, markdown_table
 
 KEYS = ["experiment", "class", "task", "shots"]
 
@@ -73,7 +73,7 @@ def main() -> None:
     shares = shares.astype(int).astype(str)
     text = (shares["good"] + " / " + shares["defective"]).unstack(["task", "shots"])
     head = [*KEYS[:2], *(f"{task}, {shots}-shot" for task, shots in text.columns)]
-    print(markdown_table(head, text.reset_index().to_numpy().tolist()))
+    print(markdown_table(head, text.fillna(ABSENT).reset_index().to_numpy().tolist()))
 
 
 if __name__ == "__main__":

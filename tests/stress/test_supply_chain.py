@@ -3,6 +3,8 @@
 import ast
 import re
 from functools import cache
+from inspect import signature
+from pathlib import Path
 
 import pytest
 
@@ -60,11 +62,31 @@ def test_pickles_are_loaded_as_weights_alone(record_property):
         (path, keywords(call))
         for path, owner, name, call in calls()
         if (owner, name) == ("torch", "load")
-        or (name == "create_model" and "pretrained" in keywords(call))
+        or (
+            (owner, name) == ("open_clip", "create_model")
+            and "pretrained" in keywords(call)
+        )
     ]
     record_property("calls", len(found))
     assert found
     assert not [path for path, words in found if words.get("weights_only") != "True"]
+
+
+def test_timm_loads_weights_alone():
+    """Loaders of timm, whose `create_model` takes no such option, by their source."""
+    from timm.models import _builder, _helpers, _hub
+    from torch.hub import load_state_dict_from_url
+
+    for load in (_hub.load_state_dict_from_hf, _helpers.load_state_dict):
+        assert signature(load).parameters["weights_only"].default is True
+    # So timm's call without, for torch of former versions, is never made.
+    assert "weights_only" in signature(load_state_dict_from_url).parameters
+    found = [
+        keywords(node).get("weights_only", "True")
+        for node in ast.walk(ast.parse(Path(_builder.__file__).read_text()))
+        if isinstance(node, ast.Call) and "load_state_dict" in _names(node.func)[1]
+    ]
+    assert {*found} == {"True"}
 
 
 @pytest.mark.parametrize("package", ["pickle", "marshal", "shelve", "dill", "joblib"])

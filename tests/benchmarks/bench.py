@@ -13,7 +13,6 @@ from fsad.jobs.threads import limit_torch_threads
 import argparse
 import json
 import os
-import pickle
 import shutil
 import subprocess
 import sys
@@ -244,13 +243,17 @@ def auroc(masks: np.ndarray) -> dict:
 
 
 JOB = """
-import pickle, sys
+import json, sys
+from fsad.artifacts.sources import Embedding, RunJob, Source
 from fsad.evaluation.runs import run_job
 from fsad.jobs.job import job
-folder, threads = sys.argv[1], int(sys.argv[2])
+folder, given, threads = sys.argv[1], json.loads(sys.argv[2]), int(sys.argv[3])
+sources = {name: Source(*given.pop(name)) for name in ("text", "prompts", "masks")}
+test = Embedding(*(Source(*part) for part in given.pop("test")))
+support = {int(seed): Embedding(*(Source(*part) for part in parts))
+           for seed, parts in given.pop("support").items()}
 with job(f"{folder}/log", threads, torch=threads):
-    with open(f"{folder}/job.pickle", "rb") as file:
-        run_job(pickle.load(file))
+    run_job(RunJob(test=test, support=support, **sources, **given))
     print(open("/proc/self/status").read())
 """
 
@@ -267,9 +270,8 @@ def start_job(
     start, out = time.perf_counter(), caches.folder / name
     shutil.rmtree(out, ignore_errors=True)  # a finished run would not be made again
     out.mkdir()
-    with open(out / "job.pickle", "wb") as file:
-        pickle.dump(run_job(caches, out, tasks, epochs), file)
-    command = [sys.executable, "-c", JOB, out, str(threads)]
+    described = json.dumps(run_job(caches, out, tasks, epochs)._asdict())
+    command = [sys.executable, "-c", JOB, out, described, str(threads)]
     return Started(subprocess.Popen(command), out / "log", start)
 
 

@@ -222,7 +222,8 @@ def test_a_job_reads_masks_where_a_run_of_it_needs_any(micro):
     job = plan.run_job([cls, seg])
     assert job.masks.path == "results/cache/own/bolt/masks_r256.npz"
     assert [record["task"] for record in job.records] == ["cls", "seg"]
-    assert set(job.inputs()) >= {job.masks.path, job.test.features.path, job.text.path}
+    read = {job.masks.path, job.test.features.path, job.text.path}
+    assert set(plan.run_files([cls, seg])) >= read
 
 
 MEMORY = {"method": "patchcore"}
@@ -242,13 +243,13 @@ def test_features_are_kept_by_choice_or_up_to_a_size(micro, choice, image_size, 
     )
     assert plan.keeps_features("memory") is kept
     assert bool(plan.feature_sizes()) is kept
-    job = plan.run_job(plan.class_runs("memory", PLACE))
+    runs = plan.class_runs("memory", PLACE)
+    job = plan.run_job(runs)
     read = {job.test.features.path, *(x.features.path for x in job.support.values())}
     images = {job.test.images.path, *(x.images.path for x in job.support.values())}
     tower = plan.vision("memory").path
     expected = read if kept else images | {tower}
-    assert set(job.inputs()) == expected | {job.masks.path}
-    assert (job.vision is None) is kept
+    assert set(plan.run_files(runs)) == expected | {job.masks.path}
 
 
 def test_experiments_of_one_backbone_and_readout_share_their_features(micro):

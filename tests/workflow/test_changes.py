@@ -315,6 +315,7 @@ CHANGES = {
         removed(ONE_RUN.replace("metrics.json", "scores.npz")),
         jobs("bolt", train=1),
     ),
+    "features kept no longer": (configured(keep_features=False), {}),
     "cache deleted": (emptied, {}),
     "code of the tables": (recoded("reports/pages.py"), jobs()),
     "code of the method": (

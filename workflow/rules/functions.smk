@@ -50,7 +50,7 @@ def run_inputs(wildcards):
     runs = runs_of(wildcards)
     for run in filter(PLAN.lacks_files, runs):  # which the rules do not name
         internals.make_again(workflow, run_path(TREE.metrics, run))
-    return needed(PLAN.run_job(runs).inputs(), all(map(PLAN.has_run, runs)))
+    return needed(PLAN.run_files(runs), all(map(PLAN.has_run, runs)))
 
 
 def of_seeds(pattern, view=("",)):

@@ -14,7 +14,6 @@ from fsad.data.faults import (
     Fault,
     FileError,
     Look,
-    Looks,
     grouped,
     image_faults,
     pixel_digest,
@@ -25,46 +24,43 @@ from fsad.data.layouts import NO_MASK, Sample
 from fsad.data.masks import checked_mask
 from fsad.data.views import area_or_cubic
 
-Maker = Callable[[np.ndarray, int], np.ndarray]
 COMPARED = 240  # about the side of networks; images equal at this size are equal
 
 
 def load_images(
-    samples: Sequence[Sample], makers: Sequence[Maker], threads: int
-) -> tuple[list[list[np.ndarray]], dict[str, np.ndarray]]:
+    samples: Sequence[Sample], put: Callable[[int, np.ndarray], None], threads: int
+) -> dict[str, np.ndarray]:
     """Decode images, `threads` at once, and log reasons to doubt them.
 
-    makers: each makes an array of an image, uint8 [H, W, 3], and its row. Returns what
-    each has made, and `labels` uint8 [N], `names` str [N], `shapes` int32 [N, 2],
-    `depths` uint8 [N], see `decode`, `digests` str [N] of pixels, and the reasons, see
-    `warn`, as `notes`.
+    put: takes the row and the decoded image, uint8 [H, W, 3], of each. Returns `labels`
+    uint8 [N], `names` str [N], `shapes` int32 [N, 2], `depths` uint8 [N], see `decode`,
+    `digests` str [N] of pixels, and the reasons, see `warn`, as `notes`.
     """
-    made, looks, doubts = [[] for _ in makers], {}, []
 
-    def load(row: int) -> tuple[list[np.ndarray], Look, list[Fault]]:
+    def load(row: int) -> tuple[Look, list[Fault]]:
         image, look, faults = look_at(samples[row].path)
-        return [make(image, row) for make in makers], look, faults
+        put(row, image)
+        return look, faults
 
     with ThreadPoolExecutor(threads) as pool:
-        found = pool.map(load, range(len(samples)))
-        for sample, (arrays, look, faults) in zip(samples, found, strict=True):
-            looks[sample.path], doubts = look, doubts + faults
-            for all_of_maker, array in zip(made, arrays, strict=True):
-                all_of_maker.append(array)
-    return made, {
+        found = [*pool.map(load, range(len(samples)))]
+    looks = [look for look, _ in found]
+    doubts = [fault for _, faults in found for fault in faults]
+    by_file = dict(zip((sample.path for sample in samples), looks, strict=True))
+    return {
         **_described(looks),
         "labels": np.array([sample.label for sample in samples], np.uint8),
         "names": np.array([sample.name for sample in samples], str),
-        "notes": warn(doubts + twin_faults(looks)),
+        "notes": warn(doubts + twin_faults(by_file)),
     }
 
 
-def _described(looks: Looks) -> dict[str, np.ndarray]:
-    shapes = np.array([look.shape for look in looks.values()], np.int32)
+def _described(looks: Sequence[Look]) -> dict[str, np.ndarray]:
+    shapes = np.array([look.shape for look in looks], np.int32)
     return {
         "shapes": shapes.reshape(-1, 2),
-        "depths": np.array([look.depth for look in looks.values()], np.uint8),
-        "digests": np.array([look.digest for look in looks.values()], str),
+        "depths": np.array([look.depth for look in looks], np.uint8),
+        "digests": np.array([look.digest for look in looks], str),
     }
 
 

@@ -54,11 +54,28 @@ def load_test(
 ) -> list[dict[str, np.ndarray]]:
     """Decode test images once for several views; `images` as in `groups`, and others of
     `load_images`, for each."""
-    makers = [lambda image, row, view=view: resized(image, view) for view in views]
-    made, shared = load_images(samples, makers, threads)
-    empty = [(view.size, view.size, 3) for view in views]
-    stacks = (stacked(x, "images", e) for x, e in zip(made, empty, strict=True))
+    places = [_places(len(samples), view) for view in views]
+
+    def put(row: int, image: np.ndarray) -> None:
+        for place, view in zip(places, views, strict=True):
+            place[row] = resized(image, view)
+
+    shared = load_images(samples, put, threads)
+    stacks = (
+        {"images": place} if view.fit == "square" else stacked(place, "images", shape)
+        for place, view, shape in zip(places, views, map(_shape, views), strict=True)
+    )
     return [images | shared for images in stacks]
+
+
+def _places(count: int, view: View) -> np.ndarray | list:
+    """Where images of a view go: squares into one array, which holds none twice."""
+    is_square = view.fit == "square"
+    return np.empty((count, *_shape(view)), np.uint8) if is_square else [None] * count
+
+
+def _shape(view: View) -> tuple[int, int, int]:
+    return view.size, view.size, 3
 
 
 def load_support(
@@ -72,12 +89,13 @@ def load_support(
     """
     view, augment = View(**record["view"]), Augment(**record["augment"])
     key = random_key(record["seed"], record["class"])
+    images = [None] * len(samples)
 
-    def make(image: np.ndarray, row: int) -> np.ndarray:
+    def put(row: int, image: np.ndarray) -> None:
         made = copies(image, augment, (*key, row))
-        return np.stack([resized(copy, view) for copy in made])
+        images[row] = np.stack([resized(copy, view) for copy in made])
 
-    (images,), shared = load_images(samples, [make], threads)
+    shared = load_images(samples, put, threads)
     if len({image.shape for image in images}) > 1:
         raise UserError(
             "fit: edge: the support images of a class must be of one shape; name such "

@@ -371,11 +371,15 @@ class Plan:
         for run in runs:  # masks, where one of them needs any
             inputs |= self._inputs(run)
         inputs["test"] = self._test_embedding(experiment, place)
-        kept = self.keeps_features(experiment)
-        inputs["vision"] = None if kept else self.vision(experiment)
+        inputs["vision"] = self.vision(experiment)
         support = {run.seed: self._any_support(run) for run in runs}
         folders = [run_path(self.tree.run, run) for run in runs]
         return RunJob(folders, [*map(self.run, runs)], support=support, **inputs)
+
+    def run_files(self, runs: list[Run]) -> list[str]:
+        """Files that the job of these runs reads."""
+        job, kept = self.run_job(runs), self.keeps_features(runs[0].experiment)
+        return (job._replace(vision=None) if kept else job).inputs()
 
     def _any_support(self, run: Run) -> Embedding:
         """Support images and features, whichever: a run checks those that it needs."""

@@ -83,6 +83,9 @@ def prepare_data(configfiles: Sequence[str]) -> None:
             write_demo(Path(DEMO))
 
 
+SQUARE = {"fit": "square"}
+
+
 def first_class(config: Mapping, folder: Path, snakefile: str) -> Subject:
     """Subject with the first class, shots and seed of a configuration, and its first
     experiment of PromptAD. Raises UserError if it has none."""
@@ -94,7 +97,8 @@ def first_class(config: Mapping, folder: Path, snakefile: str) -> Subject:
     name = class_names(source)[0]
     one = {
         "datasets": {dataset: source | {"classes": [name]}},
-        "experiments": {experiment: config["experiments"][experiment]},
+        # The published way squashes images to squares.
+        "experiments": {experiment: config["experiments"][experiment] | SQUARE},
         "shots": config["shots"][:1],
         "seeds": config["seeds"][:1],
         "overrides": {dataset: {name: class_override(config, dataset, name)}},

@@ -34,14 +34,6 @@ def test_a_process_that_a_test_starts_has_no_network_either():
     assert b"tests have no network" in run.stderr
 
 
-def test_a_job_of_snakemake_has_no_network_either(tmp_path):
-    (tmp_path / "job.py").write_text(CONNECT)
-    (tmp_path / "Snakefile").write_text('rule all:\n    script: "job.py"\n')
-    command = [sys.executable, "-m", "snakemake", "--cores", "1"]
-    run = subprocess.run(command, cwd=tmp_path, capture_output=True)
-    assert b"tests have no network" in run.stderr
-
-
 def test_this_machine_is_reached():
     with socket.create_server(("127.0.0.1", 0)) as server:
         socket.create_connection(server.getsockname(), 1).close()

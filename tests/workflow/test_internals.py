@@ -1,6 +1,8 @@
 """Internals of Snakemake that workflow/snakemake_internals.py and the Snakefile use."""
 
 import inspect
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -17,6 +19,7 @@ import snakemake_internals as internals
 from fsad.artifacts.schema import read_yaml
 from fsad.errors import UserError
 from helpers import REPOSITORY
+from test_offline import CONNECT
 
 USED = {
     Workflow: (
@@ -87,3 +90,12 @@ def test_an_environment_that_jobs_cannot_start_from_ends_the_call(monkeypatch):
     monkeypatch.setattr(internals.check_environment, "__defaults__", placed)
     with pytest.raises(UserError, match="must hold no space or bracket"):
         internals.check_call(SimpleNamespace(configfiles=[]))
+
+
+def test_a_job_has_no_network(tmp_path):
+    """As in all processes of the tests, see test_offline."""
+    (tmp_path / "job.py").write_text(CONNECT)
+    (tmp_path / "Snakefile").write_text('rule all:\n    script: "job.py"\n')
+    command = [sys.executable, "-m", "snakemake", "--cores", "1"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True)
+    assert b"tests have no network" in run.stderr

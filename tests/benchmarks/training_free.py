@@ -172,7 +172,8 @@ def drawn(case: Case) -> tuple[FeatureSet, dict[str, np.ndarray]]:
             some = slice(start, start + BATCH)
             yield 0, rows[some], {"patch": test[some]}
 
-    return FeatureSet(rows % 2, rows.astype(str), blocks), {"patch": support}
+    found = FeatureSet(rows % 2, rows.astype(str), [IMAGES], blocks)
+    return found, {"patch": support}
 
 
 def fitted(case: Case, support: Mapping[str, np.ndarray], device: str) -> Detector:

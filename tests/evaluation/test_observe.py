@@ -38,7 +38,9 @@ def feature_set(blocks, count):
             yield shape, rows, {"patch": maps.astype(np.float32)}
 
     labels, names = np.zeros(count, np.uint8), np.array([str(i) for i in range(count)])
-    return FeatureSet(labels, names, read)
+    shapes = range(1 + max((shape for shape, _ in blocks), default=0))
+    counts = [sum(len(rows) for s, rows in blocks if s == shape) for shape in shapes]
+    return FeatureSet(labels, names, counts, read)
 
 
 def test_blocks_of_one_shape_are_joined_in_order():

@@ -144,7 +144,7 @@ def inputs(features, task, text=None):
     test = features["test"]
     blocks = {n: x for n, x in test.items() if n not in ("labels", "names")}
     rows = np.arange(len(test["names"]))
-    known = test["labels"], test["names"], lambda: [(0, rows, blocks)]
+    known = test["labels"], test["names"], [len(rows)], lambda: [(0, rows, blocks)]
 
     def support(record):
         count = len(record["support"])

@@ -22,12 +22,14 @@ OF_THE_SET = ("labels", "names")
 class FeatureSet(NamedTuple):
     """Features of the test images of a class, to be read block by block.
 
-    labels: uint8 [N]. names: str [N]. blocks: gives, of a few images of one shape, the
-    number of the shape, their rows in the set, and their features.
+    labels: uint8 [N]. names: str [N]. counts: of the images of each shape. blocks:
+    gives, of a few images of one shape, the number of the shape, their rows in the set,
+    and their features.
     """
 
     labels: np.ndarray
     names: np.ndarray
+    counts: Sequence[int]
     blocks: Callable[[], Iterator[tuple[int, np.ndarray, Mapping]]]
 
 
@@ -93,15 +95,17 @@ def computed_features(
     network: Network, images: Mapping[str, np.ndarray], readout: Readout
 ) -> FeatureSet:
     """Features of `images`, see `groups`, that are computed when they are asked for."""
+    groups = split(images, ["images"])
 
     def blocks() -> Iterator[tuple[int, np.ndarray, dict]]:
-        for index, (rows, own) in enumerate(split(images, ["images"])):
+        for index, (rows, own) in enumerate(groups):
             for some in _batches(len(rows)):
                 found = embed_batch(network, own["images"][some], readout)
                 values = {n: stored(x.cpu().numpy(), readout) for n, x in found.items()}
                 yield index, rows[some], values
 
-    return FeatureSet(*(images[name] for name in OF_THE_SET), blocks)
+    counts = [len(rows) for rows, _ in groups]
+    return FeatureSet(*(images[name] for name in OF_THE_SET), counts, blocks)
 
 
 def in_memory(features: FeatureSet) -> FeatureSet:
@@ -118,13 +122,15 @@ def stored_features(source: Source) -> FeatureSet:
     arrays = open_npz(*source)
     known = (*OF_THE_SET, "rows")
     names = {name.partition(".")[0] for name in arrays}.difference(known)
+    groups = split(arrays, sorted(names))
 
     def blocks() -> Iterator[tuple[int, np.ndarray, dict]]:
-        for index, (rows, own) in enumerate(split(arrays, sorted(names))):
+        for index, (rows, own) in enumerate(groups):
             for some in _batches(len(rows)):
                 yield index, rows[some], {n: array[some] for n, array in own.items()}
 
-    return FeatureSet(*(arrays[name][:] for name in OF_THE_SET), blocks)
+    counts = [len(rows) for rows, _ in groups]
+    return FeatureSet(*(arrays[name][:] for name in OF_THE_SET), counts, blocks)
 
 
 def _batches(count: int) -> list[slice]:

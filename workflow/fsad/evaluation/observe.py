@@ -1,6 +1,5 @@
 """What detectors see of a set of images, block by block, and what they predict."""
 
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -23,19 +22,26 @@ def observe(
 
     observe_all: what each sees of one block.
     """
-    parts = [defaultdict(list) for _ in detectors]
+    counts = features.counts
+    rows_of, filled = [np.empty(count, int) for count in counts], [0] * len(counts)
+    seen = [[{} for _ in counts] for _ in detectors]
     for group, rows, block in features.blocks():
-        for own, values in zip(parts, observe_all(detectors, block), strict=True):
-            own[group].append((rows, values))
-    return [[_joined(blocks) for blocks in own.values()] for own in parts]
+        some = slice(filled[group], filled[group] + len(rows))
+        filled[group], rows_of[group][some] = some.stop, rows
+        for own, values in zip(seen, observe_all(detectors, block), strict=True):
+            _keep(own[group], values, some, counts[group])
+    return [list(zip(rows_of, own, strict=True)) for own in seen]
 
 
-def _joined(
-    blocks: Sequence[tuple[np.ndarray, Mapping]],
-) -> tuple[np.ndarray, dict[str, Tensor]]:
-    rows, values = zip(*blocks, strict=True)
-    found = {name: torch.cat([x[name] for x in values]) for name in values[0]}
-    return np.concatenate(rows), found
+def _keep(kept: dict, values: Mapping[str, Tensor], some: slice, count: int) -> None:
+    """Put values of some images among those of all, which are allocated at once.
+
+    Small results between the large arrays of blocks would keep these from being freed.
+    """
+    for name, value in values.items():
+        if name not in kept:
+            kept[name] = value.new_empty((count, *value.shape[1:]))
+        kept[name][some] = value
 
 
 def observe_each(

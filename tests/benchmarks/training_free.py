@@ -170,9 +170,9 @@ def drawn(case: Case) -> tuple[FeatureSet, dict[str, np.ndarray]]:
     def blocks():
         for start in starts:
             some = slice(start, start + BATCH)
-            yield 0, rows[some], {"patch": test[some]}
+            yield 0, some, {"patch": test[some]}
 
-    found = FeatureSet(rows % 2, rows.astype(str), [IMAGES], blocks)
+    found = FeatureSet(rows % 2, rows.astype(str), [rows], blocks)
     return found, {"patch": support}
 
 

@@ -1,3 +1,5 @@
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
@@ -32,15 +34,18 @@ def feature_set(blocks, count):
     """Features of a set: maps of an image are its row."""
 
     def read():
+        filled = Counter()
         for shape, rows in blocks:
             rows = np.array(rows, int)
             maps = np.broadcast_to(rows[:, None, None], (len(rows), *SHAPES[shape]))
-            yield shape, rows, {"patch": maps.astype(np.float32)}
+            some = slice(filled[shape], filled[shape] + len(rows))
+            filled[shape] = some.stop
+            yield shape, some, {"patch": maps.astype(np.float32)}
 
     labels, names = np.zeros(count, np.uint8), np.array([str(i) for i in range(count)])
     shapes = range(1 + max((shape for shape, _ in blocks), default=0))
-    counts = [sum(len(rows) for s, rows in blocks if s == shape) for shape in shapes]
-    return FeatureSet(labels, names, counts, read)
+    places = [[r for s, rows in blocks if s == shape for r in rows] for shape in shapes]
+    return FeatureSet(labels, names, [np.array(p, int) for p in places], read)
 
 
 def test_blocks_of_one_shape_are_joined_in_order():

@@ -144,7 +144,8 @@ def inputs(features, task, text=None):
     test = features["test"]
     blocks = {n: x for n, x in test.items() if n not in ("labels", "names")}
     rows = np.arange(len(test["names"]))
-    known = test["labels"], test["names"], [len(rows)], lambda: [(0, rows, blocks)]
+    whole = slice(0, len(rows))
+    known = test["labels"], test["names"], [rows], lambda: [(0, whole, blocks)]
 
     def support(record):
         count = len(record["support"])

@@ -5,8 +5,8 @@ from contextlib import suppress
 from fnmatch import fnmatch
 from typing import NamedTuple
 
-from fsad.backbones.spec import model_config
-from fsad.backbones.timm_models import CNNS, LIBRARY, VITS, network_config
+from fsad.backbones.spec import TIMM, model_config
+from fsad.backbones.timm_models import CNNS, VITS, network_config
 from fsad.errors import UserError
 
 
@@ -41,7 +41,7 @@ def _timm_rows(glob: str) -> Iterator[Row]:
             if fnmatch(name.lower(), glob.lower()):
                 config, (model, _, tag) = network_config(name), name.partition(".")
                 size, licence = config["input_size"][-1], config.get("license") or ""
-                yield Row(LIBRARY, model, tag, size, licence)
+                yield Row(TIMM, model, tag, size, licence)
 
 
 def _open_clip_rows(glob: str) -> Iterator[Row]:

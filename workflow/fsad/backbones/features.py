@@ -1,10 +1,11 @@
 """Features of sets of images: cached in files, or computed where they are used."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import NamedTuple
 
 import numpy as np
+from torch import Tensor
 
 from fsad.artifacts.files import is_whole, open_npz, read_npz, write_npz
 from fsad.artifacts.provenance import with_provenance
@@ -22,15 +23,15 @@ OF_THE_SET = ("labels", "names")
 class FeatureSet(NamedTuple):
     """Features of the test images of a class, to be read block by block.
 
-    labels: uint8 [N]. names: str [N]. counts: of the images of each shape. blocks:
-    gives, of a few images of one shape, the number of the shape, their rows in the set,
-    and their features.
+    labels: uint8 [N]. names: str [N]. rows: of the images of each shape in the set,
+    int64 [n]. blocks: gives, of a few images of one shape, the number of the shape,
+    their places among `rows`, and their features.
     """
 
     labels: np.ndarray
     names: np.ndarray
-    counts: Sequence[int]
-    blocks: Callable[[], Iterator[tuple[int, np.ndarray, Mapping]]]
+    rows: Sequence[np.ndarray]
+    blocks: Callable[[], Iterator[tuple[int, slice, Mapping]]]
 
 
 def write_features(tower: Source, work: Sequence[Embedding]) -> None:
@@ -60,8 +61,7 @@ def embed_draw(
     network: Network, images: Mapping[str, np.ndarray], readout: Readout
 ) -> dict[str, np.ndarray]:
     """Features of support images, `images` [k, c, H, W, 3], as they are stored."""
-    found = embed_support(network, images["images"], readout)
-    return {name: stored(array.cpu().numpy(), readout) for name, array in found.items()}
+    return stored(embed_support(network, images["images"], readout), readout)
 
 
 def embed_test(
@@ -69,26 +69,36 @@ def embed_test(
 ) -> dict[str, np.ndarray]:
     """Features of test images of one or several shapes, see `groups`, as stored."""
     computed = computed_features(network, images, readout)
-    sizes = [len(rows) for rows, _ in split(images, ["images"])]
-    groups = [(np.empty(size, int), {}) for size in sizes]
-    filled = [0] * len(groups)
-    for index, rows, block in computed.blocks():
-        places, arrays = groups[index]
-        start = filled[index]
-        filled[index] = stop = start + len(rows)
-        places[start:stop] = rows
-        for name, values in block.items():
-            if name not in arrays:  # filled in place: joined blocks need memory twice
-                shape = sizes[index], *values.shape[1:]
-                arrays[name] = np.empty(shape, values.dtype)
-            arrays[name][start:stop] = values
+    groups = [(rows, {}) for rows in computed.rows]
+    for index, some, block in computed.blocks():
+        rows, arrays = groups[index]
+        fill(arrays, block, some, len(rows))
     return joined(groups) | {name: images[name] for name in OF_THE_SET}
 
 
-def stored(array: np.ndarray, readout: Readout) -> np.ndarray:
+def fill(arrays: dict, values: Mapping, some: slice, count: int) -> None:
+    """Put values of some images, tensors or arrays, among those of all.
+
+    Arrays of all are allocated at the first: joining blocks would need memory twice,
+    and small results between large blocks would keep these from being freed.
+    """
+    for name, value in values.items():
+        if name not in arrays:
+            shape, is_tensor = (count, *value.shape[1:]), isinstance(value, Tensor)
+            empty = (
+                value.new_empty if is_tensor else partial(np.empty, dtype=value.dtype)
+            )
+            arrays[name] = empty(shape)
+        arrays[name][some] = value
+
+
+def stored(features: Mapping[str, Tensor], readout: Readout) -> dict[str, np.ndarray]:
     """Features as they are kept: in float16 but for those of PromptAD and moments."""
-    halved = readout.kind != "promptad" and array.dtype == np.float32
-    return array.astype(np.float16) if halved else array
+    arrays = {name: feature.cpu().numpy() for name, feature in features.items()}
+    if readout.kind == "promptad":
+        return arrays
+    halved = (n for n, array in arrays.items() if array.dtype == np.float32)
+    return arrays | {name: arrays[name].astype(np.float16) for name in halved}
 
 
 def computed_features(
@@ -97,15 +107,14 @@ def computed_features(
     """Features of `images`, see `groups`, that are computed when they are asked for."""
     groups = split(images, ["images"])
 
-    def blocks() -> Iterator[tuple[int, np.ndarray, dict]]:
+    def blocks() -> Iterator[tuple[int, slice, dict]]:
         for index, (rows, own) in enumerate(groups):
             for some in _batches(len(rows)):
                 found = embed_batch(network, own["images"][some], readout)
-                values = {n: stored(x.cpu().numpy(), readout) for n, x in found.items()}
-                yield index, rows[some], values
+                yield index, some, stored(found, readout)
 
-    counts = [len(rows) for rows, _ in groups]
-    return FeatureSet(*(images[name] for name in OF_THE_SET), counts, blocks)
+    places = [rows for rows, _ in groups]
+    return FeatureSet(*(images[name] for name in OF_THE_SET), places, blocks)
 
 
 def in_memory(features: FeatureSet) -> FeatureSet:
@@ -124,13 +133,13 @@ def stored_features(source: Source) -> FeatureSet:
     names = {name.partition(".")[0] for name in arrays}.difference(known)
     groups = split(arrays, sorted(names))
 
-    def blocks() -> Iterator[tuple[int, np.ndarray, dict]]:
+    def blocks() -> Iterator[tuple[int, slice, dict]]:
         for index, (rows, own) in enumerate(groups):
             for some in _batches(len(rows)):
-                yield index, rows[some], {n: array[some] for n, array in own.items()}
+                yield index, some, {n: array[some] for n, array in own.items()}
 
-    counts = [len(rows) for rows, _ in groups]
-    return FeatureSet(*(arrays[name][:] for name in OF_THE_SET), counts, blocks)
+    places = [rows[:] for rows, _ in groups]
+    return FeatureSet(*(arrays[name][:] for name in OF_THE_SET), places, blocks)
 
 
 def _batches(count: int) -> list[slice]:

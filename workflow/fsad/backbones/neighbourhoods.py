@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-MOST = 1024  # published width
+from fsad.backbones.spec import MOST_CHANNELS
 
 
 class Kernels(NamedTuple):
@@ -38,7 +38,7 @@ def auto_width(channels: Sequence[int], size: int = 3) -> int:
     It is a power of two. channels: of each layer.
     """
     smallest = min(channels) * size * size
-    return min(MOST, 2 ** (smallest.bit_length() - 1))
+    return min(MOST_CHANNELS, 2 ** (smallest.bit_length() - 1))
 
 
 def pooled(

@@ -76,7 +76,7 @@ def tokens(
 
     pixels: normalised, [B, 3, H, W]; rows and columns beyond the last whole patch are
     cut. norm: whether with the final norm. No block after the last wanted one is run.
-    Raises UserError for a block that the network lacks.
+    Raises UserError for a block that the network does not have.
     """
     layers = depth(network)
     if not {*blocks} <= {*range(layers)}:
@@ -106,7 +106,7 @@ def stages(network: Network, pixels: Tensor, layers: Sequence[str]) -> list[Tens
 
     layers: of a CNN its stages, `layer2` for example, with their last activation; of
     a ViT `blocks.N`, the patch tokens after block N without the final norm. Raises
-    UserError for a layer that the network lacks.
+    UserError for a layer that the network does not have.
     """
     if "stages" in network.tower.config:
         return _cnn_stages(network, pixels, layers)

@@ -92,7 +92,7 @@ def variant_readout(variant: Variant, view: View) -> Readout:
 
 
 def named_readout(kind: str, view: View, augment: Augment, fields: Mapping) -> Readout:
-    """A readout whose name tells its kind, its fields by a digest, and the copies."""
+    """A readout named by its kind, a digest of its fields, and the copies."""
     edge = "_edge" if view.fit == "edge" else ""
     name = f"{kind}-{digest_of(fields)[:8]}{edge}{augment.name}"
     return Readout(name, kind, view, augment, fields)

@@ -207,7 +207,7 @@ def image_size(backbone: Mapping) -> int:
 def feature_bytes(backbone: Mapping, readout: Readout) -> int | None:
     """Bytes of the features of an image in files.
 
-    None where the name of a timm model does not tell. Those of PromptAD are the global
+    None where the name of a timm model does not give it. Of PromptAD: the global
     feature and, for each patch, one feature in the joint space and two of the width of
     the vision tower, in float32; others have one feature for each patch, in float16.
     """
@@ -234,7 +234,7 @@ def support_bytes(backbone: Mapping, readout: Readout) -> int | None:
 
 
 def _patches(backbone: Mapping, size: int) -> tuple[int, int | None]:
-    """Count of patches of a square image, and width of a ViT as its name tells."""
+    """Count of patches of a square image, and width of a ViT by its name."""
     if backbone["library"] == OPEN_CLIP:
         vision = model_config(model_source(backbone))["vision_cfg"]
         return (size // vision["patch_size"]) ** 2, vision["width"]

@@ -8,11 +8,10 @@ from torch import Tensor, nn
 
 from fsad.artifacts.files import unreadable
 from fsad.backbones.checkpoints import read_weights
-from fsad.backbones.spec import PIXELS, RANDOM
+from fsad.backbones.spec import PIXELS, RANDOM, TIMM
 from fsad.backbones.tower import Tower
 from fsad.errors import UserError
 
-LIBRARY = "timm"
 # Modules of timm whose models take images of any size and name their blocks or stages.
 VITS = ("deit", "eva", "vision_transformer")
 CNNS = ("convnext", "cspnet", "densenet", "dla", "dpn", "efficientnet", "ghostnet")
@@ -65,7 +64,7 @@ def check_model(backbone: Mapping) -> None:
 
 
 def family(model: str) -> str:
-    """`vit` or `cnn`; UserError for a model that timm lacks, or of another kind."""
+    """`vit` or `cnn`; UserError for a model unknown to timm, or of another kind."""
     import timm
 
     name = model.partition(".")[0]
@@ -135,7 +134,7 @@ def tower_of(
     timm), of a CNN `stages`, channels and stride by name.
     """
     kind = family(model)
-    config = {"library": LIBRARY, "model": model, "arguments": dict(arguments)}
+    config = {"library": TIMM, "model": model, "arguments": dict(arguments)}
     config |= {"family": kind, **_inputs(network.pretrained_cfg, options)}
     config |= _vit_config(network, model) if kind == "vit" else _cnn_config(network)
     weights = {name: weight.detach() for name, weight in network.state_dict().items()}
@@ -155,7 +154,7 @@ def _vit_config(network: nn.Module, model: str) -> dict:
         "layers": len(network.blocks),
         "width": network.embed_dim,
         "patch_size": _patch_size(network, model),
-        "positions": "dinov2" if published else LIBRARY,
+        "positions": "dinov2" if published else TIMM,
     }
 
 

@@ -112,8 +112,7 @@ def detect(detector: Detector, images: np.ndarray) -> tuple[np.ndarray, np.ndarr
     _check_images(images, detector.readout.view)
     images = np.ascontiguousarray(images)  # torch takes no mirrored views
     found = embed_batch(detector.network, images, detector.readout)
-    halved = {n: stored(x.cpu().numpy(), detector.readout) for n, x in found.items()}
-    return score(detector, halved)
+    return score(detector, stored(found, detector.readout))
 
 
 def view_of(detector: Detector, image: np.ndarray) -> np.ndarray:

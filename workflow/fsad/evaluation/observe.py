@@ -1,12 +1,12 @@
 """What detectors see of a set of images, block by block, and what they predict."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from fsad.backbones.features import FeatureSet
+from fsad.backbones.features import FeatureSet, fill
 from fsad.methods.base import Detector, Features, Prediction
 from fsad.methods.patches import upsample
 
@@ -22,26 +22,12 @@ def observe(
 
     observe_all: what each sees of one block.
     """
-    counts = features.counts
-    rows_of, filled = [np.empty(count, int) for count in counts], [0] * len(counts)
-    seen = [[{} for _ in counts] for _ in detectors]
-    for group, rows, block in features.blocks():
-        some = slice(filled[group], filled[group] + len(rows))
-        filled[group], rows_of[group][some] = some.stop, rows
+    seen = [[(rows, {}) for rows in features.rows] for _ in detectors]
+    for group, some, block in features.blocks():
         for own, values in zip(seen, observe_all(detectors, block), strict=True):
-            _keep(own[group], values, some, counts[group])
-    return [list(zip(rows_of, own, strict=True)) for own in seen]
-
-
-def _keep(kept: dict, values: Mapping[str, Tensor], some: slice, count: int) -> None:
-    """Put values of some images among those of all, which are allocated at once.
-
-    Small results between the large arrays of blocks would keep these from being freed.
-    """
-    for name, value in values.items():
-        if name not in kept:
-            kept[name] = value.new_empty((count, *value.shape[1:]))
-        kept[name][some] = value
+            rows, arrays = own[group]
+            fill(arrays, values, some, len(rows))
+    return seen
 
 
 def observe_each(

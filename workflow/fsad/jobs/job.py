@@ -55,7 +55,9 @@ def program() -> Iterator[None]:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
-    except BrokenPipeError:  # of `fsad methods | head`; at exit it would be told again
+    except (
+        BrokenPipeError
+    ):  # of `fsad methods | head`; at exit Python would print it again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -30,9 +30,8 @@ class Entry(NamedTuple):
     module: its name, see `methods.base`. schema: of its options, the name of a file of
     `schemas`. readout: from its options and the size of images in pixels to the
     features that it reads. flat: from its options, the run and its backbone to those of
-    the run.
-    reads_text: whether it needs a text tower. trains: whether it has epochs, so that a
-    run is a job of its own on a CPU; else both tasks read one prediction.
+    the run. reads_text: whether it needs a text tower. trains: whether it has epochs,
+    so that a run is a job of its own on a CPU; else both tasks read one prediction.
     """
 
     module: str
@@ -89,6 +88,11 @@ def _anomalydino_options(options: Mapping, run: Run, backbone: Mapping) -> dict:
     return options | {"mask": chosen}
 
 
+def _untrained(name: str, readout: Callable, flat: Callable) -> Entry:
+    """The entry of a method without training and text."""
+    return Entry(f"fsad.methods.{name}", f"methods/{name}", readout, flat, False, False)
+
+
 METHODS = {
     "promptad": Entry(
         module="fsad.methods.promptad.method",
@@ -98,30 +102,9 @@ METHODS = {
         reads_text=True,
         trains=True,
     ),
-    "patchcore": Entry(
-        module="fsad.methods.patchcore",
-        schema="methods/patchcore",
-        readout=_neighbourhoods,
-        flat=_own,
-        reads_text=False,
-        trains=False,
-    ),
-    "anomalydino": Entry(
-        module="fsad.methods.anomalydino",
-        schema="methods/anomalydino",
-        readout=_last_tokens,
-        flat=_anomalydino_options,
-        reads_text=False,
-        trains=False,
-    ),
-    "subspacead": Entry(
-        module="fsad.methods.subspacead",
-        schema="methods/subspacead",
-        readout=_moments,
-        flat=_own,
-        reads_text=False,
-        trains=False,
-    ),
+    "patchcore": _untrained("patchcore", _neighbourhoods, _own),
+    "anomalydino": _untrained("anomalydino", _last_tokens, _anomalydino_options),
+    "subspacead": _untrained("subspacead", _moments, _own),
 }
 
 

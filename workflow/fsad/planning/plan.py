@@ -546,7 +546,7 @@ class Plan:
         return [*test, *support, *masks]
 
     def report_of_jobs(self) -> dict:
-        """What pages tell of jobs: their benchmarks and threads, what they assume."""
+        """What pages show of jobs: benchmarks, threads, and what is assumed."""
         keys = {"benchmarks": self.tree.benchmarks, "threads": self.config["threads"]}
         backbones = self.config["backbones"].items()
         notes = [

@@ -1,7 +1,9 @@
 # make env    the environment, .venv
 # make demo   the pipeline on generated data, to tables
 # make report one page of the demo's results, or of CONFIG=FILE
+# make large  large images with small defects, in tiles and without
 # make real   the pipeline on real photographs, FSAD_REAL_DATA names their folder
+# make tiles  whole images against tiles on four classes of them
 # make detection   how well methods detect on them, against random weights and raw pixels
 # make verify a quick self-test: are the promises kept here?
 # make bench  speed against the published and plain ways, on the bottle of FSAD_REAL_DATA,
@@ -24,14 +26,18 @@ BIN := .venv/bin
 READY := .venv/ready
 PLUGINS := .venv/cluster/ready
 DEMO_DATA := results/demo/data
+LARGE_DATA := results/large/data
+SCENES := $(addprefix workflow/fsad/demo/,$(addsuffix .py, \
+	camera drawing folders materials part_defects parts))
 RESULTS = $(shell $(BIN)/python -c 'import sys, yaml; \
 	print(yaml.safe_load(open(sys.argv[1])).get("results", "results"))' "$(CONFIG)")
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
-REAL := $(SNAKEMAKE) --configfile config/real.yaml --config \
+ROOTS := --config \
 	"datasets={mvtec: {root: '$(FSAD_REAL_DATA)/mvtec'}, folder: {root: '$(FSAD_REAL_DATA)/folder'}}"
+REAL := $(SNAKEMAKE) --configfile config/real.yaml $(ROOTS)
 
-.PHONY: env demo report verify real detection bench bench-size real-data test quick stress lint \
-	lock audit
+.PHONY: env demo large report verify real tiles detection bench bench-size real-data test quick \
+	stress lint lock audit
 
 env: $(READY)
 
@@ -45,8 +51,12 @@ $(READY): envs/requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-$(DEMO_DATA): $(READY) workflow/fsad/demo/dataset.py workflow/fsad/demo/drawing.py
+$(DEMO_DATA): $(READY) $(SCENES) workflow/fsad/demo/dataset.py
 	$(BIN)/fsad demo-data $@
+	touch $@
+
+$(LARGE_DATA): $(READY) $(SCENES) workflow/fsad/demo/large.py
+	$(BIN)/fsad demo-data --large $@
 	touch $@
 
 demo: $(DEMO_DATA)
@@ -54,6 +64,12 @@ demo: $(DEMO_DATA)
 	@for task in cls seg; do \
 		awk '/^## /{n++} n < 2' results/demo/tables/demo_$$task.md; done
 	@echo "all tables: results/demo/tables"
+
+large: $(LARGE_DATA)
+	$(SNAKEMAKE) --configfile config/large.yaml --quiet rules
+	@for task in cls seg; do \
+		awk '/^## /{n++} n < 2' results/large/tables/large_$$task.md; done
+	@echo "all tables: results/large/tables"
 
 verify: $(READY)
 	$(BIN)/fsad verify
@@ -65,6 +81,10 @@ report: $(if $(findstring demo.yaml,$(CONFIG)),$(DEMO_DATA),$(READY))
 
 real: $(READY) real-data
 	$(REAL)
+
+tiles: $(READY) real-data
+	$(SNAKEMAKE) --configfile config/tiles.yaml $(ROOTS)
+	$(BIN)/python tests/benchmarks/tiles.py results/tiles
 
 detection: $(READY) real-data
 	$(REAL) results=results/detection/demo "shots=[4]" "seeds=[111,222,333]"

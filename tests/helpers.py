@@ -27,6 +27,8 @@ TINY = {
 }
 
 OPTIONS = {
+    "position": "any",
+    "whole": False,
     "epochs": 4,
     "eval_every": 2,
     "lr": 0.002,

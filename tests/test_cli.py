@@ -5,9 +5,10 @@ from unicodedata import normalize
 
 import pytest
 import yaml
+from PIL import Image
 
 from fsad import cli
-from fsad.demo import dataset
+from fsad.demo import dataset, large
 from helpers import write_class
 
 
@@ -47,6 +48,17 @@ def test_another_seed_replaces_the_demo_data(monkeypatch, tmp_path, small_demo):
     run(monkeypatch, "demo-data", tmp_path / "data", "--seed", 1)
     assert small_demo == [0, 1]
     assert image.read_bytes() != first
+
+
+def test_large_images_are_generated_on_demand(monkeypatch, tmp_path):
+    monkeypatch.setattr(large, "SIDE", 200)
+    run(monkeypatch, "demo-data", "--large", tmp_path / "data")
+    prompts = yaml.safe_load((tmp_path / "data/prompts.yaml").read_text())
+    assert set(prompts) == set(large.EXTENTS)
+    for name in large.EXTENTS:
+        assert len([*tmp_path.glob(f"data/{name}/train/good/*.png")]) == 8
+        assert len([*tmp_path.glob(f"data/{name}/test/good/*.png")]) == 8
+        assert len([*tmp_path.glob(f"data/{name}/ground_truth/*/*.png")]) == 16
 
 
 def test_a_folder_of_somebody_else_is_left_alone(monkeypatch, tmp_path, capsys):
@@ -95,3 +107,16 @@ def test_wrong_data_is_told_and_ends_in_an_error(monkeypatch, tmp_path, capsys):
     assert "problem: " in output.err
     assert output.err.endswith("parts: problems: 1\n")
     assert "datasets:" in output.out
+
+
+def test_checked_data_may_be_larger_on_demand(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+    folder = write_class(tmp_path / "parts", "nut", defects=())
+    Image.new("RGB", (1001, 1000)).save(folder / "test/good/000.png")
+    with pytest.raises(SystemExit, match="1"):
+        run(monkeypatch, "check-data", tmp_path / "parts", "--max-megapixels", 1)
+    problem = f"{folder}/test/good/000.png: has 1001000 pixels; raise `max_megapixels`"
+    assert f"problem: {problem}" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="1"):
+        run(monkeypatch, "check-data", tmp_path / "parts", "--max-megapixels", 2)
+    assert "000.png: is nearly black" in capsys.readouterr().err

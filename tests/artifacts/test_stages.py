@@ -4,7 +4,7 @@ from fsad.artifacts import stages
 from fsad.artifacts.stages import check_record, identity, is_same, record
 from fsad.errors import UserError
 
-KEYS = {"dataset": "own", "class": "nut", "view": 32, "images": "a1"}
+KEYS = {"dataset": "own", "class": "nut", "view": 32, "images": "a1", "region": None}
 
 
 def test_a_record_names_its_stage_keys_and_code():

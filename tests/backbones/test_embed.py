@@ -92,14 +92,14 @@ def test_neighbourhoods_of_a_vit(clip_network, pixels):
 def test_support_images_do_not_depend_on_their_number(clip_network):
     copies = random_copies(3, 10)
     for readout in (tokens_readout(), tokens_readout(moments=True)):
-        whole = embed_support(clip_network, copies, readout)
-        one = embed_support(clip_network, copies[:1], readout)
+        whole = embed_support(clip_network, {"images": copies}, readout)
+        one = embed_support(clip_network, {"images": copies[:1]}, readout)
         assert all(torch.equal(whole[name][:1], one[name]) for name in whole)
 
 
 def test_copies_of_support_images_have_an_axis(clip_network):
     copies = random_copies(2, 10)
-    patches = embed_support(clip_network, copies, tokens_readout())["patch"]
+    patches = embed_support(clip_network, {"images": copies}, tokens_readout())["patch"]
     assert patches.shape == (2, 10, 4, 4, 32)
     alone = embed_batch(clip_network, copies[1, 9:], tokens_readout())["patch"]
     assert relative_error(patches[1, 9], alone[0]) < 1e-6
@@ -107,8 +107,10 @@ def test_copies_of_support_images_have_an_axis(clip_network):
 
 def test_moments_are_those_of_all_patches_of_an_image(clip_network):
     copies = random_copies(2, 10)
-    patches = embed_support(clip_network, copies, tokens_readout())["patch"]
-    found = embed_support(clip_network, copies, tokens_readout(moments=True))
+    patches = embed_support(clip_network, {"images": copies}, tokens_readout())["patch"]
+    found = embed_support(
+        clip_network, {"images": copies}, tokens_readout(moments=True)
+    )
     assert {name: x.dtype for name, x in found.items()} == dict.fromkeys(
         ("count", "sum", "outer"), torch.float64
     )
@@ -119,12 +121,12 @@ def test_moments_are_those_of_all_patches_of_an_image(clip_network):
 
 
 def test_support_images_of_promptad_are_those_of_a_batch(clip_network, pixels):
-    found = embed_support(clip_network, pixels[:, None], READOUT)
+    found = embed_support(clip_network, {"images": pixels[:, None]}, READOUT)
     expected = embed_batch(clip_network, pixels, READOUT)
     assert found.keys() == expected.keys()
     assert all(relative_error(found[n], x) < 1e-6 for n, x in expected.items())
     with pytest.raises(ValueError, match="too many values"):
-        embed_support(clip_network, random_copies(1, 2), READOUT)
+        embed_support(clip_network, {"images": random_copies(1, 2)}, READOUT)
 
 
 def limited(most):

@@ -42,7 +42,12 @@ def image_set(shapes):
     items = [generator.integers(0, 256, shape, np.uint8) for shape in shapes]
     names = np.array([f"{index}" for index in range(len(items))], str)
     labels = np.array([index % 2 for index in range(len(items))], np.uint8)
-    return stacked(items, "images", SQUARE) | {"labels": labels, "names": names}
+    known = {
+        "labels": labels,
+        "names": names,
+        "shapes": np.array(shapes, int)[:, :2] if shapes else np.empty((0, 2), int),
+    }
+    return stacked([{"images": item} for item in items], {"images": SQUARE}) | known
 
 
 def draw(copies):
@@ -144,7 +149,7 @@ def test_only_patches_that_are_compared_alone_are_halved(
 ):
     found = embed_draw(network, draw(copies), readout)
     assert {str(array.dtype) for array in found.values()} == dtypes
-    whole = embed_support(network, draw(copies)["images"], readout)
+    whole = embed_support(network, draw(copies), readout)
     for name, array in found.items():
         assert np.array_equal(array, whole[name].numpy().astype(array.dtype))
     written = read_npz(kept(draw(copies), readout, stage="support").path)

@@ -81,6 +81,8 @@ OPTIONS = {
     "epochs": 100,
     "eval_every": 5,
     "resolution": 256,
+    "position": "any",
+    "whole": False,
     "seed": 111,
     "precision": "float32",
 }
@@ -198,7 +200,7 @@ def evaluation(tower, samples, test: dict, known: dict, masks, learned) -> dict:
     """One scheduled pixel evaluation against the published one at R = 400."""
     result, device = {}, learned["prompts"].device
     memory = {name: torch.from_numpy(known[name]).to(device) for name in MEMORY}
-    detector = PromptADDetector("seg", OPTIONS["resolution"], memory, learned)
+    detector = PromptADDetector("seg", OPTIONS["resolution"], "any", memory, learned)
     for count in (len(samples) // 4, len(samples) // 2, len(samples)):
         part = {name: array[-count:] for name, array in test.items()}
         observed = detector.observe(part)

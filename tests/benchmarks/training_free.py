@@ -75,7 +75,7 @@ CASES = {
     "anomalydino": Case("anomalydino", {"mask": "none"}, 384, 1),
     "anomalydino_rotations": Case("anomalydino", {"mask": "none"}, 384, 8),
 }
-SHARED = {"resolution": 256, "precision": "float32"}
+SHARED = {"resolution": 256, "precision": "float32", "position": "any", "whole": False}
 
 
 def embedding(device: str) -> dict:

@@ -35,6 +35,14 @@ def test_half_a_turn_about_the_published_centre():
     assert np.array_equal(half[1:, 1:], IMAGE[::-1, ::-1][:-1, :-1])
 
 
+@pytest.mark.parametrize("shape", [(2, 40_000, 3), (40_000, 2, 3)])
+def test_a_line_scan_longer_than_16_bits_is_turned(shape):
+    image = np.resize(IMAGE, shape)
+    half, black = rotated(image, 180), rotated_onto_black(image, 180)
+    assert np.array_equal(half[1:, 1:], image[::-1, ::-1][:-1, :-1])
+    assert np.array_equal(black, image[::-1, ::-1])
+
+
 def test_rotations_mirror_the_image_at_its_edges():
     assert rotated(IMAGE, 45).min() > 0
     assert rotated_onto_black(IMAGE, 45)[0, 0].tolist() == [0, 0, 0]

@@ -8,22 +8,23 @@ SMALL, WIDE = (2, 3), (2, 5)
 
 def items(*shapes):
     """An array of each shape, with a value of its own."""
-    return [np.full(shape, index, np.uint8) for index, shape in enumerate(shapes)]
+    arrays = (np.full(shape, index, np.uint8) for index, shape in enumerate(shapes))
+    return [{"images": array} for array in arrays]
 
 
 def test_items_of_one_shape_are_one_array():
-    found = stacked(items(SMALL, SMALL), "images")
+    found = stacked(items(SMALL, SMALL), {})
     assert found.keys() == {"images"}
     assert found["images"].dtype == np.uint8
-    assert np.array_equal(found["images"], items(SMALL, SMALL))
+    assert np.array_equal(found["images"], [x["images"] for x in items(SMALL, SMALL)])
 
 
 def test_without_items_there_is_an_empty_array():
-    assert stacked([], "images", SMALL)["images"].shape == (0, 2, 3)
+    assert stacked([], {"images": SMALL})["images"].shape == (0, 2, 3)
 
 
 def test_items_of_several_shapes_are_an_array_of_each():
-    found = stacked(items(WIDE, SMALL, WIDE), "images")
+    found = stacked(items(WIDE, SMALL, WIDE), {})
     assert found.keys() == {"rows.0", "rows.1", "images.0", "images.1"}
     assert found["rows.0"].tolist() == [0, 2]
     assert found["images.0"].shape == (2, *WIDE)
@@ -33,7 +34,7 @@ def test_items_of_several_shapes_are_an_array_of_each():
 
 def test_the_list_is_emptied_so_that_nothing_is_held_twice():
     given = items(WIDE, SMALL)
-    stacked(given, "images")
+    stacked(given, {})
     assert given == [None, None]
 
 
@@ -41,9 +42,9 @@ def test_the_list_is_emptied_so_that_nothing_is_held_twice():
     "shapes", [[], [SMALL], [SMALL] * 3, [WIDE, SMALL, WIDE, SMALL, (1, 1)]]
 )
 def test_items_come_back_in_order(shapes):
-    found = stacked(items(*shapes), "images", SMALL) | {"labels": np.zeros(3)}
+    found = stacked(items(*shapes), {"images": SMALL}) | {"labels": np.zeros(3)}
     for one, other in zip(in_order(found, "images"), items(*shapes), strict=True):
-        assert np.array_equal(one, other)
+        assert np.array_equal(one, other["images"])
 
 
 def test_groups_are_split_as_they_were_joined():

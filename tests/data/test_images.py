@@ -7,6 +7,7 @@ import pytest
 from PIL import Image, ImageFile, PngImagePlugin
 
 from fsad.data import images
+from fsad.data.decode import limit_pixels
 from fsad.data.layouts import Sample
 from fsad.errors import UserError
 
@@ -157,14 +158,6 @@ def test_whatever_pillow_raises_is_named(tmp_path, monkeypatch):
         images.read_image(path)
 
 
-def large(path):
-    """A PNG of 200 megapixels, but for its pixels."""
-    path = saved(path, GREY)
-    head = b"IHDR" + struct.pack(">II", 20000, 10000) + path.read_bytes()[24:29]
-    start = path.read_bytes()[:12] + head + struct.pack(">I", zlib.crc32(head))
-    path.write_bytes(start + path.read_bytes()[33:])
-
-
 def wordy(path):
     text = PngImagePlugin.PngInfo()
     text.add_text("settings", "x" * 2**21, zip=True)
@@ -176,8 +169,69 @@ def deep(path):
     path.write_bytes(encoded)
 
 
-NOT_READ = {"save it smaller": large, "save it without its text": wordy}
+NOT_READ = {"save it without its text": wordy}
 NOT_READ |= {"save it in grey or RGB with 8 or 16 bits": deep}
+
+
+@pytest.fixture
+def limit(monkeypatch):
+    """Pillow's limit, which is as it was after the test; pytest keeps the warnings."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+    return limit_pixels
+
+
+def blank(path, width, height):
+    """A PNG of so many pixels, but for its pixels."""
+    path = saved(path, GREY)
+    head = b"IHDR" + struct.pack(">II", width, height) + path.read_bytes()[24:29]
+    start = path.read_bytes()[:12] + head + struct.pack(">I", zlib.crc32(head))
+    path.write_bytes(start + path.read_bytes()[33:])
+    return path
+
+
+@pytest.mark.parametrize("height", [1001, 2001, 60000])
+def test_a_larger_image_is_not_decoded(tmp_path, monkeypatch, limit, height):
+    limit(1)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda _: pytest.fail("decoded"))
+    reason = f"a.png: has {height}000 pixels; raise `max_megapixels`, or save the"
+    with pytest.raises(UserError, match=reason):
+        images.read_image(blank(tmp_path / "a.png", 1000, height))
+
+
+def test_a_larger_image_within_a_file_is_not_decoded(tmp_path, limit):
+    saved(tmp_path / "a.ico", np.zeros((8, 8, 3), np.uint8), sizes=[(8, 8)])
+    inner = blank(tmp_path / "b.png", 1000, 2001).read_bytes()
+    head = (tmp_path / "a.ico").read_bytes()[:14] + struct.pack("<II", len(inner), 22)
+    (tmp_path / "a.ico").write_bytes(head + inner)
+    limit(1)
+    with pytest.raises(UserError, match=r"a\.ico: has 2001000 pixels; raise"):
+        images.read_image(tmp_path / "a.ico")
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_image_up_to_the_limit_is_decoded_without_a_warning(tmp_path, limit):
+    limit(1)
+    pixels = np.arange(3_000_000, dtype=np.uint32).astype(np.uint8)
+    for shape in ((1000, 1000, 3), (20000, 50, 3), (1, 1_000_000, 3)):
+        path = saved(tmp_path / "a.bmp", pixels.reshape(shape))
+        assert np.array_equal(images.read_image(path), pixels.reshape(shape))
+
+
+def test_a_line_scan_longer_than_16_bits_is_resized(tmp_path):
+    ramp = np.arange(40_000) * 256 // 40_000
+    image = np.repeat(ramp.astype(np.uint8)[None, :, None], 3, axis=2)
+    small = images.square(image, 8)[..., 0]
+    assert np.abs(small - np.arange(16, 256, 32)).max() <= 1
+    assert (
+        images.resize_mask(image[..., 0] >= 128, 8).tolist() == [[0] * 4 + [1] * 4] * 8
+    )
+
+
+def test_a_larger_mask_is_not_decoded(tmp_path, limit):
+    limit(1)
+    image, mask = saved(tmp_path / "a.png", GREY), blank(tmp_path / "m.png", 1001, 1000)
+    with pytest.raises(UserError, match=r"m\.png: has 1001000 pixels; raise"):
+        images.load_masks([Sample("a", image, 1, mask)], 4, 1)
 
 
 @pytest.mark.parametrize("remedy", NOT_READ)
@@ -414,6 +468,33 @@ def test_good_images_get_empty_masks(samples):
     assert not loaded["masks"][0].any()
     assert np.array_equal(loaded["masks"][1], images.resize_mask(MASK, 12))
     assert loaded["names"].tolist() == ["good/a.png", "dent/a.png"]
+
+
+def test_raw_masks_keep_the_size_of_their_image(tmp_path, samples):
+    small = spot(tmp_path, "small", 1)
+    arrays = images.load_masks([samples[0], small, samples[1]], "raw", 2)
+    assert {n: x.shape for n, x in arrays.items() if n.startswith("masks")} == {
+        "masks.0": (2, 6, 9),
+        "masks.1": (1, 64, 64),
+    }
+    good, spotted, dented = images.masks_in_order(arrays, "raw")
+    assert good.dtype == spotted.dtype == np.uint8
+    assert not good.any()
+    assert spotted.sum() == 1
+    assert np.array_equal(dented, MASK)
+    assert arrays["names"].tolist() == ["good/a.png", "small", "dent/a.png"]
+
+
+def test_raw_masks_of_one_size_are_one_array(samples):
+    arrays = images.load_masks(samples, "raw", 1)
+    assert arrays["masks"].shape == (2, 6, 9)
+    assert len(images.masks_in_order(arrays, "raw")) == 2
+
+
+@pytest.mark.parametrize("resolution", ["raw", 5])
+def test_masks_of_no_images_are_none(resolution):
+    arrays = images.load_masks([], resolution, 1)
+    assert len(images.masks_in_order(arrays, resolution)) == 0
 
 
 @pytest.mark.parametrize("dtype", [np.int32, np.float32])

@@ -76,6 +76,13 @@ def test_images_are_decoded_again_only_for_another_record(targets, monkeypatch):
     assert decoded[1:] == [files.test, files.train[:1]]
 
 
+def test_a_region_too_small_for_the_backbone_is_refused(samples):
+    region = np.zeros((40, 40), bool)
+    region[0, 0] = True
+    with pytest.raises(UserError, match=r"roi: .* no pixel in images of 8 pixels"):
+        load_test(samples, [VIEW], 1, region)
+
+
 def test_one_decoding_serves_several_views(samples, targets, monkeypatch):
     """A view that is there stays as it is where another is added."""
     files, test, support = targets
@@ -127,7 +134,9 @@ def test_support_images_of_several_shapes_are_refused(tmp_path):
     files = list_class("folder", tmp_path / "data", "nut")
     Image.new("RGB", (60, 40), "red").save(files.train[0].path)
     record = SUPPORT | {"view": View("edge", 8)._asdict()}
-    with pytest.raises(UserError, match=r"fit: edge: the support images .* one shape"):
+    with pytest.raises(
+        UserError, match=r"fit: edge, .* the support images .* one shape"
+    ):
         load_support(files.train, record, 1)
     load_support(files.train, SUPPORT, 1)
 

@@ -35,6 +35,13 @@ def test_files_are_known_by_their_endings(name):
     assert file_kind(Path("nowhere", name)) == KINDS[name]
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("limit", [1, 10])
+def test_a_file_of_too_many_pixels_is_an_image(tmp_path, monkeypatch, limit):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    assert file_kind(draw(tmp_path / "image", format="png")) == IMAGE
+
+
 def test_files_of_unknown_endings_are_known_by_their_content(tmp_path):
     assert file_kind(draw(tmp_path / "image", format="gif")) == IMAGE
     assert file_kind(draw(tmp_path / "image.2024-05-01", format="png")) == IMAGE

@@ -71,17 +71,19 @@ def write_cache(results, towers, tokens, readout: Readout = READOUT):
 
 def planned_sources(results, readout: Readout = READOUT) -> dict[str, Source]:
     """The cached files of the class, with their records, by name."""
-    tree, view = results_tree(results), {"view": VIEW._asdict()}
+    tree, view = results_tree(results), {"view": VIEW._asdict(), "region": None}
     features = {"backbone": "tiny", "made_from": "tiny's", "precision": "float32"}
     features |= {"readout": described(readout), "device": "cpu", **PLACE}
+    features |= {"region": None}
     drawn = {"seed": 1, "augment": readout.augment._asdict(), **view, **PLACE}
+    masks = {"resolution": 16, "images": "all", "masks": "all", "region": None}
     records = {
         "vision": record("backbone", backbone="tiny", part="vision"),
         "text": record("backbone", backbone="tiny", part="text"),
         "images": record("images", images="all", **view, **PLACE),
         "support_images": record("support", images=DRAWN, **drawn),
         "prompts": record("prompts", text="nut", states=["damaged {}"], **PLACE),
-        "masks": record("masks", resolution=16, images="all", masks="all", **PLACE),
+        "masks": record("masks", **masks, **PLACE),
         "test": record("features", images="all", **features),
         "support": record("features", images=DRAWN, **features),
     }
@@ -129,3 +131,8 @@ def run_job(results, sources, *runs: Run, method="promptad", **changed) -> RunJo
         masks=sources["masks"],
         **dict.fromkeys(("text", "prompts")) | {name: sources[name] for name in texts},
     )
+
+
+def seen(images):
+    """What a network takes of whole images uint8 [N, H, W, 3]."""
+    return [{"images": x, "shape": np.array(x.shape[:2])} for x in images]

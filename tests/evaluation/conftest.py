@@ -2,6 +2,7 @@
 
 import shutil
 
+import numpy as np
 import pytest
 
 from helpers import OPTIONS
@@ -51,11 +52,13 @@ def make_detector(towers):
     network = open_network(towers[0])
 
     def make(images, task, **known):
-        support = embed_draw(network, {"images": images[:, None]}, READOUT)
+        shapes = np.array([image.shape[:2] for image in images])
+        drawn = {"images": images[:, None], "shapes": shapes}
+        support = embed_draw(network, drawn, READOUT)
         fitted = restore(task, OPTIONS, support, learned)
-        known |= {"method": "promptad", "task": task, "options": OPTIONS}
-        known |= {"readout": described(READOUT), "shapes": [[20, 50]]}
-        known |= {"run": {"seed": 1, "class": "nut"}}
-        return Detector(network, READOUT, fitted, known)
+        described_as = {"method": "promptad", "task": task, "options": OPTIONS}
+        described_as |= {"readout": described(READOUT), "shapes": [[20, 50]]}
+        described_as |= {"run": {"seed": 1, "class": "nut"}}
+        return Detector(network, READOUT, fitted, described_as | known)
 
     return make

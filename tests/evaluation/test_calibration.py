@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import torch
 
+from evaluation.cached import seen
 from fsad.backbones.features import embed_draw
 from fsad.backbones.networks import open_network
 from fsad.backbones.readout import Readout
@@ -31,7 +32,7 @@ def calibrated(make_detector):
         detector = make_detector(images, task)
         known = {"images": images[:, None]}
         support = embed_draw(detector.network, known, detector.readout)
-        return calibrate(detector, support, images)
+        return calibrate(detector, support, seen(images))
 
     return make
 
@@ -41,7 +42,7 @@ def test_the_threshold_is_the_highest_score_with_the_image_left_out(
     make_detector, calibrated, good, task
 ):
     expected = [
-        detect(make_detector(np.delete(good[:4], i, 0), task), good[i : i + 1])[0]
+        detect(make_detector(np.delete(good[:4], i, 0), task), seen(good[i : i + 1]))[0]
         for i in range(4)
     ]
     found = calibrated(good[:4], task).described
@@ -53,9 +54,9 @@ def test_a_single_image_is_held_against_views_of_itself(
     make_detector, calibrated, good, task
 ):
     found = calibrated(good[:1], task).described
-    expected = detect(make_detector(good[:1], task), views(good[0]))[0]
+    expected = detect(make_detector(good[:1], task), seen(views(good[0])))[0]
     assert found["threshold"] == pytest.approx(expected.max(), rel=1e-5)
-    own = detect(make_detector(good[:1], task), good[:1])[0]
+    own = detect(make_detector(good[:1], task), seen(good[:1]))[0]
     assert own.max() < found["threshold"]
 
 
@@ -77,7 +78,7 @@ def test_a_blot_is_above_the_threshold(calibrated, good):
     found = calibrated(good[:4], "seg")
     defective = good[4:5].copy()
     defective[:, 8:20, 8:20] = 255
-    assert detect(found, defective)[0] > found.described["threshold"]
+    assert detect(found, seen(defective))[0] > found.described["threshold"]
 
 
 def test_good_images_exceed_the_threshold_no_more_often_than_promised(calibrated):
@@ -87,7 +88,7 @@ def test_good_images_exceed_the_threshold_no_more_often_than_promised(calibrated
     for _ in range(60):
         images = generator.integers(90, 130, (3, 32, 32, 3)).astype(np.uint8)
         found = calibrated(images[:2], "seg")
-        above += detect(found, images[2:])[0][0] > found.described["threshold"]
+        above += detect(found, seen(images[2:]))[0][0] > found.described["threshold"]
     assert 0 < above <= 60 / 3 + 2 * np.sqrt(60 * (1 / 3) * (2 / 3))
 
 
@@ -106,9 +107,9 @@ def test_a_detector_without_training_is_fitted_to_the_others(towers, good):
         return Detector(network, readout, step.detector, known), support
 
     detector, support = fitted(good[:4])
-    found = calibrate(detector, support, good[:4])
+    found = calibrate(detector, support, seen(good[:4]))
     expected = [
-        detect(fitted(np.delete(good[:4], i, 0))[0], good[i : i + 1])[0]
+        detect(fitted(np.delete(good[:4], i, 0))[0], seen(good[i : i + 1]))[0]
         for i in range(4)
     ]
     assert found.described["threshold"] == pytest.approx(np.max(expected), rel=1e-5)

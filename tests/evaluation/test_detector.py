@@ -6,12 +6,18 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from evaluation.cached import seen
 from fsad.backbones.embed import embed_batch
 from fsad.backbones.tower import load_tensors, save_tensors, save_tower, weights_digest
 from fsad.errors import UserError
-from fsad.evaluation.detector import detect, load_detector, save_detector
+from fsad.evaluation.detector import (
+    detect,
+    load_detector,
+    save_detector,
+    view_of,
+)
 from fsad.methods.maps import full_maps
-from helpers import NEEDS_GPU, relative_error
+from helpers import NEEDS_GPU, OPTIONS, relative_error
 
 
 @pytest.fixture(params=["cls", "seg"])
@@ -45,29 +51,29 @@ def plain(detector, pixels):
 
 
 def test_scores_and_maps_are_those_of_the_formulas(detector, pixels):
-    found = detect(detector, pixels)
+    found = detect(detector, seen(pixels))
     for ours, expected in zip(found, plain(detector, pixels), strict=True):
         assert ours.dtype == np.float32
         assert relative_error(ours, expected) < 1e-5
 
 
 def test_an_image_scores_the_same_alone(detector, pixels):
-    together, alone = detect(detector, pixels)[0], detect(detector, pixels[1:2])[0]
+    together, alone = (detect(detector, seen(x))[0] for x in (pixels, pixels[1:2]))
     assert alone == pytest.approx(together[1:2], rel=1e-5)
 
 
 def test_a_saved_detector_gives_the_same_bits(detector, pixels, tmp_path):
     save_detector(tmp_path / "d.safetensors", detector)
-    found = detect(load_detector(tmp_path / "d.safetensors"), pixels)
-    for ours, expected in zip(found, detect(detector, pixels), strict=True):
+    found = detect(load_detector(tmp_path / "d.safetensors"), seen(pixels))
+    for ours, expected in zip(found, detect(detector, seen(pixels)), strict=True):
         assert np.array_equal(ours, expected)
 
 
 @NEEDS_GPU
 def test_a_detector_on_a_gpu_is_that_of_the_cpu(detector, pixels, tmp_path):
     save_detector(tmp_path / "d.safetensors", detector)
-    found = detect(load_detector(tmp_path / "d.safetensors", "cuda"), pixels)
-    for ours, expected in zip(found, detect(detector, pixels), strict=True):
+    found = detect(load_detector(tmp_path / "d.safetensors", "cuda"), seen(pixels))
+    for ours, expected in zip(found, detect(detector, seen(pixels)), strict=True):
         assert relative_error(ours, expected) < 1e-5
 
 
@@ -124,24 +130,54 @@ WRONG = {
     "float": lambda x: x.astype(np.float32) / 255,
     "uint16": lambda x: x.astype(np.uint16) * 257,
     "grey": lambda x: x[..., 0],
-    "no batch": lambda x: x[0],
-    "another size": lambda x: x.repeat(2, 1).repeat(2, 2),
-    "channels first": lambda x: x.transpose(0, 3, 1, 2),
+    "batch": lambda x: x[None],
+    "channels first": lambda x: x.transpose(2, 0, 1),
     "list": list,
 }
 
 
 @pytest.mark.parametrize("kind", WRONG)
-def test_images_of_another_type_or_shape_are_refused(make_detector, pixels, kind):
-    detector, images = make_detector(pixels[:1], "cls"), WRONG[kind](pixels)
-    found = "list" if kind == "list" else f"{images.dtype} {[*images.shape]}"
-    wanted = f"images: must be uint8 [N, 32, 32, 3] RGB in a NumPy array, not {found};"
+def test_an_image_of_another_type_or_shape_is_refused(make_detector, pixels, kind):
+    detector, image = make_detector(pixels[:1], "cls"), WRONG[kind](pixels[0])
+    found = "list" if kind == "list" else f"{image.dtype} {[*image.shape]}"
+    wanted = f"image: must be uint8 [H, W, 3] RGB in a NumPy array, not {found};"
     with pytest.raises(UserError, match=re.escape(wanted)):
-        detect(detector, images)
+        view_of(detector, image)
 
 
 def test_a_mirrored_view_is_taken(make_detector, pixels):
     detector = make_detector(pixels[:1], "cls")
-    mirrored = pixels[:, :, ::-1]
-    scores, _ = detect(detector, mirrored)
-    assert np.array_equal(scores, detect(detector, mirrored.copy())[0])
+    mirrored = pixels[0, :, ::-1]
+    found = [view_of(detector, image) for image in (mirrored, mirrored.copy())]
+    one, other = detect(detector, found)[0]
+    assert one == other
+
+
+@pytest.mark.parametrize("task", ["cls", "seg"])
+def test_maps_at_raw_have_the_size_of_the_images(make_detector, pixels, task):
+    known = {"options": OPTIONS | {"resolution": "raw"}}
+    raw = make_detector(pixels[:1], task, **known)
+    images = [pixels[0, :20], pixels[1]]
+    scores, maps = detect(raw, [view_of(raw, image) for image in images])
+    assert [one.shape for one in maps] == [(20, 32), (32, 32)]
+    if task == "seg":
+        assert scores.tolist() == [one.max() for one in maps]
+
+
+def test_a_region_of_interest_is_kept_in_the_file(make_detector, pixels, tmp_path):
+    region = np.zeros((40, 20), bool)
+    region[:20] = True
+    known = {"threshold": 0.25, "map_range": [0.0, 0.5]}
+    detector = make_detector(pixels[:1], "seg", **known)._replace(region=region)
+    save_detector(tmp_path / "d.safetensors", detector)
+    loaded = load_detector(tmp_path / "d.safetensors")
+    assert np.array_equal(loaded.region, region)
+    image = np.random.default_rng(0).integers(0, 256, (40, 20, 3), np.uint8)
+    other = np.where(region[..., None], image, np.uint8(9))
+    scores, maps = detect(loaded, [view_of(loaded, x) for x in (image, other)])
+    assert scores[0] == scores[1]
+    assert np.array_equal(maps[0], maps[1])
+    assert maps[0][:8].any()
+    assert not maps[0][8:].any()
+    with pytest.raises(UserError, match=r"the image: is 20x20 pixels, .* 20x40"):
+        view_of(loaded, image[:20])

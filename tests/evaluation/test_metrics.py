@@ -15,6 +15,7 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
+from fsad.data.masks import IGNORED
 from fsad.evaluation import metrics
 
 SCORES = {
@@ -186,12 +187,36 @@ def test_pixels_that_touch_at_a_corner_are_one_region():
 
 
 def test_regions_are_numbered_on_through_the_images():
-    masks = np.array([[[1, 0, 1]], [[0, 0, 0]], [[255, 0, 1]]], np.uint8)
+    masks = np.array([[[1, 0, 1]], [[0, 0, 0]], [[2, 0, 1]]], np.uint8)
     assert metrics.label_regions(masks).tolist() == [
         [[1, 0, 2]],
         [[0] * 3],
         [[3, 0, 4]],
     ]
+
+
+def test_a_region_is_numbered_by_what_counts_of_it():
+    masks = np.array([[[1, IGNORED, 1], [IGNORED, IGNORED, 0]]], np.uint8)
+    assert metrics.label_regions(masks).tolist() == [[[1, 0, 2], [0, 0, 0]]]
+
+
+@given(map_cases())
+def test_pixels_that_do_not_count_are_left_out(case):
+    """As if they had no place in the maps: those of the last rows and images."""
+    masks, maps = case
+    more = np.concatenate([np.pad(masks, ((0, 0), (0, 2), (0, 1))) for _ in range(2)])
+    more[:, masks.shape[1] :] = more[..., masks.shape[2] :] = IGNORED
+    more[len(masks) :] = IGNORED
+    noise = np.random.default_rng(0).integers(-5, 5, more.shape).astype(maps.dtype)
+    noise[: len(masks), : masks.shape[1], : masks.shape[2]] = maps
+    assert metrics.pixel_metrics(more, noise) == metrics.pixel_metrics(masks, maps)
+    assert metrics.pixel_auroc(more, noise) == metrics.auroc(masks, maps)
+
+
+def test_without_pixels_that_count_every_metric_is_undefined():
+    masks = np.full((1, 4, 4), IGNORED, np.uint8)
+    found = metrics.pixel_metrics(masks, np.zeros((1, 4, 4), np.float32))
+    assert np.isnan([*found.values()]).all()
 
 
 @pytest.mark.parametrize(

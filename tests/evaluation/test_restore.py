@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from evaluation import cached
+from evaluation.cached import seen
 from fsad.artifacts.files import read_npz, read_settings, write_npz
 from fsad.backbones import readout
 from fsad.errors import UserError
@@ -49,7 +50,7 @@ def rewrite(source, *, arrays=None, **settings):
 @pytest.mark.parametrize("task", RUNS)
 def test_the_detector_of_a_run_predicts_as_the_run(folders, task):
     detector = run_detector(folders[task])
-    scores, maps = detect(detector, cached.image_sets()["test"]["images"])
+    scores, maps = detect(detector, seen(cached.image_sets()["test"]["images"]))
     stored = read_npz(f"{folders[task]}/scores.npz", "last_scores", "last_maps")
     assert scores == pytest.approx(stored["last_scores"], rel=1e-5)
     full = full_maps(stored["last_maps"], 16, sigma=4)
@@ -61,7 +62,7 @@ def test_the_detector_is_calibrated_on_the_support_images(folders):
     support = cached.feature_sets(detector.network.tower)["support"]
     images = cached.image_sets()["support"]["images"][:2, 0]
     first = {name: array[:2] for name, array in support.items()}
-    expected = calibrate(detector, first, images).described
+    expected = calibrate(detector, first, seen(images)).described
     assert detector.described["threshold"] == expected["threshold"]
     assert detector.described["map_range"] == expected["map_range"]
 
@@ -129,7 +130,7 @@ def test_features_that_are_not_kept_are_computed(tmp_path, folders, sources, tas
     found = run_detector(folders[task])
     assert found.described == before.described
     for ours, expected in zip(
-        *(detect(x, images) for x in (found, before)), strict=True
+        *(detect(x, seen(images)) for x in (found, before)), strict=True
     ):
         assert np.array_equal(ours, expected)
 

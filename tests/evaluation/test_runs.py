@@ -14,19 +14,21 @@ import torch
 
 from evaluation import cached
 from fsad.artifacts.files import read_npz, read_record, read_settings, write_npz
-from fsad.artifacts.schema import read_schema, with_defaults
+from fsad.artifacts.schema import with_defaults
 from fsad.artifacts.sources import Embedding, Source
 from fsad.artifacts.stages import check_record
 from fsad.backbones.features import FeatureSet
 from fsad.backbones.tower import save_tower
+from fsad.data.groups import stacked
+from fsad.data.masks import IGNORED
 from fsad.errors import UserError
 from fsad.evaluation import metrics, runs
 from fsad.evaluation.inputs import Inputs
 from fsad.evaluation.tasks import Truth
 from fsad.methods.base import Prediction, Step, Text
-from fsad.methods.maps import full_maps
+from fsad.methods.maps import NOMINAL, full_maps, picture_map
 from fsad.methods.patches import peak_scores
-from fsad.methods.registry import METHODS
+from fsad.methods.registry import METHODS, method_schema
 from helpers import NEEDS_GPU, relative_error
 
 FILES = ("model.npz", "scores.npz", "history.csv", "metrics.json")
@@ -382,6 +384,46 @@ def test_the_bytes_of_a_run_do_not_depend_on_its_neighbours(tmp_path, sources):
         assert_same_files(tmp_path / folder, tmp_path / alone.folders[0])
 
 
+SHAPES = [(40, 24), (32, 48), (40, 24), (32, 48)]
+
+
+@pytest.fixture
+def raw_job(tmp_path, sources):
+    """A job at `resolution: raw`, of pictures of two sizes, and their masks."""
+    masks = [np.zeros(shape, np.uint8) for shape in SHAPES]
+    masks[2][8:20, 4:9] = masks[3][20:, 30:] = 1
+    masks[3][:, :3] = IGNORED
+    known = sources["masks"].record | {"resolution": "raw"}
+    changed = sources | {"masks": Source(tmp_path / "masks_rraw.npz", known)}
+    write_npz(
+        changed["masks"].path, stacked([{"masks": mask} for mask in masks], {}), known
+    )
+    return cached.run_job(tmp_path, changed, CLS, SEG, resolution="raw"), masks
+
+
+def test_a_run_at_raw_is_evaluated_at_the_size_of_each_picture(raw_job):
+    job, masks = raw_job
+    runs.run_job(job)
+    cls, seg = map(Path, job.folders)
+    scores = read_npz(seg / "scores.npz")
+    assert scores["last_maps"].shape == (4, 4, 4)
+    full = [
+        picture_map(*pair, 4.0)
+        for pair in zip(scores["last_maps"], SHAPES, strict=True)
+    ]
+    assert scores["last_scores"].tolist() == [one.max() for one in full]
+    flat = (np.concatenate([x.ravel() for x in found]) for found in (masks, full))
+    found = results(seg)["last"]
+    assert found["pixel_auroc"] == metrics.pixel_auroc(*flat)
+    assert (
+        found["pixel_auroc"] == pd.read_csv(seg / "history.csv")["pixel_auroc"].iloc[-1]
+    )
+    assert 0 < found["aupro"] < 100
+    memory = torch.from_numpy(read_npz(cls / "scores.npz")["last_maps"])
+    peaks = peak_scores(memory, NOMINAL).numpy()
+    assert np.array_equal(read_npz(cls / "scores.npz")["last_memory_distance"], peaks)
+
+
 @pytest.fixture
 def made(monkeypatch):
     """The folders of the runs that are made, in order."""
@@ -509,7 +551,7 @@ BOTH = [run._replace(task=task) for run in DRAWS for task in ("cls", "seg")]
 def free_job(request, tmp_path, towers, tokens):
     """Makes jobs of a method without training, into folders of the test."""
     method, reading, given = FREE[request.param]
-    defaults = with_defaults(read_schema(METHODS[method].schema), reading)
+    defaults = with_defaults(method_schema(method), reading)
     readout = METHODS[method].readout(defaults, 32)
     results = cached.write_cache(tmp_path / "results", towers, tokens, readout)
     sources = cached.planned_sources(results, readout)
@@ -541,6 +583,16 @@ def test_both_tasks_share_one_prediction(free_job, monkeypatch):
     assert cls["last"] == cls["best"]
     assert cls["last"].keys() >= set(metrics.METRICS["cls"])
     assert seg["last"].keys() >= set(metrics.METRICS["seg"])
+
+
+def test_one_evaluation_is_measured_once(free_job, monkeypatch):
+    job, _ = free_job("results", CLS)
+    measured, original = [], runs._results
+    monkeypatch.setattr(runs, "_results", lambda *x: measured.append(x) or original(*x))
+    runs.run_job(job)
+    assert len(measured) == 1
+    found = results(Path(job.folders[0]))
+    assert found["last"] == found["best"]
 
 
 def test_runs_without_training_are_the_same_alone_and_together(free_job):
@@ -585,6 +637,31 @@ def test_runs_without_training_need_no_test_images(free_job):
             found = metrics.read_metrics(Path(folder) / "metrics.json")
             assert math.isnan(found["last"][metric])
             assert read_npz(f"{folder}/scores.npz")["last_scores"].shape == (0,)
+
+
+def test_runs_without_training_at_raw(free_job, tmp_path):
+    job, _ = free_job("results", CLS, SEG)
+    masks = [np.zeros(shape, np.uint8) for shape in SHAPES]
+    masks[2][8:20, 4:9] = masks[3][20:, 30:] = 1
+    source = Source(
+        tmp_path / "masks_rraw.npz", job.masks.record | {"resolution": "raw"}
+    )
+    write_npz(
+        source.path, stacked([{"masks": mask} for mask in masks], {}), source.record
+    )
+    for record in job.records:
+        record["options"]["resolution"] = "raw"
+    runs.run_job(job._replace(masks=source))
+    scores, found = (
+        read_npz(f"{job.folders[1]}/scores.npz"),
+        results(Path(job.folders[1])),
+    )
+    full = [
+        picture_map(small, shape, float(scores["sigma"]))
+        for small, shape in zip(scores["last_maps"], SHAPES, strict=True)
+    ]
+    flat = (np.concatenate([x.ravel() for x in arrays]) for arrays in (masks, full))
+    assert found["last"]["pixel_auroc"] == metrics.pixel_auroc(*flat)
 
 
 def test_only_the_missing_run_without_training_is_made(free_job, made):

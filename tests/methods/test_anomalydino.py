@@ -11,7 +11,7 @@ from fsad.methods.maps import full_maps
 from helpers import relative_error
 from methods.cases import assert_restored, fitted, normal, published, same
 
-OPTIONS = {"mask": "none", "resolution": 225, "device": "cpu"}
+OPTIONS = {"mask": "none", "position": "any", "resolution": 225, "device": "cpu"}
 SUPPORT = {"patch": normal(4, 2, 3, 5, 12)}
 TEST = {"patch": normal(2, 4, 6, 12)}
 

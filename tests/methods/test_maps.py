@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -61,3 +62,27 @@ def test_the_radius_and_the_border_of_the_filter_can_be_chosen(
 
 def test_without_sigma_nothing_is_smoothed():
     assert np.array_equal(maps.smoothing_matrix(5, 0), np.eye(5))
+
+
+@pytest.mark.parametrize("shape", [(90, 200), (512, 512), (330, 64)])
+def test_the_map_of_a_picture_is_smoothed_as_on_the_square(shape):
+    (small,) = random_maps((5, 7))[:1]
+    sigmas = [4.0 * length / maps.NOMINAL for length in shape]
+    large = cv2.resize(small, shape[::-1], interpolation=cv2.INTER_LINEAR)
+    found = maps.picture_map(small, shape, 4.0)
+    assert found.shape == shape
+    assert relative_error(found, gaussian_filter(large, sigmas)) < 1e-5
+    square = maps.full_maps(small[None], maps.NOMINAL, 4.0)[0]
+    seen = cv2.resize(found, square.shape, interpolation=cv2.INTER_LINEAR)
+    assert relative_error(seen, square) < 0.02
+
+
+def test_a_picture_of_the_nominal_size_has_the_map_of_that_resolution():
+    small = random_maps((5, 7))
+    expected = maps.full_maps(small, maps.NOMINAL, 4.0)
+    found = [maps.picture_map(one, (maps.NOMINAL,) * 2, 4.0) for one in small]
+    assert np.array_equal(found, expected)
+
+
+def test_raw_has_the_nominal_side():
+    assert (maps.side(400), maps.side("raw")) == (400, maps.NOMINAL)

@@ -8,7 +8,8 @@ from fsad.methods.maps import full_maps
 from helpers import relative_error
 from methods.cases import assert_restored, fitted, normal, published, same
 
-OPTIONS = {"coreset": 1.0, "neighbours": 1, "resolution": 64, "device": "cpu"}
+OPTIONS = {"coreset": 1.0, "neighbours": 1, "position": "any"}
+OPTIONS |= {"resolution": 64, "device": "cpu"}
 SUPPORT = {"patch": normal(4, 3, 5, 12)}
 TEST = {"patch": normal(2, 4, 6, 12)}
 

@@ -109,7 +109,7 @@ def test_every_method_has_its_module():
 
 
 def readout(method, **options):
-    known = schema.read_schema(registry.METHODS[method].schema)
+    known = registry.method_schema(method)
     given = schema.with_defaults(known, options)
     return registry.METHODS[method].readout(given, 32)
 

@@ -10,7 +10,8 @@ from fsad.methods.subspacead import Moments
 from helpers import relative_error
 from methods.cases import assert_restored, fitted, normal, published, same
 
-OPTIONS = {"explained_variance": 0.9, "resolution": 40, "device": "cpu"}
+OPTIONS = {"explained_variance": 0.9, "position": "any"}
+OPTIONS |= {"resolution": 40, "device": "cpu"}
 # Of 4 support images with 2 copies of 3 x 5 patches each, in few directions mostly.
 PATCHES = normal(4, 30, 12) * torch.logspace(0, -2, 12) + 1
 TEST = {"patch": normal(2, 4, 6, 12)}
@@ -92,7 +93,9 @@ def test_a_detector_is_its_subspace():
     assert {n: x.dtype for n, x in detector.learned.items()} == {
         "mean": torch.float32,
         "components": torch.float32,
+        "top_share": torch.float64,
     }
+    assert detector.learned["top_share"] == 0.01
     assert detector.sigma == pytest.approx(0.81 * 40 / 672)
 
 

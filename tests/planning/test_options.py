@@ -54,6 +54,8 @@ def test_defaults_are_those_of_the_method(minimal):
         "resolution": 256,
         "device": "cpu",
         "precision": "float32",
+        "position": "any",
+        "whole": False,
     }
     assert cfg.run_options(complete, BOLT._replace(task="seg"))["n_pro"] == 1
     assert complete["backbones"]["clip"] == {
@@ -95,6 +97,12 @@ def test_numbers_written_as_strings_are_numbers(minimal, given, read):
 def test_lists_and_switches_from_the_command_line(minimal):
     complete = cfg.complete(minimal | {"shots": ["1", "2"], "vis": "True"})
     assert (complete["shots"], complete["vis"]) == ([1, 2], True)
+
+
+@pytest.mark.parametrize(("given", "read"), [("raw", "raw"), ("400", 400), (64, 64)])
+def test_the_resolution_is_a_number_or_raw(minimal, given, read):
+    complete = cfg.complete(minimal | {"resolution": given})
+    assert cfg.run_options(complete, BOLT)["resolution"] == read
 
 
 @pytest.mark.parametrize(("given", "read"), [("false", False), ("True", True)])
@@ -147,6 +155,11 @@ def test_the_given_configuration_is_left_alone(minimal):
         ({"threads": True}, "config: threads: must be a whole number, not true"),
         ({"tasks": ["det"]}, "config: tasks.0: must be 'cls' or 'seg', not 'det'"),
         ({"overrides": {"other": {}}}, "config: overrides.other: no such data set"),
+        (
+            {"resolution": "rough"},
+            "config: resolution: must be a whole number or 'raw'",
+        ),
+        ({"resolution": 8}, "config: resolution: must be at least 16, not 8"),
         ({"results": "out/<new>"}, "config: results: must be a path without .* angle"),
     ],
 )
@@ -240,7 +253,9 @@ def described(schema):
         yield from described(option.get("additionalProperties") or {})
 
 
-@pytest.mark.parametrize("schema", ["config", *(m.schema for m in METHODS.values())])
+@pytest.mark.parametrize(
+    "schema", ["config", "view", *(m.schema for m in METHODS.values())]
+)
 def test_options_are_documented_as_the_schema_describes_them(schema):
     """config/README.md has a row with each name and description of the schema."""
     content = cfg.config_schema() if schema == "config" else read_schema(schema)

@@ -136,9 +136,13 @@ WRONG = {
         {"keep_features": "never"},
         "config: keep_features: must be 'auto', true or false, not 'never'",
     ),
+    "tiles of another form": (
+        {"experiments": {"mine": {"method": "patchcore", "tiles": {"grid": [2]}}}},
+        "config: experiments.mine.tiles: must be none, auto, {grid: [ROWS, COLUMNS]}",
+    ),
     "option of another method": (
         {"experiments": {"mine": {"method": "patchcore", "rotations": 4}}},
-        "config: experiments.mine.rotations: unknown option; known are fit, layers",
+        "config: experiments.mine.rotations: unknown option; known are fit, tiles,",
     ),
     "option of a method out of range": (
         {"experiments": {"mine": {"method": "patchcore", "coreset": 0}}},
@@ -241,7 +245,7 @@ def test_features_are_kept_by_choice_or_up_to_a_size(micro, choice, image_size, 
     plan = micro(
         backbones=backbones, experiments={"memory": MEMORY}, keep_features=choice
     )
-    assert plan.keeps_features("memory") is kept
+    assert plan.keeps_features("memory", PLACE) is kept
     assert bool(plan.feature_sizes()) is kept
     runs = plan.class_runs("memory", PLACE)
     job = plan.run_job(runs)
@@ -261,7 +265,7 @@ def test_experiments_of_one_backbone_and_readout_share_their_features(micro):
     plan = micro(experiments=tuned)
     paths = {name: plan.features(name, PLACE).path for name in "abc"}
     assert paths["a"] == paths["b"] != paths["c"]
-    assert len(plan.readers()) == 2
+    assert len(plan.readers(PLACE)) == 2
     assert plan.support_features("a", PLACE, 111) == plan.support_features(
         "b", PLACE, 111
     )
@@ -399,3 +403,85 @@ def test_planning_imports_no_torch():
     code = f"import sys; {imports}; print('torch' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.stdout == "False\n", run.stderr
+
+
+TILED = MEMORY | {"tiles": {"grid": [1, 2]}, "whole": True, "position": "near"}
+
+
+def test_tiles_have_caches_of_their_own_beside_those_of_whole_images(micro):
+    plan = micro(experiments={"plain": MEMORY, "tiled": TILED})
+    view = plan.readout("tiled", PLACE).view
+    path = plan.images(PLACE, view).path
+    assert path.endswith("cache/own/bolt/test_px32_tiles1x2_whole.npz")
+    assert plan.tiled_file(PLACE, path) == plan.images(PLACE, view)
+    assert [view.name for view in plan.views()] == ["px32"]
+    assert plan.tiles("tiled", PLACE) == 3
+    sizes = plan.feature_sizes()
+    plain, tiled = (sizes[plan.features(n, PLACE).path] for n in ("plain", "tiled"))
+    assert tiled == 3 * plain
+
+
+def test_a_class_has_its_own_tiles_in_place_of_those_of_the_experiments(micro):
+    own = {"tiles": {"size": 16}, "position": "any"}
+    overrides = {"own": {"bolt": own, "metal_nut": {"tiles": "none"}}}
+    plan = micro(experiments={"tiled": TILED}, overrides=overrides)
+    bolt, nut = (plan.readout("tiled", ("own", n)) for n in ("bolt", "metal_nut"))
+    assert (bolt.view.tile, bolt.view.grid, bolt.view.whole) == (16, None, True)
+    assert not nut.view.is_tiled
+    runs = {run.class_name: plan.run(run)["options"] for run in plan.runs}
+    chosen = {n: (x["position"], x["whole"]) for n, x in runs.items()}
+    assert chosen == {"bolt": ("any", True), "metal_nut": ("any", False)}
+
+
+def test_automatic_tiles_follow_the_images_of_a_class(micro, tmp_path):
+    shutil.rmtree(tmp_path / "data/bolt")
+    write_class(tmp_path / "data", "bolt", size=64)
+    tiled = MEMORY | {"tiles": "auto"}
+    plan = micro(experiments={"tiled": tiled})
+    assert plan.readout("tiled", PLACE).view.grid == (2, 2)
+    assert not plan.readout("tiled", ("own", "metal_nut")).view.is_tiled
+    plan = micro(experiments={"tiled": tiled | {"max_tiles": 3}})
+    assert not plan.readout("tiled", PLACE).view.is_tiled
+
+
+def test_planning_tells_what_tiles_cost(micro, capsys):
+    micro(experiments={"plain": MEMORY, "tiled": TILED})
+    told = capsys.readouterr().err
+    assert "own/bolt: tiled: tiles 1x2 and whole, 3 passes of the backbone" in told
+    assert "plain: tiles" not in told
+
+
+def _region(path, size, white):
+    from PIL import Image
+
+    region = Image.new("L", size, 0)
+    region.paste(255, (0, 0, white, white))
+    region.save(path)
+
+
+def test_a_region_is_part_of_what_follows_from_it(micro, tmp_path):
+    def records(white):
+        _region(tmp_path / "roi.png", (8, 8), white)
+        plan = micro(overrides={"own": {"bolt": {"roi": "roi.png"}}})
+        (run,) = (x for x in plan.runs if x[2:] == ("bolt", "seg", 2, 111))
+        made = plan.run_job([run])
+        return [made.test.images, made.test.features, made.masks, plan.run(run)]
+
+    one, same, other = records(4), records(4), records(5)
+    assert one == same
+    assert all(a != b for a, b in zip(one, other, strict=True))
+
+
+WRONG_REGIONS = {
+    "missing": (lambda path: None, "No such file"),
+    "empty": (lambda path: _region(path, (8, 8), 0), "covers nothing"),
+    "of another shape": (lambda path: _region(path, (9, 8), 4), "is 8x8 pixels"),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG_REGIONS)
+def test_a_wrong_region_is_named(micro, tmp_path, kind):
+    write, reason = WRONG_REGIONS[kind]
+    write(tmp_path / "roi.png")
+    with pytest.raises(UserError, match=rf"overrides\.own\.bolt\.roi: .*{reason}"):
+        micro(overrides={"own": {"bolt": {"roi": "roi.png"}}})

@@ -18,6 +18,8 @@ SETTINGS = {
     "weight_seed": 7,
     "task": "cls",
     "resolution": 16,
+    "position": "any",
+    "whole": False,
     "epochs": 3,
     "model_config": TINY,
     "n_ctx": 2,

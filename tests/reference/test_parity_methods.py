@@ -87,7 +87,7 @@ def test_patch_features_are_those_of_the_published_code(name, load):
                 case["support"], angles_of(case, draw), strict=True
             )
         ]
-        support = embed_support(network, np.stack(copies), readout)["patch"]
+        support = embed_support(network, {"images": np.stack(copies)}, readout)["patch"]
         wanted = expected[array]
         assert relative_error(support.reshape(wanted.shape), wanted) < 1e-5
 
@@ -101,7 +101,9 @@ def test_neighbourhoods_are_those_of_the_published_code(name, load):
     case, meta, expected = load(name)
     network, readout = open_network(formula_network(meta)), published_readout(meta)
     test = embed_batch(network, case["test"], readout)["patch"]
-    support = embed_support(network, case["support"][:, None], readout)["patch"]
+    support = embed_support(network, {"images": case["support"][:, None]}, readout)[
+        "patch"
+    ]
     for ours, wanted in ((test, "test_features"), (support, "support_features")):
         assert relative_error(ours.flatten(0, 2), expected[wanted]) < 1e-5
 

@@ -30,7 +30,7 @@ def subject(tmp_path):
     config = {"datasets": {}, "threads": 9, "results": "elsewhere"}
     readout = SimpleNamespace(view=View("square", SIZE))
     known = {"run": lambda run: record, "config": config}
-    known |= {"readout": lambda name: readout, "folder": lambda name: "tiny"}
+    known |= {"readout": lambda *key: readout, "folder": lambda name: "tiny"}
     plan = SimpleNamespace(**known)
     subject = Subject(plan, runs, tmp_path / "verify", "Snakefile")
     for task, auroc in (("cls", "image_auroc"), ("seg", "pixel_auroc")):

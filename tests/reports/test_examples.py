@@ -7,6 +7,8 @@ import pytest
 
 from fsad.artifacts.files import write_npz
 from fsad.artifacts.sources import Source
+from fsad.evaluation import metrics
+from fsad.methods.maps import picture_map
 from fsad.reports import examples
 
 SIZE, GRID = 16, 4
@@ -30,12 +32,12 @@ def small_maps():
 
 @pytest.fixture
 def write_page(tmp_path):
-    def write(with_masks=True, labels=LABELS):
+    def write(with_masks=True, labels=LABELS, resolution=SIZE):
         images = np.full((4, 8, 8, 3), 120, np.uint8)
         test = {"images": images, "names": NAMES, "labels": labels}
         run = {"labels": labels, "last_scores": SCORES, "last_maps": small_maps()}
         settings = {"dataset": "own", "experiment": "original", "class": "nut"}
-        settings |= {"shots": 4, "options": {"resolution": SIZE}}
+        settings |= {"shots": 4, "options": {"resolution": resolution}}
         masks = {"masks": mask_set() * (labels != 0)[:, None, None]}
         contents = {"run": run | {"sigma": np.array(4.0)}, "test": test, "masks": masks}
         sources = []
@@ -95,3 +97,14 @@ def test_quality_is_the_pixel_auroc_of_each_image():
     # The hot quarter of the defect outscores all else, the rest of it ties.
     assert quality[1] == pytest.approx(100 * (0.25 + 0.75 / 2))
     assert quality[2] < 50
+
+
+@pytest.mark.parametrize("with_masks", [True, False])
+def test_raw_maps_are_compared_at_the_size_of_each_mask(write_page, with_masks):
+    best, worst = captions(write_page(with_masks, resolution="raw"))
+    names = ("000", "001") if with_masks else ("001", "000")
+    for caption, name in zip((best, worst), names, strict=True):
+        assert f"dent/{name}.png" in caption
+    small, masks = small_maps()[1], mask_set()[1]
+    area = metrics.auroc(masks, picture_map(small, masks.shape, 4.0))
+    assert not with_masks or best.endswith(f"{area:.3g}")

@@ -1,9 +1,12 @@
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 from fsad.artifacts.files import read_record, write_npz
 from fsad.artifacts.sources import Source
+from fsad.data.groups import stacked
+from fsad.data.masks import IGNORED
 from fsad.errors import UserError
 from fsad.methods.maps import full_maps
 from fsad.reports import panels
@@ -90,6 +93,39 @@ def draw(folder, *sources):
     scores = [folder / f"{name}.npz" for name in names]
     panels.draw_class(folders, [record, record], scores, *sources)
     return record
+
+
+def test_pixels_that_do_not_count_are_grey(tmp_path):
+    masks = MASKS.copy()
+    masks[0, :5] = IGNORED
+    panels.write_panels(tmp_path, TEST, MAPS, masks)
+    _, mask, _ = np.split(written(tmp_path)["good_000.png"], 3, axis=1)
+    assert (mask[:5] == panels.GREY).all()
+    assert not mask[5:].any()
+
+
+def test_panels_of_raw_maps_have_the_nominal_side(tmp_path):
+    record = {"code": "raw", "options": {"resolution": "raw"}}
+    arrays = {"last_maps": SMALL, "sigma": np.array(SIGMA)}
+    write_npz(tmp_path / "scores.npz", arrays, record)
+    large = [
+        np.kron(mask, np.ones((n, 20), np.uint8)) for n, mask in enumerate(MASKS, 1)
+    ]
+    sources = [Source(tmp_path / f"{n}.npz", {"code": n}) for n in ("images", "masks")]
+    write_npz(sources[0].path, TEST, sources[0].record)
+    write_npz(
+        sources[1].path,
+        stacked([{"masks": mask} for mask in large], {}),
+        sources[1].record,
+    )
+    panels.draw_class(
+        [tmp_path], [{"run": record}], [tmp_path / "scores.npz"], *sources
+    )
+    square = np.array([cv2.resize(m, (256, 256), interpolation=0) for m in MASKS])
+    panels.write_panels(tmp_path / "as", TEST, full_maps(SMALL, 256, SIGMA), square)
+    ours, expected = written(tmp_path), written(tmp_path / "as")
+    assert ours.keys() == expected.keys()
+    assert all(np.array_equal(ours[n], expected[n]) for n in expected)
 
 
 @pytest.mark.parametrize("with_masks", [True, False])

@@ -99,6 +99,7 @@ OPTIONS = {
         lambda v: {"resolution": v},
         COUNTS | {"too low": 15, "too high": 10**6},
     ),
+    "max_megapixels": (lambda v: {"max_megapixels": v}, COUNTS),
     "vis": (lambda v: {"vis": v}, {"word": "maybe", "number": 2, "null": None}),
     "tasks": (
         lambda v: {"tasks": v},
@@ -220,6 +221,27 @@ OPTIONS = {
     "fit": (
         lambda v: experiment(fit=v),
         WORDS | {"unknown": "crop", "upper case": "Edge"},
+    ),
+    "tiles": (
+        lambda v: experiment(tiles=v),
+        WORDS
+        | {
+            "unknown": "many",
+            "empty": {},
+            "both": {"grid": [2, 2], "size": 20},
+            "one number": {"grid": [2]},
+            "zero": {"grid": [0, 2]},
+            "small": {"size": 8},
+            "overlap alone": {"overlap": 0.1},
+            "wide overlap": {"grid": [2, 2], "overlap": 0.95},
+        },
+    ),
+    "max_tiles": (lambda v: experiment(max_tiles=v), COUNTS | {"one": 1}),
+    "position": (lambda v: experiment(position=v), WORDS | {"unknown": "here"}),
+    "whole": (lambda v: experiment(whole=v), {"word": "maybe", "null": None}),
+    "roi": (
+        lambda v: override(roi=v),
+        {"number": 5, "empty": "", "missing": "roi.png", "folder": "empty"},
     ),
     "layers": (
         lambda v: free("patchcore", layers=v),

@@ -18,9 +18,12 @@ BACKBONES = {"tiny": TINY, "resnet": RESNET | {"image_size": 32}}
 EXPERIMENTS = {
     "patchcore": {"method": "patchcore", "backbone": "resnet", "coreset": 0.5},
     "anomalydino": {"method": "anomalydino", "backbone": "tiny", "rotations": 2},
+    "tiles": {"method": "anomalydino", "backbone": "tiny", "rotations": 2},
     "edge": {"method": "subspacead", "backbone": "tiny", "rotations": 2},
 }
 EXPERIMENTS["edge"]["fit"] = "edge"
+EXPERIMENTS["tiles"] |= {"tiles": {"size": 25, "overlap": 0.2}, "whole": True}
+EXPERIMENTS["tiles"] |= {"position": "near"}
 OPTIONS = {"backbones": BACKBONES, "experiments": EXPERIMENTS, "shots": [2]}
 OPTIONS |= {"datasets": {"own": {"layout": "folder", "root": "data"}}}
 
@@ -51,6 +54,7 @@ def test_tables_name_method_and_backbone(free):
         ["anomalydino", "anomalydino"],
         ["edge", "subspacead"],
         ["patchcore", "patchcore"],
+        ["tiles", "anomalydino"],
     ]
     backbones = dict(table[["experiment", "backbone"]].to_numpy())
     assert backbones["patchcore"] == "resnet18_random0_px32"
@@ -65,6 +69,14 @@ def test_images_of_several_shapes_are_scored_in_their_order(free):
     )
     assert scores["names"].tolist() == cached["names"].tolist()
     assert scores["last_maps"].shape == (7, 32, 32)
+
+
+def test_wider_images_have_more_tiles(free):
+    folder = free.folder / "results/cache/own/bolt"
+    cached = read_npz(folder / "test_px32_tiles25o0.2_whole.npz")
+    assert cached["images.0"].shape == (6, 2, 2, 32, 32, 3)
+    assert cached["images.1"].shape == (1, 2, 3, 32, 32, 3)
+    assert cached["whole.1"].shape == (1, 32, 32, 3)
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -109,11 +121,12 @@ def assert_same_files(first, second):
     assert found[0]
 
 
-def test_both_tasks_predict_the_same_in_place_and_exported(free, tmp_path):
+@pytest.mark.parametrize("name", ["edge", "tiles"])
+def test_both_tasks_predict_the_same_in_place_and_exported(free, tmp_path, name):
     """On the images of the run with its scores, those of several shapes too."""
     folders = []
     for task in ("cls", "seg"):
-        run = Path("results") / RUN.format(name="edge", task=task)
+        run = Path("results") / RUN.format(name=name, task=task)
         predict(free, run, tmp_path / task)
         free.fsad("export", "--run", run, "--out", tmp_path / f"{task}.safetensors")
         predict(free, tmp_path / f"{task}.safetensors", tmp_path / f"{task}_exported")
@@ -122,7 +135,7 @@ def test_both_tasks_predict_the_same_in_place_and_exported(free, tmp_path):
         assert_same_files(folders[0], folder)
     table = pd.read_csv(folders[0] / "scores.csv", index_col="image")
     run = read_npz(
-        free.folder / "results" / RUN.format(name="edge", task="cls") / ("scores.npz")
+        free.folder / "results" / RUN.format(name=name, task="cls") / ("scores.npz")
     )
     expected = dict(zip(run["names"], run["last_scores"], strict=True))
     assert table["score"].to_dict() == pytest.approx(expected, rel=1e-4)

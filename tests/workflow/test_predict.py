@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from evaluation.cached import seen
 from fsad.artifacts.files import read_record, write_record
 from fsad.data.layouts import list_class
 from fsad.evaluation.detector import detect, load_detector
@@ -42,7 +43,7 @@ def test_a_run_scores_its_test_images_as_it_did(finished, task, shots):
     folder = finished.folder / RUN.format(task=task, shots=shots)
     detector = run_detector(folder)
     images = np.load(finished.folder / TEST_IMAGES)["images"]
-    scores, maps = detect(detector, images)
+    scores, maps = detect(detector, seen(images))
     run = np.load(folder / "scores.npz")
     # Equal but for rounding: threads may share a sum in another way.
     np.testing.assert_allclose(scores, run["last_scores"], 1e-6)
@@ -63,6 +64,17 @@ def test_predict_writes_scores_maps_and_overlays(finished, tmp_path):
         heat = np.asarray(Image.open(tmp_path / "maps" / f"{name}.tiff"))
         assert (heat.shape, heat.dtype) == ((32, 32), np.float32)
         assert Image.open(tmp_path / "overlays" / name).size == (40, 40)
+
+
+def test_predict_names_images_over_its_limit(finished, tmp_path):
+    Image.new("RGB", (1001, 1000)).save(tmp_path / "a.png")
+    shutil.copy(finished.folder / "data/bolt/test/good/000.png", tmp_path / "b.png")
+    call = ["predict", tmp_path, "--run", RUN.format(task="cls", shots=1)]
+    call += ["--max-megapixels", "1", "--out", tmp_path / "out"]
+    assert finished.fsad(*call, check=False).returncode == 1
+    rows = table(tmp_path / "out")
+    assert "has 1001000 pixels; raise `max_megapixels`" in rows["a.png"]["error"]
+    assert rows["b.png"]["error"] == ""
 
 
 def test_an_exported_file_needs_nothing_else(finished, tmp_path):
@@ -112,9 +124,11 @@ def test_the_rule_scores_a_folder_and_follows_it(copied):
     assert copied.planned("--config", option) == {"predict": 1, "all": 1, "total": 2}
     new.write_bytes(b"no image")
     new.with_name("gone.png").symlink_to("nowhere.png")
-    copied.snakemake("--config", option)
+    Image.new("RGB", (1001, 1000)).save(new.with_name("large.png"))
+    copied.snakemake("--config", option, "max_megapixels=1")
     assert "cannot be read as an image" in table(found)["late.png"]["error"]
     assert "No such file" in table(found)["gone.png"]["error"]
+    assert "raise `max_megapixels`" in table(found)["large.png"]["error"]
 
 
 def test_tables_refuse_a_run_trained_otherwise_than_planned(copied):

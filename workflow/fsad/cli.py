@@ -12,12 +12,12 @@ import yaml
 from fsad.artifacts import paths
 from fsad.artifacts.names import nfc
 from fsad.artifacts.paths import TREE, Run
-from fsad.artifacts.schema import read_schema, read_yaml
+from fsad.artifacts.schema import read_yaml
 from fsad.errors import UserError
 from fsad.evaluation.metrics import METRICS, read_metrics
 from fsad.jobs.job import program
 from fsad.jobs.threads import limit_threads, limit_torch_threads
-from fsad.methods.registry import METHODS
+from fsad.methods.registry import METHODS, method_schema
 from fsad.planning.graph import graph_of_call
 from fsad.planning.options import complete, config_schema
 
@@ -77,6 +77,7 @@ INSTEAD = "instead of the config's"
 FIRST = "default: the first of the config"
 RUN_PATH = f"RESULTS/{TREE.run}".replace("{", "").replace("}", "")
 THREADS = option("--threads", type=_positive, default=2)
+MAX_MEGAPIXELS = option("--max-megapixels", type=_positive, help="of one image")
 OUT_FOLDER = option("--out", type=_path, required=True, help="folder to write")
 FOR_A_RUN = (
     option("--run", dest="source", type=_path, required=True, help=RUN_PATH),
@@ -101,14 +102,16 @@ FOR_A_CALL = (
     option("--seed", type=_natural, help=FIRST),
     option("--epochs", type=_positive, help=INSTEAD),
     option("--eval-every", type=_positive, help=INSTEAD),
-    option("--resolution", type=_positive, help=INSTEAD),
+    option("--resolution", help=f"in pixels, or raw, {INSTEAD}"),
+    option("--max-megapixels", type=_positive, help=INSTEAD),
     option("--threads", type=_positive, help=INSTEAD),
     option("--device", help=f"cpu, cuda or cuda:N, {INSTEAD}"),
     option("--vis", action="store_true", help="also draw panels in OUT/vis"),
 )
 def train(arguments: Namespace) -> None:
     """make one run of one class, as the pipeline does"""
-    general = _given(arguments, ("resolution", "threads", "device"))
+    names = "resolution", "max_megapixels", "threads", "device"
+    general = _given(arguments, names)
     # The slots of `gpus` are shared out among the jobs of the pipeline.
     given = read_yaml(arguments.config) | {"gpus": []} | general
     if arguments.root and arguments.dataset in given.get("datasets", {}):
@@ -137,13 +140,19 @@ def _given(arguments: Namespace, names: Iterable[str]) -> dict:
     return {name: value for name, value in values.items() if value is not None}
 
 
-@command(option("folder", type=_path), option("--seed", type=_natural, default=0))
+@command(
+    option("folder", type=_path),
+    option("--seed", type=_natural, default=0),
+    option("--large", action="store_true", help="large images with small defects"),
+)
 def demo_data(arguments: Namespace) -> None:
     """generate the demo data set"""
     from fsad.demo.dataset import write_demo
+    from fsad.demo.large import write_large
 
     limit_threads(1)
-    write_demo(arguments.folder, arguments.seed)
+    write = write_large if arguments.large else write_demo
+    write(arguments.folder, arguments.seed)
 
 
 @command(
@@ -172,13 +181,18 @@ def monitor(arguments: Namespace) -> None:
     summarise(arguments.out, arguments.cores)
 
 
-@command(option("folder", type=_path, help="holds a folder for each class"), THREADS)
+@command(
+    option("folder", type=_path, help="holds a folder for each class"),
+    MAX_MEGAPIXELS,
+    THREADS,
+)
 def check_data(arguments: Namespace) -> None:
     """read every image of a data folder, list classes and problems, and write the
     configuration that fits to standard output"""
     from fsad.data import inspect
 
     limit_threads(arguments.threads)
+    _limit_pixels(arguments)
     report = inspect.check_data(arguments.folder, arguments.threads)
     print("\n".join(report.classes), file=sys.stderr)
     for problem in report.problems:
@@ -189,14 +203,24 @@ def check_data(arguments: Namespace) -> None:
         raise UserError(f"{arguments.folder}: problems: {len(report.problems)}")
 
 
+def _limit_pixels(arguments: Namespace) -> None:
+    """Set the largest image to what the arguments name, or to the config's default."""
+    from fsad.data.decode import limit_pixels
+
+    default = config_schema()["properties"]["max_megapixels"]["default"]
+    limit_pixels(arguments.max_megapixels or default)
+
+
 @command(
     option("images", nargs="+", type=_path, help="image files or folders"),
     OUT_FOLDER,
+    MAX_MEGAPIXELS,
     *FOR_A_RUN,
 )
 def predict(arguments: Namespace) -> None:
     """score new images with a run, or with a file of fsad export"""
     limit_torch_threads(arguments.threads)
+    _limit_pixels(arguments)
     from fsad.data.layouts import find_images
     from fsad.evaluation import predict as prediction
 
@@ -245,11 +269,13 @@ def status(arguments: Namespace) -> None:
 def verify(arguments: Namespace) -> None:
     """self-test: run one class in several ways and write a checklist"""
     limit_torch_threads(2)
+    from fsad.data.decode import limit_pixels
     from fsad.reference.selftest import first_class, prepare_data, write_checklist
 
     prepare_data(arguments.configfile)
     call = arguments.snakefile, arguments.configfile, arguments.config
     _, config = graph_of_call(*call)
+    limit_pixels(config["max_megapixels"])
     folder = Path(config["results"]) / "verify"
     shutil.rmtree(folder, ignore_errors=True)
     print(write_checklist(first_class(config, folder, str(arguments.snakefile))))
@@ -271,8 +297,8 @@ def backbones(arguments: Namespace) -> None:
 @command()
 def methods(arguments: Namespace) -> None:
     """list methods, their options and defaults"""
-    for name, entry in METHODS.items():
-        schema = read_schema(entry.schema)
+    for name in METHODS:
+        schema = method_schema(name)
         print(f"{name}: {schema['description']}")
         for key, found in schema["properties"].items():
             default = f" [{found['default']}]" if "default" in found else ""

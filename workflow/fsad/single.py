@@ -12,8 +12,9 @@ from fsad.backbones.load import load_towers
 from fsad.backbones.networks import open_network
 from fsad.backbones.readout import VARIANTS
 from fsad.backbones.spec import named_backbone
+from fsad.data.decode import limit_pixels
 from fsad.data.faults import comparison_faults
-from fsad.data.images import load_masks, warn
+from fsad.data.images import load_masks, masks_in_order, warn
 from fsad.data.prepare import load_support, load_test, looks
 from fsad.data.words import tokenize
 from fsad.errors import UserError
@@ -21,7 +22,7 @@ from fsad.evaluation.inputs import Inputs
 from fsad.evaluation.runs import make_runs
 from fsad.evaluation.tasks import Truth
 from fsad.methods.base import Text
-from fsad.planning.options import class_files, class_override
+from fsad.planning.options import class_files, class_override, class_region
 from fsad.planning.plan import Plan
 from fsad.reports.panels import run_maps, write_panels
 
@@ -39,35 +40,53 @@ def run_single(
     _check_names(config, run)
     _check_free(out)
     check_device(config["device"])
+    limit_pixels(config["max_megapixels"])
     plan = Plan(_only(config, run, changed))
     record, place = plan.run(run), (run.dataset, run.class_name)
     test, support = _images(plan, run)
     masks = None
     if run.task == "seg" or (vis and plan.classes[place].has_masks):
         files = plan.classes[place].test
-        masks = load_masks(files, config["resolution"], config["threads"])["masks"]
+        side = config["resolution"]
+        region = class_region(config, *place)
+        loaded = load_masks(files, side, config["threads"], region)
+        masks = masks_in_order(loaded, side)
     truth = Truth(test["labels"], masks)
     inputs = _inputs(plan, run, (test, support), truth)
     make_runs([(out, record)], inputs)
     if vis:
         maps = run_maps(out / paths.SCORES, record)
-        write_panels(out / "vis", test, maps, masks)
+        write_panels(out / "vis", _shown(plan, run, test), maps, masks)
 
 
 def _images(plan: Plan, run: Run) -> tuple[dict, dict]:
     """Test images and support images, as the pipeline caches them."""
     place, threads = (run.dataset, run.class_name), plan.config["threads"]
-    readout, samples = plan.readout(run.experiment), plan.classes[place].test
-    (test,) = load_test(samples, [readout.view], threads)
+    readout, samples = plan.readout(run.experiment, place), plan.classes[place].test
+    region = class_region(plan.config, *place)
+    (test,) = load_test(samples, [readout.view], threads, region)
     source = plan.support_images(place, run.seed, readout.view, readout.augment)
     drawn = plan.draw(place, run.seed)
-    support = load_support(drawn, source.record, threads)
+    support = load_support(drawn, source.record, threads, region)
     warn(comparison_faults(looks(drawn, support), looks(samples, test)))
     return test, support
 
 
+def _shown(plan: Plan, run: Run, test: dict) -> dict:
+    """Whole test images; test: as the backbone sees them."""
+    place = run.dataset, run.class_name
+    view = plan.readout(run.experiment, place).view
+    if not view.is_tiled:
+        return test
+    threads = plan.config["threads"]
+    known = [view.of_whole()], threads, class_region(plan.config, *place)
+    (shown,) = load_test(plan.classes[place].test, *known)
+    return shown
+
+
 def _inputs(plan: Plan, run: Run, images: tuple[dict, dict], truth: Truth) -> Inputs:
-    config, readout = plan.config, plan.readout(run.experiment)
+    place, config = (run.dataset, run.class_name), plan.config
+    readout = plan.readout(run.experiment, place)
     name = config["experiments"][run.experiment]["backbone"]
     with named_backbone(name):
         towers = load_towers(config["backbones"][name])

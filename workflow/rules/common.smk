@@ -60,6 +60,7 @@ wildcard_constraints:
     experiment="[^/]+",
     prediction="[^/]+",
     readout="[^/]+",
+    tiles="[^/]+_tiles[^/]+",
     task="[^/]+",
     shots="[0-9]+",
     seed="[0-9]+",

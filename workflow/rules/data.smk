@@ -24,6 +24,24 @@ rule prepare:
         "../scripts/prepare.py"
 
 
+# Tiles of test images, or of the support images of a seed.
+rule prepare_tiles:
+    output:
+        update(TREE.tiles),
+    log:
+        f"{TREE.logs}/prepare_tiles/{{dataset}}/{{class_name}}/{{tiles}}.log",
+    conda:
+        "../../envs/fsad.yaml"
+    threads: config["threads"]
+    resources:
+        **needs("prepare"),
+    params:
+        target=lambda w: PLAN.tiled_file(place(w), fill(TREE.tiles, **w)),
+        script=script_code("prepare_tiles"),
+    script:
+        "../scripts/prepare_tiles.py"
+
+
 rule prepare_masks:
     output:
         fill(TREE.masks, resolution=config["resolution"]),

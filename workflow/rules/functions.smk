@@ -75,7 +75,7 @@ def drawn_files(wildcards):
 
 def reader(wildcards):
     """An experiment that reads these features."""
-    return PLAN.readers()[wildcards.backbone, wildcards.readout]
+    return PLAN.readers(place(wildcards))[wildcards.backbone, wildcards.readout]
 
 
 def embeddings(wildcards):

@@ -47,5 +47,6 @@ def count_images(wildcards):
     if "prediction" in wildcards.keys():
         return len(PLAN.images_to_predict(wildcards.prediction))
     if "class_name" in wildcards.keys():
-        return len(PLAN.classes[place(wildcards)].test)
+        passes = [PLAN.tiles(name, place(wildcards)) for name in config["experiments"]]
+        return max(passes) * len(PLAN.classes[place(wildcards)].test)
     return 0

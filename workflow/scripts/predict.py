@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from fsad.data.decode import limit_pixels
 from fsad.evaluation.predict import predict_entry
 from fsad.jobs.gpus import gpu_slot
 from fsad.jobs.job import job
@@ -10,6 +11,7 @@ with (
     job(snakemake.log[0], snakemake.threads, torch=snakemake.config["threads"]),
     gpu_slot(snakemake.config),
 ):
+    limit_pixels(snakemake.config["max_megapixels"])
     entry = snakemake.config["predict"][snakemake.wildcards.prediction]
     run, out = (Path(p).parent for p in (snakemake.input.metrics, snakemake.output[0]))
     predict_entry(run, entry["images"], out, snakemake.params.record, snakemake.threads)

@@ -35,6 +35,7 @@ class Tree(NamedTuple):
     text: str = "features/{backbone}/text.safetensors"
     test_images: str = f"{CACHE}/test_{{view}}.npz"
     support_images: str = f"{CACHE}/support_s{{seed}}_{{view}}.npz"
+    tiles: str = f"{CACHE}/{{tiles}}.npz"
     masks: str = f"{CACHE}/masks_r{{resolution}}.npz"
     prompts: str = f"{CACHE}/prompts.npz"
     test_features: str = f"{FEATURES}/test.npz"

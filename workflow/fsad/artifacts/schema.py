@@ -171,8 +171,7 @@ def _with_contexts(errors: Iterable[ValidationError]) -> Iterator[ValidationErro
     """Errors, and those of each alternative where a value matches none."""
     for error in errors:
         yield error
-        if not isinstance(error.instance, str):
-            yield from _with_contexts(error.context)
+        yield from _with_contexts(error.context)
 
 
 def _number(text: str) -> object:
@@ -195,6 +194,8 @@ def _explained(error: ValidationError) -> str:
         found = error.instance
         twice = next(x for i, x in enumerate(found) if x in found[:i])
         return f"{where}: must not hold {_shown(twice)} twice"
+    if error.validator == "anyOf" and "title" in error.schema:
+        return f"{where}: must be {error.schema['title']}, not {_shown(error.instance)}"
     alternatives = error.context or [error]
     for other in error.context:
         if other.path or other.validator not in ("type", "const"):

@@ -26,14 +26,19 @@ class Stage(NamedTuple):
 
 STAGES = {
     "backbone": Stage(("backbone", "part"), ("fsad.backbones.load",)),
-    "images": Stage((*PLACE, "view", "images"), ("fsad.data.prepare",)),
+    "images": Stage((*PLACE, "view", "images", "region"), ("fsad.data.prepare",)),
     "support": Stage(
-        (*PLACE, "seed", "view", "augment", "images"), ("fsad.data.prepare",)
+        (*PLACE, "seed", "view", "augment", "images", "region"), ("fsad.data.prepare",)
     ),
-    "masks": Stage((*PLACE, "resolution", "images", "masks"), ("fsad.data.prepare",)),
+    "masks": Stage(
+        (*PLACE, "resolution", "images", "masks", "region"), ("fsad.data.prepare",)
+    ),
     "prompts": Stage((*PLACE, "text", "states"), ("fsad.data.words",)),
     "features": Stage(
-        (*PLACE, "backbone", "readout", "precision", "device", "images", "made_from"),
+        (
+            *(*PLACE, "backbone", "readout", "precision", "device"),
+            *("images", "region", "made_from"),
+        ),
         ("fsad.backbones.features",),
     ),
     "run": Stage(

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from fsad.backbones import networks
@@ -13,10 +14,13 @@ from fsad.backbones.neighbourhoods import auto_width, pooled
 from fsad.backbones.networks import Network
 from fsad.backbones.readout import Readout, Variant
 from fsad.backbones.tower import Tower
+from fsad.data.tiles import INSIDE
 from fsad.errors import UserError
 
 BATCH = 8  # images a pass; the last bits of features depend on it
 AUTO, LAST = "auto", "last"
+PATCH = "patch"
+WHOLE = "whole_"  # begins the names of features of whole images, beside those of tiles
 Features = dict[str, Tensor]
 
 
@@ -35,6 +39,41 @@ def embed_batch(network: Network, images: np.ndarray, readout: Readout) -> Featu
         return read(network, normalise_pixels(some, network.tower), readout.fields)
 
     return in_halves(compute, images)
+
+
+def embed_pictures(
+    network: Network, pictures: Mapping[str, np.ndarray], readout: Readout
+) -> Features:
+    """Features of `tiles.pictures` of n images, see `embed_batch`.
+
+    Of tiles they are [n, R, C, ...]. With a region of interest `inside` tells of each
+    patch whether any of it lies there. Features of `whole` have names that begin so.
+    """
+    found = _embedded(network, pictures["images"], pictures.get(INSIDE), readout)
+    if "whole" in pictures:
+        given = pictures["whole"], pictures.get(f"{WHOLE}{INSIDE}")
+        whole = _embedded(network, *given, readout)
+        found |= {f"{WHOLE}{name}": feature for name, feature in whole.items()}
+    return found
+
+
+def _embedded(
+    network: Network, images: np.ndarray, inside: np.ndarray | None, readout: Readout
+) -> Features:
+    found = _batches(network, images.reshape(-1, *images.shape[-3:]), readout)
+    if inside is not None:
+        grid = found[PATCH].shape[1:3]
+        pixels = torch.from_numpy(inside.reshape(-1, 1, *inside.shape[-2:])).float()
+        found[INSIDE] = F.adaptive_max_pool2d(pixels, grid)[:, 0] > 0
+    tiles = images.shape[:-3]
+    return {name: feature.unflatten(0, tiles) for name, feature in found.items()}
+
+
+def _batches(network: Network, images: np.ndarray, readout: Readout) -> Features:
+    """Features of any number of images, a few a pass."""
+    starts = range(0, max(len(images), 1), BATCH)
+    parts = [embed_batch(network, images[i : i + BATCH], readout) for i in starts]
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 def in_halves(compute: Callable, images: np.ndarray) -> Features:
@@ -92,12 +131,15 @@ def _widths(fields: Mapping, maps: Sequence[Tensor]) -> list[int]:
 
 
 @torch.inference_mode()
-def embed_support(network: Network, copies: np.ndarray, readout: Readout) -> Features:
-    """Features of support images uint8 [k, c, H, W, 3], c copies of each.
+def embed_support(
+    network: Network, copies: Mapping[str, np.ndarray], readout: Readout
+) -> Features:
+    """Features of support images, `tiles.pictures` of c copies of each, [k, c, ...].
 
     With `tokens`: `patch` [k, c, gh, gw, D] float32, or with its field `moments` of
     all patches of an image `count` [k], `sum` [k, D] and `outer` [k, D, D], float64.
-    With other kinds c is 1 and the arrays are those of `embed_batch`. Images pass one
+    With other kinds c is 1 and the arrays are those of `embed_pictures`. Of tiles they
+    are [k, c, R, C, gh, gw, D], and [k, R, C], [k, R, C, D] and so on. Images pass one
     by one, so that the first rows of a draw do not depend on its length.
     """
     summary = _image_copies
@@ -105,35 +147,53 @@ def embed_support(network: Network, copies: np.ndarray, readout: Readout) -> Fea
         summary = _only_copy
     elif readout.fields["moments"]:
         summary = _image_moments
-    rows = [summary(network, image, readout) for image in copies]
+    rows = [
+        summary(network, {name: array[row] for name, array in copies.items()}, readout)
+        for row in range(len(copies["images"]))
+    ]
     return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
 
 
-def _only_copy(network: Network, image: np.ndarray, readout: Readout) -> Features:
-    (only,) = image
-    found = embed_batch(network, only[None], readout)
-    return {name: feature[0] for name, feature in found.items()}
+def _only_copy(network: Network, image: Mapping, readout: Readout) -> Features:
+    found = embed_pictures(network, image, readout)
+    return {name: only for name, (only,) in found.items()}
 
 
-def _copy_batches(network: Network, image: np.ndarray, readout: Readout):
-    for start in range(0, len(image), BATCH):
-        yield embed_batch(network, image[start : start + BATCH], readout)["patch"]
+def _image_copies(network: Network, image: Mapping, readout: Readout) -> Features:
+    parts = [*_copy_batches(network, image, readout)]
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def _image_copies(network: Network, image: np.ndarray, readout: Readout) -> Features:
-    return {"patch": torch.cat([*_copy_batches(network, image, readout)])}
+def _copy_batches(network: Network, image: Mapping, readout: Readout):
+    for start in range(0, len(image["images"]), BATCH):
+        some = slice(start, start + BATCH)
+        batch = {name: array[some] for name, array in image.items()}
+        yield embed_pictures(network, batch, readout)
 
 
-def _image_moments(network: Network, image: np.ndarray, readout: Readout) -> Features:
-    """Number, sum and sum of outer products of patches, one copy at a time."""
-    count, total, outer = 0, 0, 0
+def _image_moments(network: Network, image: Mapping, readout: Readout) -> Features:
+    """Number, sum and sum of outer products of the patches of all copies, by tile."""
+    found = {}
     for batch in _copy_batches(network, image, readout):
-        for patches in batch.flatten(1, 2).double():
-            count += len(patches)
-            total = total + patches.sum(0)
-            outer = outer + patches.T @ patches
-    number = torch.tensor(count, dtype=torch.float64, device=total.device)
-    return {"count": number, "sum": total, "outer": outer}
+        for name in [name for name in batch if name.endswith(PATCH)]:
+            prefix, patches = name.removesuffix(PATCH), batch[name]
+            inside = batch.get(f"{prefix}{INSIDE}", [None] * len(patches))
+            for copy in zip(patches, inside, strict=True):  # (gh, gw, D) or of tiles
+                for key, value in _moments(*copy).items():
+                    found[f"{prefix}{key}"] = found.get(f"{prefix}{key}", 0) + value
+            if inside[0] is not None:  # the first of all copies is the image itself
+                found.setdefault(f"{prefix}{INSIDE}", inside[0])
+    return found
+
+
+def _moments(patches: Tensor, inside: Tensor | None) -> Features:
+    """Number, sum and sum of outer products of patches [..., gh, gw, D], by tile."""
+    patches = patches.flatten(-3, -2).double()
+    count = patches.new_full(patches.shape[:-2], patches.shape[-2])
+    if inside is not None:
+        kept = inside.flatten(-2).to(patches)
+        patches, count = patches * kept[..., None], kept.sum(-1)
+    return {"count": count, "sum": patches.sum(-2), "outer": patches.mT @ patches}
 
 
 def normalise_pixels(images: np.ndarray, tower: Tower) -> Tensor:

@@ -1,23 +1,28 @@
 """Features of sets of images: cached in files, or computed where they are used."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
 
-from fsad.artifacts.files import is_whole, open_npz, read_npz, write_npz
+from fsad.artifacts.files import Stored, is_whole, open_npz, write_npz
 from fsad.artifacts.provenance import with_provenance
 from fsad.artifacts.sources import Embedding, Source
 from fsad.backbones.devices import check_device
-from fsad.backbones.embed import BATCH, embed_batch, embed_support
+from fsad.backbones.embed import BATCH, embed_pictures, embed_support
 from fsad.backbones.networks import Network, open_network
 from fsad.backbones.readout import Readout, parse_readout
 from fsad.backbones.tower import load_tower
 from fsad.data.groups import joined, split
+from fsad.data.tiles import SEEN, shares
+from fsad.data.views import View
 
 OF_THE_SET = ("labels", "names")
+SPANS = ("row_spans", "column_spans")  # of tiles, [N, R, 2] and [N, C, 2], see `tiles`
+ALL = slice(None)
+BLOCK_BYTES = 2**26  # of features that are read at once
 
 
 class FeatureSet(NamedTuple):
@@ -25,13 +30,15 @@ class FeatureSet(NamedTuple):
 
     labels: uint8 [N]. names: str [N]. rows: of the images of each shape in the set,
     int64 [n]. blocks: gives, of a few images of one shape, the number of the shape,
-    their places among `rows`, and their features.
+    their places among `rows`, and their features. is_costly: whether these are computed
+    when they are asked for, and not read.
     """
 
     labels: np.ndarray
     names: np.ndarray
     rows: Sequence[np.ndarray]
     blocks: Callable[[], Iterator[tuple[int, slice, Mapping]]]
+    is_costly: bool = False
 
 
 def write_features(tower: Source, work: Sequence[Embedding]) -> None:
@@ -45,10 +52,20 @@ def write_features(tower: Source, work: Sequence[Embedding]) -> None:
         return
     network = open_vision(tower, missing[0].features.record)
     for (path, expected), (features, record) in missing:
-        images = read_npz(path, record=expected)
+        images = open_images(Source(path, expected))
         compute = embed_draw if expected["stage"] == "support" else embed_test
         arrays = compute(network, images, parse_readout(record["readout"]))
         write_npz(features, arrays, with_provenance(record))
+
+
+def open_images(source: Source) -> dict[str, np.ndarray | Stored]:
+    """Arrays of cached images; the images themselves are read when they are needed.
+
+    Raises UserError if the file is damaged or of another record.
+    """
+    arrays = open_npz(*source)
+    large = {name for name in arrays if name.partition(".")[0] in SEEN}
+    return {name: x if name in large else x[:] for name, x in arrays.items()}
 
 
 def open_vision(tower: Source, record: Mapping) -> Network:
@@ -60,8 +77,28 @@ def open_vision(tower: Source, record: Mapping) -> Network:
 def embed_draw(
     network: Network, images: Mapping[str, np.ndarray], readout: Readout
 ) -> dict[str, np.ndarray]:
-    """Features of support images, `images` [k, c, H, W, 3], as they are stored."""
-    return stored(embed_support(network, images["images"], readout), readout)
+    """Features of support images of `prepare.load_support`, as they are stored."""
+    copies = {name: images[name][:] for name in _seen(images)}
+    found = stored(embed_support(network, copies, readout), readout)
+    return found | tile_spans(images, readout.view)
+
+
+def _seen(images: Mapping) -> list[str]:
+    """Names of what is seen of images, see `tiles.pictures`."""
+    found = {name.partition(".")[0] for name in images}
+    return [name for name in SEEN if name in found]
+
+
+def tile_spans(
+    images: Mapping[str, np.ndarray], view: View, rows: np.ndarray | slice = ALL
+) -> dict[str, np.ndarray]:
+    """Where the tiles of images lie, as features, see `tiles.shares`.
+
+    images: their `shapes` before resizing. rows: of images among them.
+    """
+    if not view.is_tiled:
+        return {}
+    return dict(zip(SPANS, shares(images["shapes"][rows], view), strict=True))
 
 
 def embed_test(
@@ -105,22 +142,26 @@ def computed_features(
     network: Network, images: Mapping[str, np.ndarray], readout: Readout
 ) -> FeatureSet:
     """Features of `images`, see `groups`, that are computed when they are asked for."""
-    groups = split(images, ["images"])
+    view = readout.view
+    groups = split(images, _seen(images))
 
     def blocks() -> Iterator[tuple[int, slice, dict]]:
         for index, (rows, own) in enumerate(groups):
-            for some in _batches(len(rows)):
-                found = embed_batch(network, own["images"][some], readout)
-                yield index, some, stored(found, readout)
+            tiles = int(np.prod(own["images"].shape[1:-3]))
+            for some in _batches(len(rows), max(1, BATCH // tiles)):
+                pictures = {name: array[some] for name, array in own.items()}
+                found = stored(embed_pictures(network, pictures, readout), readout)
+                yield index, some, found | tile_spans(images, view, rows[some])
 
     places = [rows for rows, _ in groups]
-    return FeatureSet(*(images[name] for name in OF_THE_SET), places, blocks)
+    of_the_set = (images[name] for name in OF_THE_SET)
+    return FeatureSet(*of_the_set, places, blocks, is_costly=True)
 
 
 def in_memory(features: FeatureSet) -> FeatureSet:
     """The same features, read or computed once and kept."""
     kept = cache(lambda: [*features.blocks()])
-    return features._replace(blocks=lambda: iter(kept()))
+    return features._replace(blocks=lambda: iter(kept()), is_costly=False)
 
 
 def stored_features(source: Source) -> FeatureSet:
@@ -135,14 +176,21 @@ def stored_features(source: Source) -> FeatureSet:
 
     def blocks() -> Iterator[tuple[int, slice, dict]]:
         for index, (rows, own) in enumerate(groups):
-            for some in _batches(len(rows)):
+            for some in _batches(len(rows), _fitting(own.values())):
                 yield index, some, {n: array[some] for n, array in own.items()}
 
     places = [rows[:] for rows, _ in groups]
-    return FeatureSet(*(arrays[name][:] for name in OF_THE_SET), places, blocks)
+    of_the_set = (arrays[name][:] for name in OF_THE_SET)
+    return FeatureSet(*of_the_set, places, blocks)
 
 
-def _batches(count: int) -> list[slice]:
-    """Slices of a few rows; one of none where there are none."""
-    starts = range(0, max(count, 1), BATCH)
-    return [slice(start, min(start + BATCH, count)) for start in starts]
+def _fitting(arrays: Iterable[Stored]) -> int:
+    """Rows of arrays that are read at once: fewer where they are large."""
+    row = sum(x.dtype.itemsize * int(np.prod(x.shape[1:])) for x in arrays)
+    return max(1, min(BATCH, BLOCK_BYTES // max(row, 1)))
+
+
+def _batches(count: int, size: int) -> list[slice]:
+    """Slices of `size` rows; one of none where there are none."""
+    starts = range(0, max(count, 1), size)
+    return [slice(start, min(start + size, count)) for start in starts]

@@ -87,12 +87,15 @@ def variant_name(variant: Variant) -> str:
 
 def variant_readout(variant: Variant, view: View) -> Readout:
     """The features of PromptAD in a variant."""
-    name = variant_name(variant) + ("_edge" if view.fit == "edge" else "")
+    name = variant_name(variant) + _suffix(view)
     return Readout(name, "promptad", view, Augment(), variant._asdict())
 
 
 def named_readout(kind: str, view: View, augment: Augment, fields: Mapping) -> Readout:
     """A readout named by its kind, a digest of its fields, and the copies."""
-    edge = "_edge" if view.fit == "edge" else ""
-    name = f"{kind}-{digest_of(fields)[:8]}{edge}{augment.name}"
+    name = f"{kind}-{digest_of(fields)[:8]}{_suffix(view)}{augment.name}"
     return Readout(name, kind, view, augment, fields)
+
+
+def _suffix(view: View) -> str:
+    return ("_edge" if view.fit == "edge" else "") + view.tiles_name

@@ -1,5 +1,7 @@
 """Image files decoded to arrays, upright, one page each."""
 
+import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,15 +22,27 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+FIRST_TURNED = 5  # orientation with sides exchanged, as all after it
 SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N")
 THIRTY_TWO_BIT = ("I", "F")
 DEPTHS = (8, 12, 16)  # bits that cameras use of 16
+OVERSIZED = Image.DecompressionBombError, Image.DecompressionBombWarning
 # What to do about a file that is whole, by words of Pillow's reason.
 REMEDIES = {
-    "exceeds limit": "save it smaller",
     "MAX_TEXT": "save it without its text",
     "unknown pixel mode": "save it in grey or RGB with 8 or 16 bits",
 }
+STRIP = 2**20  # pixels that are converted at once
+
+
+def limit_pixels(megapixels: int) -> None:
+    """Let this process decode images of up to so many megapixels, and no larger ones.
+
+    The limit is Pillow's own, of which there is one for all of a process. Pillow warns
+    above it and refuses above twice as many; here both are refused, unread.
+    """
+    Image.MAX_IMAGE_PIXELS = megapixels * 10**6
+    warnings.simplefilter("error", Image.DecompressionBombWarning)
 
 
 def decode(path: Path) -> tuple[np.ndarray, int]:
@@ -44,11 +58,19 @@ def decode(path: Path) -> tuple[np.ndarray, int]:
         raise FileError(path, "has 32-bit pixels; save it with 8 or 16 bits")
     if image.mode not in SIXTEEN_BIT:
         with _named_errors(path):
-            return np.asarray(image.convert("RGB")), 0
+            return rgb(image), 0
     values = np.asarray(image)
     depth = next(bits for bits in DEPTHS if values.max() < 2**bits)
     grey = (values >> (depth - 8)).astype(np.uint8)
     return np.repeat(grey[..., None], 3, axis=2), depth
+
+
+def picture_shape(path: Path) -> tuple[int, int]:
+    """Height and width of an upright image, which is not decoded."""
+    with _named_errors(path), Image.open(path) as image:
+        width, height = image.size
+        turned = _orientation(image) >= FIRST_TURNED
+    return (width, height) if turned else (height, width)
 
 
 def open_upright(path: Path) -> Image.Image:
@@ -61,6 +83,20 @@ def open_upright(path: Path) -> Image.Image:
         image.load()
         turn = UPRIGHT.get(_orientation(image))
         return image if turn is None else image.transpose(turn)
+
+
+def rgb(image: Image.Image) -> np.ndarray:
+    """Pixels of a loaded image as uint8 [H, W, 3].
+
+    In strips: Pillow takes four bytes a pixel, and as many for a converted copy.
+    """
+    width, height = image.size
+    pixels, rows = np.empty((height, width, 3), np.uint8), max(1, STRIP // width)
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        strip = image.crop((0, top, width, bottom))
+        pixels[top:bottom] = strip if strip.mode == "RGB" else strip.convert("RGB")
+    return pixels
 
 
 def _orientation(image: Image.Image) -> int:
@@ -92,6 +128,10 @@ def _named_errors(path: Path) -> Iterator[None]:
         yield
     except FileError:
         raise
+    except OVERSIZED as error:
+        size, *_ = [*re.findall(r"\d+ pixels", str(error)), "too many pixels"]
+        remedy = "raise `max_megapixels`, or save the image smaller"
+        raise FileError(path, f"has {size}; {remedy}") from error
     except Exception as error:
         if isinstance(error, OSError) and error.strerror:
             reason = f"cannot be read ({error.strerror}); mend its path or permissions"

@@ -13,21 +13,24 @@ ROWS = "rows"
 Group = tuple[np.ndarray, Mapping]  # rows int64 [n], and arrays [n, ...] by name
 
 
-def stacked(items: list[np.ndarray], name: str, empty: tuple = ()) -> dict:
-    """Arrays of items, uint8 each, in one array for each shape.
+def stacked(items: list[dict], empty: Mapping[str, tuple]) -> dict:
+    """Arrays of items in one array for each shape.
 
-    empty: shape of an item where there is none. The list is emptied on the way, so that
-    no item is held twice.
+    items: arrays uint8 by name; those of one shape have the same shapes of all names.
+    empty: shapes by name where there is no item. The list is emptied on the way, so
+    that no item is held twice.
     """
     rows = defaultdict(list)
     for row, item in enumerate(items):
-        rows[item.shape].append(row)
+        rows[tuple((name, array.shape) for name, array in item.items())].append(row)
     groups = []
-    for shape, chosen in (rows or {empty: []}).items():
-        array = np.empty((len(chosen), *shape), np.uint8)
+    for shapes, chosen in (rows or {tuple(empty.items()): []}).items():
+        arrays = {n: np.empty((len(chosen), *shape), np.uint8) for n, shape in shapes}
         for place, row in enumerate(chosen):
-            array[place], items[row] = items[row], None
-        groups.append((np.array(chosen, int), {name: array}))
+            item, items[row] = items[row], None
+            for name, array in arrays.items():
+                array[place] = item[name]
+        groups.append((np.array(chosen, int), arrays))
     return joined(groups)
 
 

@@ -1,8 +1,9 @@
 """Images and masks of a class as uint8 arrays."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -20,8 +21,10 @@ from fsad.data.faults import (
     short_name,
     twin_faults,
 )
+from fsad.data.groups import in_order, stacked
 from fsad.data.layouts import NO_MASK, Sample
-from fsad.data.masks import checked_mask
+from fsad.data.masks import RAW, checked_mask
+from fsad.data.region import check_region, ignored_outside
 from fsad.data.views import area_or_cubic
 
 COMPARED = 240  # about the side of networks; images equal at this size are equal
@@ -72,26 +75,44 @@ def look_at(path: Path) -> tuple[np.ndarray, Look, list[Fault]]:
 
 
 def load_masks(
-    samples: Sequence[Sample], resolution: int, threads: int
+    samples: Sequence[Sample],
+    resolution: int | str,
+    threads: int,
+    region: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """Decode and resize the masks of test images, and log reasons to doubt them.
 
-    Returns `masks` uint8 [N, resolution, resolution], 1 is defect, `names` str [N] and
-    the reasons, see `warn`, as `notes`. Raises UserError if a defect image has no mask,
-    or one of another size than the image, or if no mask marks a pixel at this
-    resolution.
+    resolution: side that masks are resized to, or RAW for the size of each image.
+    Returns `masks` uint8 [N, resolution, resolution], 1 is defect, or at RAW as in
+    `groups`; also `names` str [N] and the reasons, see `warn`, as `notes`. Raises
+    UserError if a defect image has no mask, or one of another size than the image, or
+    if no mask marks a pixel at this resolution. region: of interest, bool of the shape
+    of all images; pixels outside do not count.
     """
-    masks = np.empty((len(samples), resolution, resolution), np.uint8)
-    found = _fill(masks, lambda s: _load_mask(s, resolution), samples, threads)
-    return {
-        "masks": masks,
-        "names": np.array([sample.name for sample in samples], str),
-        "notes": warn([*found, *_lost(masks, samples)]),
-    }
+    load = partial(_load_mask, resolution=resolution, region=region)
+    if resolution == RAW:
+        masks = [None] * len(samples)
+    else:
+        masks = np.empty((len(samples), resolution, resolution), np.uint8)
+    found = _fill(masks, load, samples, threads)
+    if resolution != RAW or region is not None:
+        found += _lost(masks, samples, region is not None)
+    arrays = {"masks": masks}
+    if resolution == RAW:
+        arrays = stacked([{"masks": mask} for mask in masks], {"masks": (1, 1)})
+    names = np.array([sample.name for sample in samples], str)
+    return {**arrays, "names": names, "notes": warn(found)}
+
+
+def masks_in_order(
+    arrays: Mapping[str, np.ndarray], resolution: int | str
+) -> np.ndarray | list[np.ndarray]:
+    """Masks of `load_masks`, uint8 [N, resolution, resolution], or at RAW a list."""
+    return in_order(arrays, "masks") if resolution == RAW else arrays["masks"]
 
 
 def _fill(
-    array: np.ndarray, load: Callable, samples: Sequence, threads: int
+    array: np.ndarray | list, load: Callable, samples: Sequence, threads: int
 ) -> list[Fault]:
     """Load samples into rows of an array; a list of all would double the memory.
 
@@ -112,25 +133,44 @@ def warn(found: Sequence[Fault]) -> np.ndarray:
     return np.array(grouped(found, short_name), str)
 
 
-def _lost(masks: np.ndarray, samples: Sequence[Sample]) -> list[Fault]:
-    """Faults of defects too small for the resolution; UserError if all of them are."""
-    size = " x ".join(map(str, masks.shape[1:]))
+def _lost(
+    masks: Sequence[np.ndarray], samples: Sequence[Sample], in_region: bool
+) -> list[Fault]:
+    """Faults of defects too small for the resolution, or outside the region; UserError
+    if all of them are."""
     defects = [(m, s.mask) for m, s in zip(masks, samples, strict=True) if s.label]
-    lost = [path for mask, path in defects if not mask.any()]
+    lost = [(mask.shape, path) for mask, path in defects if not (mask == 1).any()]
+    sizes = [" x ".join(map(str, shape)) + " in `roi`" * in_region for shape, _ in lost]
+    paths = [path for _, path in lost]
     if lost and len(lost) == len(defects):
-        why = f"like all masks of its class, marks no pixel at {size}; raise "
-        raise FileError(lost[0], f"{why}`resolution`")
-    return [(path, f"marks no pixel at {size}, and counts as good") for path in lost]
+        remedy = "widen `roi`, or " * in_region + "raise `resolution`"
+        why = f"like all masks of its class, marks no pixel at {sizes[0]}; {remedy}"
+        raise FileError(paths[0], why)
+    why = (f"marks no pixel at {size}, and counts as good" for size in sizes)
+    return [*zip(paths, why, strict=True)]
 
 
-def _load_mask(sample: Sample, resolution: int) -> tuple[np.ndarray, list[Fault]]:
-    if sample.mask:
-        shape = open_upright(sample.path).size[::-1]
-        mask, found = checked_mask(sample, shape)
-        return resize_mask(mask, resolution), found
-    if sample.label:
+def _load_mask(
+    sample: Sample, resolution: int | str, region: np.ndarray | None
+) -> tuple[np.ndarray, list[Fault]]:
+    if region is None and resolution != RAW and not (sample.label or sample.mask):
+        return np.zeros((resolution, resolution), np.uint8), []
+    mask, found = _own_mask(sample)
+    if region is not None:
+        check_region(region, sample.path, mask.shape)
+    mask = mask if resolution == RAW else resize_mask(mask, resolution)
+    return mask if region is None else ignored_outside(mask, region), found
+
+
+def _own_mask(sample: Sample) -> tuple[np.ndarray, list[Fault]]:
+    """The mask of an image, uint8 of its size, blank for a good image."""
+    if sample.label and not sample.mask:
         raise FileError(sample.path, NO_MASK)
-    return np.zeros((resolution, resolution), np.uint8), []
+    shape = open_upright(sample.path).size[::-1]
+    if not sample.mask:
+        return np.zeros(shape, np.uint8), []
+    mask, found = checked_mask(sample, shape)
+    return mask.astype(np.uint8), found
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -150,7 +190,7 @@ def square(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def resize_mask(mask: np.ndarray, resolution: int) -> np.ndarray:
-    """Nearest-neighbour resize of a bool mask [H, W] to uint8 [resolution]*2."""
+    """Nearest-neighbour resize of a mask [H, W] to uint8 [resolution]*2."""
     shape = (resolution, resolution)
     return cv2.resize(mask.astype(np.uint8), shape, interpolation=cv2.INTER_NEAREST)
 

@@ -1,4 +1,7 @@
-"""Masks of defects: files of images, polygons or arrays, as bool arrays."""
+"""Masks of defects: files of images, polygons or arrays, as bool arrays.
+
+Cached masks are uint8: GOOD, 1 for defective, and IGNORED for pixels that do not count.
+"""
 
 import json
 from pathlib import Path
@@ -6,11 +9,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fsad.data.decode import SIXTEEN_BIT, THIRTY_TWO_BIT, open_upright
+from fsad.data.decode import SIXTEEN_BIT, THIRTY_TWO_BIT, open_upright, rgb
 from fsad.data.faults import Fault, FileError, Shape
 from fsad.data.layouts import Sample
 from fsad.data.pairing import ARRAY, POLYGONS
 
+GOOD, IGNORED = 0, 255
+RAW = "raw"  # `resolution` at which masks and maps have the size of their picture
 GREY = ("1", "L", *SIXTEEN_BIT, *THIRTY_TWO_BIT)
 NUMBERS = 32  # integers up to here number the kinds of a defect, they are no shades
 LOSSY = (".jpg", ".jpeg", ".jfif", ".webp", ".jp2", ".avif")
@@ -116,13 +121,17 @@ def _values(path: Path, shape: Shape) -> np.ndarray:
     """Values [H, W] of a mask, 0 where it is transparent; shape: that of its image."""
     if path.suffix.lower() == POLYGONS:
         return _polygons(path, shape)
+    return image_values(path)
+
+
+def image_values(path: Path) -> np.ndarray:
+    """Values [H, W] of an image or array that marks an area, 0 where transparent."""
     if path.suffix.lower() == ARRAY:
         return _brightest(_array(path))
     image = open_upright(path)
     if image.has_transparency_data and not image.mode.startswith("I"):
         return _opaque(np.asarray(image.convert("RGBA")))
-    image = image if image.mode in GREY else image.convert("RGB")
-    return _brightest(np.asarray(image))
+    return _brightest(np.asarray(image) if image.mode in GREY else rgb(image))
 
 
 def _brightest(values: np.ndarray) -> np.ndarray:

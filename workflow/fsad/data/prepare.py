@@ -14,9 +14,13 @@ from fsad.data.faults import Look, comparison_faults
 from fsad.data.groups import stacked
 from fsad.data.images import load_images, load_masks, warn
 from fsad.data.layouts import ClassFiles, Sample
+from fsad.data.region import as_image, check_region, without_outside
 from fsad.data.support import named_support
-from fsad.data.views import View, resized
+from fsad.data.tiles import INSIDE, pictures
+from fsad.data.views import View
 from fsad.errors import UserError
+
+REGION = "region"  # of a class, among the arrays of its support images
 
 
 def write_class(
@@ -24,17 +28,18 @@ def write_class(
     test: Sequence[Source],
     support: Sequence[Source],
     threads: int,
+    region: np.ndarray | None = None,
 ) -> None:
     """Write the test images and support images of a class, unless they are as planned.
 
     test: one for each view. support: for each seed, view and kind of copies. Reasons to
     doubt images are logged, and stored as `notes`. Support images are written again
     with the test images, since test images should be none of them, and of the aspect of
-    one.
+    one. region: of interest, bool of the shape of all images, see `region`.
     """
     missing = [source for source in test if not is_whole(*source)]
     views = [View(**source.record["view"]) for source in missing]
-    made = load_test(files.test, views, threads) if missing else []
+    made = load_test(files.test, views, threads, region) if missing else []
     for source, arrays in zip(missing, made, strict=True):
         _write(source, arrays)
     tested = looks(files.test, read_npz(test[0].path, *LOOKS))
@@ -43,65 +48,136 @@ def write_class(
             samples = named_support(
                 files.train, [n for n, _ in source.record["images"]]
             )
-            arrays = load_support(samples, source.record, threads)
+            arrays = load_support(samples, source.record, threads, region)
             notes = warn(comparison_faults(looks(samples, arrays), tested))
             arrays["notes"] = np.append(arrays["notes"], notes)
             _write(source, arrays)
 
 
+def write_tiled(
+    files: ClassFiles, target: Source, threads: int, region: np.ndarray | None = None
+) -> None:
+    """Write test images or support images of a class as tiles, unless they are as
+    planned. region: see `write_class`."""
+    record = target.record
+    if is_whole(*target):
+        return
+    if record["stage"] == "images":
+        (arrays,) = load_test(files.test, [View(**record["view"])], threads, region)
+    else:
+        samples = named_support(files.train, [name for name, _ in record["images"]])
+        arrays = load_support(samples, record, threads, region)
+    _write(target, arrays)
+
+
 def load_test(
-    samples: Sequence[Sample], views: Sequence[View], threads: int
+    samples: Sequence[Sample],
+    views: Sequence[View],
+    threads: int,
+    region: np.ndarray | None = None,
 ) -> list[dict[str, np.ndarray]]:
-    """Decode test images once for several views; `images` as in `groups`, and others of
-    `load_images`, for each."""
-    places = [_places(len(samples), view) for view in views]
+    """Decode test images once for several views.
+
+    region: see `write_class`. Returns for each view what `tiles.pictures` gives, as in
+    `groups`, and others of `load_images`.
+    """
+    shapes = [_shapes(view, region) for view in views]
+    places = [
+        _places(len(samples), *known) for known in zip(views, shapes, strict=True)
+    ]
+    white = None if region is None else as_image(region)
+    for view in views:
+        _check_seen(white, view)
 
     def put(row: int, image: np.ndarray) -> None:
+        image = _inside(image, region, samples[row])
         for place, view in zip(places, views, strict=True):
-            place[row] = resized(image, view)
+            _put(place, row, pictures(image, view, white))
 
     shared = load_images(samples, put, threads)
     stacks = (
-        {"images": place} if view.fit == "square" else stacked(place, "images", shape)
-        for place, view, shape in zip(places, views, map(_shape, views), strict=True)
+        place if isinstance(place, dict) else stacked(place, empty)
+        for place, empty in zip(places, shapes, strict=True)
     )
     return [images | shared for images in stacks]
 
 
-def _places(count: int, view: View) -> np.ndarray | list:
-    """Where images of a view go: squares into one array, which holds none twice."""
-    is_square = view.fit == "square"
-    return np.empty((count, *_shape(view)), np.uint8) if is_square else [None] * count
+def _places(count: int, view: View, shapes: Mapping[str, tuple]) -> dict | list:
+    """Where images of a view go: of one shape into arrays, which hold none twice."""
+    if view.fit == "edge" or view.tile is not None:
+        return [None] * count
+    return {n: np.empty((count, *shape), np.uint8) for n, shape in shapes.items()}
 
 
-def _shape(view: View) -> tuple[int, int, int]:
-    return view.size, view.size, 3
+def _shapes(view: View, region: np.ndarray | None) -> dict[str, tuple]:
+    """Shapes of what is seen of a square image."""
+    image = np.zeros((view.size, view.size, 3), np.uint8)
+    seen = pictures(image, view, None if region is None else image)
+    return {name: array.shape for name, array in seen.items()}
+
+
+def _check_seen(white: np.ndarray | None, view: View) -> None:
+    """Raise UserError if nothing is left of a region in the view of a backbone."""
+    if white is not None and not pictures(white, view, white)[INSIDE].any():
+        raise UserError(
+            f"roi: the region of interest has no pixel in images of {view.size} "
+            "pixels; widen it, or take `tiles`"
+        )
+
+
+def _inside(image: np.ndarray, region: np.ndarray | None, sample: Sample) -> np.ndarray:
+    """An image without what lies outside the region of interest, if there is one."""
+    if region is None:
+        return image
+    check_region(region, sample.path, image.shape[:2])
+    return without_outside(image, region)
+
+
+def _put(place: dict | list, row: int, seen: Mapping[str, np.ndarray]) -> None:
+    if isinstance(place, list):
+        place[row] = seen
+        return
+    for name, array in seen.items():
+        place[name][row] = array
 
 
 def load_support(
-    samples: Sequence[Sample], record: Mapping, threads: int
+    samples: Sequence[Sample],
+    record: Mapping,
+    threads: int,
+    region: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """Decode support images and make copies of them.
 
     record: of stage `support`, with seed, class, view and augment. Returns `images`
-    [k, c, H, W, 3], c copies of each, and others of `load_images`. Raises UserError if
-    they are of several shapes.
+    [k, c, H, W, 3], c copies of each, or tiles [k, c, R, C, H, W, 3] of them, `whole`
+    where the view has it, and others of `load_images`. region: see `write_class`; it is
+    returned as `region` too, uint8. Raises UserError if the images are of several
+    shapes.
     """
     view, augment = View(**record["view"]), Augment(**record["augment"])
     key = random_key(record["seed"], record["class"])
     images = [None] * len(samples)
 
     def put(row: int, image: np.ndarray) -> None:
-        made = copies(image, augment, (*key, row))
-        images[row] = np.stack([resized(copy, view) for copy in made])
+        image, key_of_row = _inside(image, region, samples[row]), (*key, row)
+        made = copies(image, augment, key_of_row)
+        white = [None] * len(made)
+        if region is not None:
+            white = copies(as_image(region), augment, key_of_row)
+        seen = [pictures(x, view, y) for x, y in zip(made, white, strict=True)]
+        images[row] = {name: np.stack([x[name] for x in seen]) for name in seen[0]}
 
     shared = load_images(samples, put, threads)
-    if len({image.shape for image in images}) > 1:
+    arrays = stacked(images, {})
+    if "images" not in arrays:
         raise UserError(
-            "fit: edge: the support images of a class must be of one shape; name such "
-            "by `support` of its overrides, or take `fit: square`"
+            "fit: edge, or tiles by size: the support images of a class must be of one "
+            "shape; name such by `support` of its overrides, or take `fit: square` and "
+            "tiles by `grid`"
         )
-    return stacked(images, "images") | shared
+    kept = {} if region is None else {REGION: region.astype(np.uint8)}
+    return arrays | shared | kept
 
 
 def random_key(seed: int, class_name: str) -> tuple[int, int]:
@@ -124,6 +200,11 @@ def _write(target: Source, arrays: Mapping[str, np.ndarray]) -> None:
     write_npz(target.path, arrays, with_provenance(target.record))
 
 
-def write_masks(target: Source, samples: Sequence[Sample], threads: int) -> None:
-    """Write the masks of test images at the resolution of the record."""
-    _write(target, load_masks(samples, target.record["resolution"], threads))
+def write_masks(
+    target: Source,
+    samples: Sequence[Sample],
+    threads: int,
+    region: np.ndarray | None = None,
+) -> None:
+    """Write the masks of test images; see `load_masks` for resolution and region."""
+    _write(target, load_masks(samples, target.record["resolution"], threads, region))

@@ -1,5 +1,6 @@
 """Views: the geometry in which a backbone sees an image."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
@@ -15,17 +16,44 @@ class View(NamedTuple):
     averages over areas where an axis shrinks and interpolates cubically where it grows
     (OpenCV), `bicubic` is Pillow's, with which the published numbers of AnomalyDINO
     and SubspaceAD were made.
+
+    An image may be cut into tiles, each of which is then resized. grid: rows and
+    columns of tiles. tile: side of a tile in pixels of the image. overlap: share of a
+    tile that the next one covers too. whole: whether the whole image is seen as well.
     """
 
     fit: str
     size: int
     filter: str = "area"
+    grid: Sequence[int] | None = None
+    tile: int | None = None
+    overlap: float = 0.0
+    whole: bool = False
+
+    @property
+    def is_tiled(self) -> bool:
+        """Whether images are cut into tiles."""
+        return self.grid is not None or self.tile is not None
+
+    def of_whole(self) -> "View":
+        """The view of the same size without tiles."""
+        return View(*self[:3])
 
     @property
     def name(self) -> str:
         """Part of the names of files."""
         side = "px" if self.fit == "square" else self.fit
-        return f"{side}{self.size}{'' if self.filter == 'area' else '_' + self.filter}"
+        resampling = "" if self.filter == "area" else f"_{self.filter}"
+        return f"{side}{self.size}{resampling}{self.tiles_name}"
+
+    @property
+    def tiles_name(self) -> str:
+        """Part of the names of files, empty without tiles."""
+        if not self.is_tiled:
+            return ""
+        cut = "{}x{}".format(*self.grid) if self.grid else self.tile
+        overlap = f"o{self.overlap:g}" if self.overlap else ""
+        return f"_tiles{cut}{overlap}{'_whole' if self.whole else ''}"
 
 
 def resized(image: np.ndarray, view: View) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import warnings
 from collections.abc import Collection, Sequence
 from functools import cache
 from pathlib import Path
@@ -132,8 +133,10 @@ def _kind_of_content(path: Path) -> str:
     try:
         if path.exists() and not path.is_file():
             return OTHER  # a pipe or a device
-        with Image.open(path) as image:
-            return UNREADABLE if image.format in STUBS else IMAGE
+        with warnings.catch_warnings():  # of many pixels, none of which is read here
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                return UNREADABLE if image.format in STUBS else IMAGE
     except UnidentifiedImageError:
         is_text = not CONTROL & set(read_start(path))
         return OTHER if is_text else UNREADABLE

@@ -14,15 +14,17 @@ That says nothing about how one good part differs from the next, so more good im
 than with k > 1 score higher where parts vary.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
 
 from fsad.data.prepare import random_key
-from fsad.evaluation.detector import Detector, detect
+from fsad.evaluation.detector import Detector, Seen, detect
+from fsad.methods import parts
 from fsad.methods.registry import load
 
+PICTURES = "images", "whole"
 MOVE = 0.035  # of the image's side
 TURN = 2  # degrees
 ZOOM = 0.05
@@ -30,33 +32,34 @@ LIGHT = 0.1
 
 
 def calibrate(
-    detector: Detector, support: Mapping[str, np.ndarray], images: np.ndarray
+    detector: Detector, support: Mapping[str, np.ndarray], images: Sequence[Seen]
 ) -> Detector:
     """Set `threshold` and `map_range` of a detector, from its support images.
 
-    support: features of the k support images that it was fitted to. images: the images,
-    uint8 [k, H, W, 3]. map_range: map values that overlays show. It starts at the
+    support: features of the k support images that it was fitted to. images: of each
+    what the network takes. map_range: map values that overlays show. It starts at the
     median of the maps that the threshold comes from; their maximum is its middle.
     """
     if len(images) > 1:
         values, maps = _left_out(detector, support, images)
     else:
-        values, maps = detect(detector, views(images[0]))
-    low, high = float(np.median(maps)), float(maps.max())
+        values, maps = detect(detector, changed(images[0]))
+    pixels = np.concatenate([one.ravel() for one in maps])
+    low, high = float(np.median(pixels)), float(pixels.max())
     found = {"threshold": float(values.max()), "map_range": [low, 2 * high - low]}
     return detector._replace(described=detector.described | found)
 
 
 def _left_out(
-    detector: Detector, support: Mapping[str, np.ndarray], images: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Scores [k] and maps [k, R, R] of support images, each against all others."""
+    detector: Detector, support: Mapping[str, np.ndarray], images: Sequence[Seen]
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Scores [k] and full maps of support images, each against all others."""
     found = []
     for index in range(len(images)):
         others = {name: np.delete(x, index, 0) for name, x in support.items()}
-        one = images[index : index + 1]
-        found.append(detect(_refitted(detector, others), one))
-    return tuple(map(np.concatenate, zip(*found, strict=True)))
+        found.append(detect(_refitted(detector, others), [images[index]]))
+    scores, maps = zip(*found, strict=True)
+    return np.concatenate(scores), [one for own in maps for one in own]
 
 
 def _refitted(detector: Detector, support: Mapping[str, np.ndarray]) -> Detector:
@@ -65,10 +68,25 @@ def _refitted(detector: Detector, support: Mapping[str, np.ndarray]) -> Detector
     task, options, run = (described[name] for name in ("task", "options", "run"))
     if hasattr(module, "observe_all"):  # without training it is fitted again
         key = random_key(run["seed"], run["class"])
-        (step,) = module.create(task, options, None).fit(support, key)
+        (step,) = parts.create(module, task, options, None).fit(support, key)
         return detector._replace(fitted=step.detector)
-    fitted = module.restore(task, options, support, detector.fitted.learned)
+    tensors = support, detector.fitted.learned
+    fitted = parts.restore(module, task, options, tensors)
     return detector._replace(fitted=fitted)
+
+
+def changed(seen: Seen) -> list[Seen]:
+    """Slightly changed views of what a network takes of an image, of each tile."""
+    made = {name: _changed(x) for name, x in seen.items() if name in PICTURES}
+    count = len(made["images"])
+    same = {name: x for name, x in seen.items() if name not in PICTURES}
+    return [{**same, **{n: x[i] for n, x in made.items()}} for i in range(count)]
+
+
+def _changed(images: np.ndarray) -> np.ndarray:
+    """Views of an image, or of each tile, uint8 [..., H, W, 3], [8, ..., H, W, 3]."""
+    flat = images.reshape(-1, *images.shape[-3:])
+    return np.stack([views(x) for x in flat], 1).reshape(-1, *images.shape)
 
 
 def views(image: np.ndarray) -> np.ndarray:

@@ -3,32 +3,41 @@
 from fsad.data import images
 from fsad.evaluation import detector
 bottle = detector.load_detector("bottle.safetensors")
-image = detector.view_of(bottle, images.read_image("photograph.jpg"))
-scores, maps = detector.detect(bottle, np.stack([image]))
+seen = detector.view_of(bottle, images.read_image("photograph.jpg"))
+scores, maps = detector.detect(bottle, [seen])
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from fsad.backbones.devices import check_device
-from fsad.backbones.embed import embed_batch
-from fsad.backbones.features import stored
+from fsad.backbones.embed import embed_pictures
+from fsad.backbones.features import stored, tile_spans
 from fsad.backbones.networks import Network, open_network
 from fsad.backbones.readout import Readout, parse_readout
 from fsad.backbones.tower import Tower, load_tensors, save_tensors, weights_digest
-from fsad.data.views import View, resized
+from fsad.data.groups import split, stacked
+from fsad.data.masks import RAW
+from fsad.data.region import as_image, check_region, resized_region, without_outside
+from fsad.data.tiles import pictures
 from fsad.errors import UserError
 from fsad.evaluation.runs import image_scores
-from fsad.methods import base
-from fsad.methods.maps import full_maps
+from fsad.methods import base, parts
+from fsad.methods.maps import full_maps, picture_map
 from fsad.methods.registry import METHODS, load
 
 DETECTOR = "detector"
 KEYS = {"method", "task", "options", "readout", "shapes", "threshold", "map_range"}
-PREFIXES = "vision", "support", "learned"  # of tensors in a file
+PREFIXES = "vision", "support", "learned", "image"  # of tensors in a file
+SHAPE = "shape"
+# What a network takes of an image, see `tiles.pictures`, and `shape`, its height and
+# width.
+Seen = Mapping[str, np.ndarray]
 
 
 class Detector(NamedTuple):
@@ -38,13 +47,15 @@ class Detector(NamedTuple):
     they are of. fitted: see `methods.base`. described: `method`, `task`, `options` of
     the run, `readout`, `shapes` of the support images before resizing, `threshold` and
     `map_range` of `calibration`, `backbone` (its name, with the tag or digest of the
-    weights), and `run`, the settings stored in the run.
+    weights), and `run`, the settings stored in the run. region: of interest, bool of
+    the shape [H, W] of all images, or None.
     """
 
     network: Network
     readout: Readout
     fitted: base.Detector
     described: dict
+    region: np.ndarray | None = None
 
 
 def load_detector(path: str | Path, device: str = "cpu") -> Detector:
@@ -54,7 +65,9 @@ def load_detector(path: str | Path, device: str = "cpu") -> Detector:
     """
     check_device(device)
     tensors, header = load_tensors(path, DETECTOR, "a whole detector of `fsad export`")
-    vision, support, learned = (with_prefix(tensors, f"{p}.") for p in PREFIXES)
+    vision, support, learned, others = (
+        with_prefix(tensors, f"{prefix}.") for prefix in PREFIXES
+    )
     described = header[DETECTOR]
     if not (described.keys() >= KEYS and described["method"] in METHODS):
         raise UserError(f"{path}: a detector of another version; export it again")
@@ -63,7 +76,9 @@ def load_detector(path: str | Path, device: str = "cpu") -> Detector:
             f"{path}: its vision tower is not the exported one; export it again"
         )
     tower = Tower(vision, header["config"])
-    return assemble(tower, described, support, learned, device)
+    detector = assemble(tower, described, support, learned, device)
+    region = others.get("region")
+    return detector._replace(region=None if region is None else region.numpy() > 0)
 
 
 def assemble(
@@ -75,7 +90,8 @@ def assemble(
 ) -> Detector:
     """A detector on a device, from its tensors."""
     options, method = described["options"] | {"device": device}, described["method"]
-    fitted = load(method).restore(described["task"], options, support, learned)
+    module, tensors = load(method), (support, learned)
+    fitted = parts.restore(module, described["task"], options, tensors)
     network = open_network(tower.to(device, options["precision"]))
     return Detector(network, parse_readout(described["readout"]), fitted, described)
 
@@ -90,7 +106,10 @@ def save_detector(path: str | Path, detector: Detector) -> None:
     """Write a detector, vision tower included, to one safetensors file, atomically."""
     tower = detector.network.tower
     weights = tower.weights
-    groups = weights, detector.fitted.support, detector.fitted.learned
+    region, others = detector.region, {}
+    if region is not None:
+        others["region"] = torch.from_numpy(region.astype(np.uint8))
+    groups = weights, detector.fitted.support, detector.fitted.learned, others
     tensors = {
         f"{prefix}.{name}": tensor
         for prefix, group in zip(PREFIXES, groups, strict=True)
@@ -101,43 +120,88 @@ def save_detector(path: str | Path, detector: Detector) -> None:
     save_tensors(path, tensors, header)
 
 
-def detect(detector: Detector, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def detect(detector: Detector, seen: Sequence[Seen]) -> tuple[np.ndarray, np.ndarray]:
     """Scores float32 [N] and anomaly maps float32 [N, R, R] of images.
 
-    images: uint8 [N, H, W, 3] RGB, of `view_of`. With PromptAD a cls detector gives
-    fused scores and maps of the memory alone, a seg detector fused maps and their
-    maxima. Raises UserError for anything else, since values of other types have another
-    range.
+    seen: of each image, of `view_of`. With PromptAD a cls detector gives fused scores
+    and maps of the memory alone, a seg detector fused maps and their maxima. At
+    `resolution: raw` the maps are a list, [H, W] of each image.
     """
-    _check_images(images, detector.readout.view)
-    images = np.ascontiguousarray(images)  # torch takes no mirrored views
-    found = embed_batch(detector.network, images, detector.readout)
-    return score(detector, stored(found, detector.readout))
+    shapes = np.array([image[SHAPE] for image in seen])
+    names = [name for name in seen[0] if name != SHAPE]
+    groups = split(stacked([{n: x[n] for n in names} for x in seen], {}), names)
+    found = [_detect(detector, own, shapes[rows]) for rows, own in groups]
+    scores, maps = (chain.from_iterable(x) for x in zip(*found, strict=True))
+    order = np.argsort(np.concatenate([rows for rows, _ in groups]))
+    scores, maps = np.array([*scores])[order], [*maps]
+    maps = [maps[place] for place in order]
+    return scores, maps if _is_raw(detector) else np.stack(maps)
 
 
-def view_of(detector: Detector, image: np.ndarray) -> np.ndarray:
-    """An image uint8 [H, W, 3] RGB as the network takes it."""
-    return resized(image, detector.readout.view)
+def _detect(
+    detector: Detector, pictures: Mapping[str, np.ndarray], shapes: np.ndarray
+) -> tuple[np.ndarray, Sequence[np.ndarray]]:
+    """Scores [n] and full maps of images of one shape as the network takes them."""
+    network, readout = detector.network, detector.readout
+    found = stored(embed_pictures(network, pictures, readout), readout)
+    return score(detector, found | tile_spans({"shapes": shapes}, readout.view), shapes)
 
 
-def _check_images(images: np.ndarray, view: View) -> None:
-    found, size = type(images).__name__, view.size
-    if isinstance(images, np.ndarray):
-        found, sides = f"{images.dtype} {list(images.shape)}", images.shape[1:-1]
-        fits = {"square": sides == (size, size), "edge": min(sides, default=0) == size}
-        is_rgb = images.dtype == np.uint8 and images.shape[3:] == (3,)
-        if is_rgb and fits[view.fit]:
+def view_of(detector: Detector, image: np.ndarray) -> Seen:
+    """What the network takes of an image uint8 [H, W, 3] RGB.
+
+    Raises UserError for anything else, since values of other types have another range,
+    and for an image of another shape than the region of interest.
+    """
+    _check_image(image)
+    shape, region, white = image.shape[:2], detector.region, None
+    if region is not None:
+        check_region(region, "the image", shape)
+        image, white = without_outside(image, region), as_image(region)
+    seen = pictures(image, detector.readout.view, white)
+    return {**seen, SHAPE: np.array(shape)}
+
+
+def _check_image(image: np.ndarray) -> None:
+    found = type(image).__name__
+    if isinstance(image, np.ndarray):
+        found = f"{image.dtype} {list(image.shape)}"
+        if image.dtype == np.uint8 and image.shape[2:] == (3,) and image.size:
             return
-    square = f"{size}, {size}" if view.fit == "square" else f"H, W, the lower {size}"
     raise UserError(
-        f"images: must be uint8 [N, {square}, 3] RGB in a NumPy array, not {found}; "
-        "see `detector.view_of`"
+        f"image: must be uint8 [H, W, 3] RGB in a NumPy array, not {found}; see "
+        "`images.read_image`"
     )
 
 
-def score(detector: Detector, features: base.Features) -> tuple[np.ndarray, np.ndarray]:
-    """Scores [N] and full maps [N, R, R] of images, from their features."""
+def score(
+    detector: Detector, features: base.Features, shapes: np.ndarray
+) -> tuple[np.ndarray, Sequence[np.ndarray]]:
+    """Scores [N] and full maps [N, R, R] of images, from their features.
+
+    shapes: of the images before resizing, [N, 2], and of maps at `resolution: raw`.
+    """
     fitted, resolution = detector.fitted, detector.described["options"]["resolution"]
     prediction = fitted.predict(fitted.observe(features))
-    scores, maps = image_scores(prediction, resolution, fitted.sigma)
-    return scores, full_maps(maps, resolution, fitted.sigma)
+
+    def full(maps: np.ndarray) -> Sequence[np.ndarray]:
+        if not _is_raw(detector):
+            return full_maps(maps, resolution, fitted.sigma)
+        pairs = zip(maps, map(tuple, shapes.tolist()), strict=True)
+        return [picture_map(small, shape, fitted.sigma) for small, shape in pairs]
+
+    scores, maps = image_scores(prediction, full)
+    return scores, _in_region(full(maps), detector.region)
+
+
+def _in_region(
+    maps: Sequence[np.ndarray], region: np.ndarray | None
+) -> Sequence[np.ndarray]:
+    """Full maps, 0 outside the region of interest."""
+    if region is None:
+        return maps
+    return [full * resized_region(region, full.shape) for full in maps]
+
+
+def _is_raw(detector: Detector) -> bool:
+    return detector.described["options"]["resolution"] == RAW

@@ -13,13 +13,16 @@ from fsad.backbones.features import (
     FeatureSet,
     computed_features,
     embed_draw,
+    open_images,
     open_vision,
     stored_features,
 )
 from fsad.backbones.networks import Network
 from fsad.backbones.readout import parse_readout
 from fsad.backbones.tower import load_tower
-from fsad.evaluation.tasks import Truth
+from fsad.data.images import masks_in_order
+from fsad.data.prepare import REGION
+from fsad.evaluation.tasks import Masks, Truth
 from fsad.methods.base import Features, Text
 
 # Features of the support images of a seed, and their names and digests.
@@ -50,16 +53,20 @@ def job_inputs(job: RunJob) -> Inputs:
     if network is None:
         test = stored_features(job.test.features)
     else:
-        test = computed_features(network, read_source(job.test.images), readout)
+        test = computed_features(network, open_images(job.test.images), readout)
     draw = cache(lambda seed: read_draw(job.support[seed], network))
 
     def support(record: Mapping) -> Features:
         path = job.support[record["seed"]].features.path
         return first_images(path, draw(record["seed"]), record["support"])
 
-    masks = job.masks and read_source(job.masks)["masks"]
+    masks = job.masks and _masks(job.masks)
     text = job.text and Text(load_tower(*job.text), read_source(job.prompts))
     return Inputs(test, support, text or None, Truth(test.labels, masks))
+
+
+def _masks(source: Source) -> Masks:
+    return masks_in_order(read_source(source), source.record["resolution"])
 
 
 def read_draw(embedding: Embedding, network: Network | None) -> Draw:
@@ -81,7 +88,8 @@ def first_images(path: str, draw: Draw, wanted: Sequence) -> Features:
     arrays, images = draw
     found, count = {"support": images[: len(wanted)]}, len(wanted)
     check_record(path, found, {"support": wanted})
-    return {name: array[:count] for name, array in arrays.items()}
+    of_class = {name: arrays[name] for name in (REGION,) if name in arrays}
+    return {name: array[:count] for name, array in arrays.items()} | of_class
 
 
 def read_source(source: Source) -> dict[str, np.ndarray]:

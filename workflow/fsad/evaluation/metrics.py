@@ -1,9 +1,11 @@
 """Detection metrics in percent, all from one sort of the scores, ties exact.
 
 Labels are 0 good, 1 defect; a higher score means more anomalous. Where a metric is
-undefined (only one kind of label) it is nan.
+undefined (only one kind of label) it is nan. Pixels that do not count, see
+`fsad.data.masks`, are left out of all pixel metrics, and of regions.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +13,7 @@ import cv2
 import numpy as np
 
 from fsad.artifacts.files import read_record
+from fsad.data.masks import GOOD, IGNORED
 
 METRICS = {
     "cls": ("image_auroc", "image_aupr", "image_f1max"),
@@ -63,6 +66,11 @@ def image_metrics(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
     return dict(zip(METRICS["cls"], values, strict=True))
 
 
+def pixel_auroc(masks: np.ndarray, maps: np.ndarray) -> float:
+    """`auroc` of the pixels of masks and anomaly maps, of any one shape."""
+    return auroc(*_counted(masks, masks, maps))
+
+
 def pixel_metrics(
     masks: np.ndarray, maps: np.ndarray, fpr_limit: float = 0.3
 ) -> dict[str, float]:
@@ -70,7 +78,7 @@ def pixel_metrics(
 
     fpr_limit: false positive rate that AUPRO ends at.
     """
-    ranking = _ranked(label_regions(masks), maps)
+    ranking = _ranked(*_counted(masks, label_regions(masks), maps))
     values = _auroc(ranking), *_precision_recall(ranking), _aupro(ranking, fpr_limit)
     return dict(zip(METRICS["seg"], values, strict=True))
 
@@ -116,13 +124,27 @@ def _aupro(ranking: Ranking, limit: float) -> float:
 
 
 def label_regions(masks: np.ndarray) -> np.ndarray:
-    """Number the 8-connected regions of masks [N, R, R] from 1 on, int32; 0 is good."""
+    """Number the 8-connected regions of defects in masks [N, R, R], int32.
+
+    Numbers start at 1; other pixels are 0.
+    """
     numbered, count = np.zeros(masks.shape, np.int32), 0
     for mask, out in zip(masks, numbered, strict=True):
-        found, regions = cv2.connectedComponents((mask != 0).astype(np.uint8))
+        found, regions = cv2.connectedComponents(defective(mask).astype(np.uint8))
         out[:] = np.where(regions, regions + count, 0)
         count += found - 1
     return numbered
+
+
+def defective(masks: np.ndarray) -> np.ndarray:
+    """Whether the pixels of masks are defective, bool of the shape of masks."""
+    return (masks != GOOD) & (masks != IGNORED)
+
+
+def _counted(masks: np.ndarray, *arrays: np.ndarray) -> Sequence[np.ndarray]:
+    """Arrays of the shape of masks, without the pixels that do not count."""
+    counted = masks != IGNORED
+    return arrays if counted.all() else [array[counted] for array in arrays]
 
 
 def _ranked(labels: np.ndarray, scores: np.ndarray) -> Ranking:

@@ -17,12 +17,11 @@ from fsad.artifacts.names import file_names
 from fsad.artifacts.paths import MAPS, OVERLAYS, RECORD, TABLE
 from fsad.backbones.embed import BATCH
 from fsad.data.faults import Fault, aspect_fault, image_faults
-from fsad.data.groups import split, stacked
 from fsad.data.images import read_image, warn, write_image
 from fsad.data.layouts import find_images
 from fsad.data.overlay import overlay, png_name
 from fsad.errors import UserError
-from fsad.evaluation.detector import Detector, detect, load_detector, view_of
+from fsad.evaluation.detector import Detector, Seen, detect, load_detector, view_of
 from fsad.evaluation.restore import run_detector
 
 COLUMNS = ("image", "score", "threshold", "anomalous", "error")
@@ -70,10 +69,10 @@ def predict(
     images: files by name. scores.csv has a row per image, sorted by name: score,
     threshold of the detector, whether the score is above it, and the error of an image
     that raised one, which does not stop the others. maps/NAME.tiff: anomaly map,
-    float32 [R, R]. overlays/NAME.png: the map over the image, in the proportions of the
-    image and the colours of `map_range`, see `calibration.calibrate`: its middle is
-    green, its end red. NAME is shortened where it must be, see `file_names`. Reasons to
-    doubt images are logged.
+    float32 [R, R], or [H, W] at `resolution: raw`. overlays/NAME.png: the map over the
+    image, in the proportions of the image and the colours of `map_range`, see
+    `calibration.calibrate`: its middle is green, its end red. NAME is shortened where
+    it must be, see `file_names`. Reasons to doubt images are logged.
     """
     rows, doubts, names = [], [], sorted(images)
     maps = file_names({name: f"{name}.tiff" for name in names})
@@ -109,8 +108,8 @@ def _predict_batch(
     doubts = [fault for *_, faults in pictures.values() for fault in faults]
     if not pictures:
         return rows, doubts
-    scores, maps = _detect(detector, [image for image, *_ in pictures.values()])
-    heats = ((maps - low) / max(high - low, 1e-12)).clip(0, 1)
+    scores, maps = detect(detector, [seen for seen, *_ in pictures.values()])
+    heats = [((one - low) / max(high - low, 1e-12)).clip(0, 1) for one in maps]
     for index, (name, (_, shown, _)) in enumerate(pictures.items()):
         drawn, error = _attempt(name, _overlay, shown, heats[index])
         write_image(targets[name][0], maps[index])
@@ -119,16 +118,6 @@ def _predict_batch(
         above = int(scores[index] > threshold)
         rows.append((name, scores[index], threshold, above, error))
     return rows, doubts
-
-
-def _detect(
-    detector: Detector, images: list[np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Scores [n] and maps [n, R, R] of images of one or several shapes."""
-    groups = split(stacked(images, "images"), ["images"])
-    rows = np.concatenate([rows for rows, _ in groups])
-    found = [detect(detector, own["images"]) for _, own in groups]
-    return tuple(np.concatenate(x)[np.argsort(rows)] for x in zip(*found, strict=True))
 
 
 def _attempt(name: str, work: Callable, *arguments: object) -> tuple[Any, str]:
@@ -143,7 +132,7 @@ def _attempt(name: str, work: Callable, *arguments: object) -> tuple[Any, str]:
         return None, " ".join(f"{name}: {type(error).__name__}: {error}".split())
 
 
-def _read(path: Path, detector: Detector) -> tuple[np.ndarray, np.ndarray, list[Fault]]:
+def _read(path: Path, detector: Detector) -> tuple[Seen, np.ndarray, list[Fault]]:
     """An image as the network takes it, as it is shown, and reasons to doubt it."""
     picture = read_image(path)
     aspect = aspect_fault(picture.shape[:2], detector.described["shapes"])

@@ -14,8 +14,10 @@ from fsad.backbones.devices import check_device
 from fsad.backbones.networks import open_network
 from fsad.backbones.readout import parse_readout
 from fsad.backbones.tower import Tower, load_tower
+from fsad.data.prepare import REGION
+from fsad.data.tiles import SEEN
 from fsad.evaluation.calibration import calibrate
-from fsad.evaluation.detector import Detector, assemble, with_prefix
+from fsad.evaluation.detector import SHAPE, Detector, Seen, assemble, with_prefix
 from fsad.evaluation.inputs import first_images, read_draw
 
 
@@ -45,7 +47,18 @@ def run_detector(folder: str | Path, device: str = "cpu") -> Detector:
     learned = with_prefix(read_npz(model), "last_")
     described = _described(record, device) | {"shapes": images["shapes"].tolist()}
     detector = assemble(vision, described, support, learned, device)
-    return calibrate(detector, support, images["images"][:, 0])
+    if REGION in images:
+        detector = detector._replace(region=images[REGION] > 0)
+    return calibrate(detector, support, _seen(images))
+
+
+def _seen(images: Mapping[str, np.ndarray]) -> list[Seen]:
+    """What a network takes of each support image, without copies."""
+    names = [name for name in SEEN if name in images]
+    return [
+        {**{name: images[name][row, 0] for name in names}, SHAPE: shape}
+        for row, shape in enumerate(images["shapes"])
+    ]
 
 
 def _support(

@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from importlib import import_module
 from itertools import groupby
 from operator import itemgetter
@@ -18,15 +19,16 @@ from fsad.artifacts.content import content_digest
 from fsad.artifacts.provenance import with_provenance
 from fsad.artifacts.sources import RunJob
 from fsad.artifacts.stages import is_same
-from fsad.backbones.features import FeatureSet, in_memory
+from fsad.backbones.features import in_memory
 from fsad.data.prepare import random_key
 from fsad.errors import UserError
 from fsad.evaluation.inputs import Inputs, job_inputs
 from fsad.evaluation.metrics import METRICS
 from fsad.evaluation.observe import Observed, observe, observe_each, predict
-from fsad.evaluation.tasks import TASKS, Truth
+from fsad.evaluation.tasks import TASKS, Truth, full_size
+from fsad.methods import parts
 from fsad.methods.base import Detector, Features, Prediction, Step
-from fsad.methods.maps import full_maps
+from fsad.methods.maps import side
 
 
 class Evaluation(NamedTuple):
@@ -55,7 +57,7 @@ def evaluate(
     the first evaluation with the highest AUROC on the test images, as most papers
     report it.
     """
-    task, resolution = record["task"], record["options"]["resolution"]
+    task, resolution = record["task"], side(record["options"]["resolution"])
     last = best = observed = None
     history = []
     for step in steps:
@@ -101,14 +103,16 @@ def is_finished(folder: str | Path, record: Mapping) -> bool:
 def make_runs(runs: Sequence[PlannedRun], inputs: Inputs) -> None:
     """Fit and evaluate runs of one experiment and class, and write them.
 
-    With training one goes after the other. Without, both tasks of a draw share its
+    With training one goes after the other, and features that are in no file are
+    computed once. Without, both tasks of a draw share its
     prediction, and all draws are compared with the test images in one pass.
     """
     module = import_module(runs[0][1]["module"])
     if hasattr(module, "observe_all"):
         _run_together(runs, inputs, module)
         return
-    inputs = inputs._replace(test=in_memory(inputs.test))
+    if inputs.test.is_costly and len(runs) > 1:
+        inputs = inputs._replace(test=in_memory(inputs.test))
     for folder, record in runs:
         write_run(folder, record, _fit(record, inputs, module), inputs)
 
@@ -124,7 +128,7 @@ def _fit(record: Mapping, inputs: Inputs, module: ModuleType) -> Fitted:
 
 
 def _steps(record: Mapping, inputs: Inputs, module: ModuleType) -> Iterator[Step]:
-    method = module.create(record["task"], record["options"], inputs.text)
+    method = parts.create(module, record["task"], record["options"], inputs.text)
     key = random_key(record["seed"], record["class"])
     return method.fit(inputs.support(record), key)
 
@@ -139,7 +143,8 @@ def _run_together(
     seeds = [[*map(detectors.get, own)] for _, own in groupby(detectors, itemgetter(0))]
 
     def observe_all(_, block: Features) -> list[dict[str, Tensor]]:
-        return [x for nested in seeds for x in module.observe_all(nested, block)]
+        found = (parts.observe_all(module, nested, block) for nested in seeds)
+        return [x for nested in found for x in nested]
 
     observed = observe([*detectors.values()], inputs.test, observe_all)
     seen = dict(zip(detectors, observed, strict=True))
@@ -167,11 +172,10 @@ def write_run(
     (found, history), task = fitted, record["task"]
     folder, settings = Path(folder), with_provenance(record)
     files.write_npz(folder / paths.MODEL, _model(found), settings)
-    scores = _scores(found, inputs.test, record["options"]["resolution"])
-    files.write_npz(folder / paths.SCORES, scores, settings)
+    files.write_npz(folder / paths.SCORES, _scores(found, inputs), settings)
     table = _history(task, history)
     files.write_text(folder / paths.HISTORY, table)
-    results = {name: _results(task, e, inputs.truth) for name, e in found.items()}
+    results = _selected_results(task, found, inputs.truth)
     results |= {"history": content_digest(table), "settings": settings}
     files.write_record(folder / paths.METRICS, results)
 
@@ -184,12 +188,11 @@ def _model(found: Mapping[str, Evaluation]) -> dict[str, np.ndarray]:
     }
 
 
-def _scores(
-    found: Mapping[str, Evaluation], test: FeatureSet, resolution: int
-) -> dict[str, np.ndarray]:
-    arrays = {"names": test.names, "labels": test.labels}
+def _scores(found: Mapping[str, Evaluation], inputs: Inputs) -> dict[str, np.ndarray]:
+    arrays = {"names": inputs.test.names, "labels": inputs.test.labels}
     for selection, (*_, detector, prediction) in found.items():
-        scores, maps = image_scores(prediction, resolution, detector.sigma)
+        full = partial(full_size, inputs.truth.masks, sigma=detector.sigma)
+        scores, maps = image_scores(prediction, full)
         components = {n: c.cpu().numpy() for n, c in prediction.components.items()}
         named = {"scores": scores, "maps": maps, **components}
         arrays |= {f"{selection}_{name}": array for name, array in named.items()}
@@ -197,16 +200,27 @@ def _scores(
 
 
 def image_scores(
-    prediction: Prediction, resolution: int, sigma: float
+    prediction: Prediction, full: Callable[[np.ndarray], Iterable[np.ndarray]]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Scores [N] and maps [N, gh, gw] of a prediction.
+    """Scores float32 [N] and maps float32 [N, gh, gw] of a prediction.
 
-    The scores are the maxima of the full maps where the prediction has no scores.
+    full: gives the full maps. Where the prediction has no scores, these are the maxima
+    of the full maps.
     """
     maps = prediction.maps.cpu().numpy()
     if prediction.scores is None:
-        return full_maps(maps, resolution, sigma).max((1, 2)), maps
+        return np.array([one.max() for one in full(maps)], np.float32), maps
     return prediction.scores.cpu().numpy(), maps
+
+
+def _selected_results(
+    task: str, found: Mapping[str, Evaluation], truth: Truth
+) -> dict[str, dict]:
+    """Results of `last` and `best`, computed once where these are one evaluation."""
+    last, best = found["last"], found["best"]
+    of_last = _results(task, last, truth)
+    of_best = of_last if best is last else _results(task, best, truth)
+    return {"last": of_last, "best": of_best}
 
 
 def _results(task: str, evaluation: Evaluation, truth: Truth) -> dict:

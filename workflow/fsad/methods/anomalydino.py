@@ -14,10 +14,21 @@ from torch import Tensor
 
 from fsad.backbones.devices import check_device
 from fsad.methods.base import Features, Prediction, Step
-from fsad.methods.memory import nearest_in_each
+from fsad.methods.maps import side
 from fsad.methods.patches import top_mean
+from fsad.methods.tiles import (
+    Place,
+    Search,
+    apart,
+    bank_of,
+    joined,
+    mosaic,
+    nearest_patches,
+    share_inside,
+)
 
 SIGMA = 4 / 900  # published sigma, as a share of the side of a typical image
+KEPT = "patch", "inside"  # features of the support images
 TOP_SHARE = 0.01  # of the patches, whose mean is the score of an image
 THRESHOLD = 10  # of the component of the foreground
 CENTRE = 0.2, 0.8  # window, as a share of both sides, in which an object is expected
@@ -42,6 +53,8 @@ class AnomalyDINODetector(NamedTuple):
     """Memory bank of one class; support: `patch` [k, c, gh, gw, D]."""
 
     mask: str
+    search: Search
+    top_share: float
     sigma: float
     support: dict[str, Tensor]
     learned: dict[str, Tensor]
@@ -53,9 +66,15 @@ class AnomalyDINODetector(NamedTuple):
 
     def predict(self, observed: Mapping[str, Tensor]) -> Prediction:
         """Distances as maps, and the mean of the largest as scores."""
-        distances = observed["distances"]
-        scores = top_mean(distances.flatten(1), TOP_SHARE)
-        return Prediction(scores, distances, {})
+        return self.scored(observed["distances"], {})
+
+    def scored(self, maps: Tensor, components: Mapping[str, Tensor]) -> Prediction:
+        """The means of the largest values of maps as scores."""
+        return Prediction(top_mean(maps.flatten(1), self.top_share), maps, {})
+
+    def bank(self, place: Place | None) -> Sequence[Tensor]:
+        """The memory bank in chunks, k of [M, D], see `tiles.Bank`."""
+        return bank_of(self.support, "patch", place)
 
 
 def create(task: str, options: Mapping, text: None) -> AnomalyDINO:
@@ -68,9 +87,12 @@ def restore(
     task: str, options: Mapping, support: Features, learned: Features
 ) -> AnomalyDINODetector:
     """A detector from features of its support images."""
-    bank = {"patch": torch.as_tensor(support["patch"]).to(options["device"])}
-    sigma = SIGMA * options["resolution"]
-    return AnomalyDINODetector(options["mask"], sigma, bank, {})
+    kept = {name: torch.as_tensor(support[name]) for name in KEPT if name in support}
+    bank = {name: tensor.to(options["device"]) for name, tensor in kept.items()}
+    sigma = SIGMA * side(options["resolution"])
+    search = Search("cosine", options["position"])
+    share = TOP_SHARE * share_inside(support)
+    return AnomalyDINODetector(options["mask"], search, share, sigma, bank, {})
 
 
 @torch.inference_mode()
@@ -78,14 +100,19 @@ def observe_all(
     detectors: Sequence[AnomalyDINODetector], features: Features
 ) -> list[dict[str, Tensor]]:
     """What `observe` of each detector gives; one search serves nested banks."""
-    patch, mask = torch.as_tensor(features["patch"]), detectors[0].mask
-    banks = [detector.support["patch"].flatten(1, 3) for detector in detectors]
-    found = nearest_in_each(patch.flatten(1, 2), banks, "cosine")
-    maps = [distances.unflatten(1, patch.shape[1:3]) for distances in found]
+    banks, (mask, search, *_) = [detector.bank for detector in detectors], detectors[0]
+    maps = nearest_patches(features, "patch", banks, search)
     if mask != "none":
-        shown = foreground(patch, mask).to(maps[0].device)
+        shown = _shown(torch.as_tensor(features["patch"]), mask).to(maps[0].device)
         maps = [distances * shown for distances in maps]
-    return [{"distances": distances} for distances in maps]
+    return [{"distances": joined(distances, features)} for distances in maps]
+
+
+def _shown(patch: Tensor, how: str) -> Tensor:
+    """`foreground` of patches, that of an image as one where it is cut into tiles."""
+    if patch.ndim == 4:
+        return foreground(patch, how)
+    return apart(foreground(mosaic(patch), how), patch.shape[1:5])
 
 
 def first_component(patch: Tensor) -> Tensor:

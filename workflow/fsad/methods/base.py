@@ -21,7 +21,8 @@ from torch import Tensor
 
 from fsad.backbones.tower import Tower
 
-# By name, each [N, ...], of N images; those of patches are [N, gh, gw, D].
+# By name, each [N, ...], of N images; those of patches are [N, gh, gw, D], and of tiles
+# [N, R, C, gh, gw, D] with `row_spans` and `column_spans`, see `methods.tiles`.
 Features = Mapping[str, np.ndarray | Tensor]
 
 
@@ -65,6 +66,9 @@ class Detector(Protocol):
 
     def predict(self, observed: Mapping[str, Tensor]) -> Prediction:
         """Scores and maps of images from the result of `observe`."""
+
+    def scored(self, maps: Tensor, components: Mapping[str, Tensor]) -> Prediction:
+        """The prediction of maps [N, rows, columns] and components of other origin."""
 
 
 class Step(NamedTuple):

@@ -1,8 +1,22 @@
 """Anomaly maps at their full size, made in one step from the grid of patches."""
 
+from functools import lru_cache
+
 import numpy as np
 
+from fsad.data.masks import RAW
+
 Resolution = int | tuple[int, int]  # side of a square, or rows and columns
+Sigma = float | tuple[float, float]  # of both axes, or along rows and columns
+NOMINAL = 256  # side of maps that methods know at `resolution: raw`
+
+
+def side(resolution: int | str) -> int:
+    """Side of the maps that the sigma and the scores of a method are for.
+
+    resolution: the option, a side or RAW.
+    """
+    return NOMINAL if resolution == RAW else resolution
 
 
 def bilinear_matrix(grid: int, resolution: int) -> np.ndarray:
@@ -35,6 +49,7 @@ def smoothing_matrix(
     return matrix
 
 
+@lru_cache(maxsize=16)  # those of a large picture take a while
 def map_matrix(grid: int, resolution: int, sigma: float) -> np.ndarray:
     """Matrix float32 M [resolution, grid]; M @ map @ M.T is the full anomaly map.
 
@@ -45,15 +60,34 @@ def map_matrix(grid: int, resolution: int, sigma: float) -> np.ndarray:
 
 
 def map_matrices(
-    grid: tuple[int, int], resolution: Resolution, sigma: float
+    grid: tuple[int, int], resolution: Resolution, sigma: Sigma
 ) -> tuple[np.ndarray, np.ndarray]:
     """`map_matrix` of the rows and of the columns of a grid."""
-    sides = np.broadcast_to(resolution, 2)
-    rows, columns = (map_matrix(*each, sigma) for each in zip(grid, sides, strict=True))
+    sides, sigmas = (np.broadcast_to(x, 2).tolist() for x in (resolution, sigma))
+    rows, columns = map(map_matrix, grid, sides, sigmas)
     return rows, columns
 
 
-def full_maps(maps: np.ndarray, resolution: Resolution, sigma: float) -> np.ndarray:
+def full_maps(maps: np.ndarray, resolution: Resolution, sigma: Sigma) -> np.ndarray:
     """Interpolate and smooth maps float32 [N, gh, gw], [N, rows, columns]."""
     rows, columns = map_matrices(maps.shape[1:], resolution, sigma)
     return rows @ maps @ columns.T
+
+
+def picture_map(small: np.ndarray, shape: tuple[int, int], sigma: float) -> np.ndarray:
+    """Full map [H, W] of a picture of this shape, from its map float32 [gh, gw].
+
+    This is the map at `resolution: raw`. sigma: of a square, see `picture_sigmas`.
+    """
+    return full_maps(small[None], shape, picture_sigmas(shape, sigma))[0]
+
+
+def picture_sigmas(shape: tuple[int, int], sigma: float) -> tuple[float, float]:
+    """Standard deviations for a map of this shape, in its pixels, of rows and columns.
+
+    sigma: in pixels of a square of side NOMINAL, to which the picture would be resized.
+    It is scaled by H / NOMINAL and by W / NOMINAL, so that the map shows what that of
+    the square does.
+    """
+    height, width = (sigma * length / NOMINAL for length in shape)
+    return height, width

@@ -98,11 +98,11 @@ def _top(values: Tensor, count: int) -> Tensor:
 
 
 def nearest_in_each(
-    patches: Tensor, banks: Sequence[Tensor], metric: str, neighbours: int = 1
+    patches: Tensor, banks: Sequence[Sequence[Tensor]], metric: str, neighbours: int = 1
 ) -> list[Tensor]:
     """Distances of patches [n, P, D] to several banks, float32 [n, P] each.
 
-    banks: each [k, M, D], k chunks for `nearest`. One search through a bank also serves
+    banks: each of k chunks [M, D] for `nearest`. One search through a bank also serves
     those that are its first chunks, as the 1, 2 and 4 shots of one draw are.
     """
     found = {}
@@ -115,5 +115,5 @@ def nearest_in_each(
     return [found[i] for i in range(len(banks))]
 
 
-def _begins(bank: Tensor, whole: Tensor) -> bool:
-    return bank is whole or torch.equal(bank, whole[: len(bank)])
+def _begins(bank: Sequence[Tensor], whole: Sequence[Tensor]) -> bool:
+    return bank is whole or all(map(torch.equal, bank, whole))

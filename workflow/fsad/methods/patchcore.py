@@ -13,11 +13,22 @@ from torch import Tensor
 
 from fsad.backbones.devices import check_device
 from fsad.methods.base import Features, Prediction, Step
-from fsad.methods.memory import nearest_in_each
+from fsad.methods.maps import side
+from fsad.methods.tiles import (
+    NEAR,
+    Place,
+    Search,
+    bank_of,
+    joined,
+    nearest_patches,
+    tile_at,
+    tile_places,
+)
 
 SIGMA = 4 / 256  # published sigma, as a share of the side of a map
 PROJECTED = 128  # width in which the coreset is selected
 START_POINTS = 10
+KEPT = "patch", "inside"  # features of the support images
 
 
 class PatchCore(NamedTuple):
@@ -33,29 +44,55 @@ class PatchCore(NamedTuple):
         """
         learned, share = {}, self.options["coreset"]
         if share < 1:
-            patches = torch.as_tensor(support["patch"]).flatten(0, 2)
-            draws = coreset_draws(patches.shape, key)
-            learned = {"bank": patches[greedy_coreset(patches, share, *draws)]}
+            support = {name: torch.as_tensor(x) for name, x in support.items()}
+            by_tile = self.options["position"] == NEAR and support["patch"].ndim == 6
+            select = _tile_coresets if by_tile else _coreset
+            learned = select(support, share, key)
         yield Step(1, {}, restore(self.task, self.options, support, learned))
+
+
+def _coreset(
+    support: Features, share: float, key: tuple[int, ...], place: Place | None = None
+) -> dict[str, Tensor]:
+    rows = torch.cat([*bank_of(support, "patch", place)])
+    if not len(rows):  # a tile outside the region of interest
+        return {"bank": rows}
+    draws = coreset_draws(rows.shape, key)
+    return {"bank": rows[greedy_coreset(rows, share, *draws)]}
+
+
+def _tile_coresets(
+    support: Features, share: float, key: tuple[int, ...]
+) -> dict[str, Tensor]:
+    """A coreset of the patches of each tile, and their tiles."""
+    places = [*tile_places(support["patch"].shape[1:3])]
+    banks = [_coreset(support, share, key, place)["bank"] for _, place in places]
+    counts = torch.tensor([len(bank) for bank in banks])
+    tiles = torch.tensor([tile for tile, _ in places]).repeat_interleave(counts, 0)
+    return {"bank": torch.cat(banks), "tiles": tiles}
 
 
 class PatchCoreDetector(NamedTuple):
     """Memory bank of one class.
 
     support: `patch` [k, gh, gw, T] without a coreset, else none. learned: `bank` [m, T]
-    with a coreset, else none.
+    with a coreset, and `tiles` [m, 2] where each tile has one, else none.
     """
 
-    neighbours: int
+    search: Search
     sigma: float
     support: dict[str, Tensor]
     learned: dict[str, Tensor]
 
-    def bank(self) -> Tensor:
-        """The memory bank in chunks, [k, gh * gw, T] or [1, m, T]."""
-        if self.learned:
-            return self.learned["bank"][None]
-        return self.support["patch"].flatten(1, 2)
+    def bank(self, place: Place | None) -> Sequence[Tensor]:
+        """The memory bank in chunks, k of [M, T] or one of [m, T], see `tiles.Bank`."""
+        if not self.learned:
+            return bank_of(self.support, "patch", place)
+        bank, tiles = self.learned["bank"], self.learned.get("tiles")
+        if place is not None:
+            tile = tile_at(place, (tiles.amax(0) + 1).tolist())
+            bank = bank[(tiles == tiles.new_tensor(tile)).all(1)]
+        return bank[None]
 
     def observe(self, features: Features) -> dict[str, Tensor]:
         """`distances` [n, gh, gw] of patches to the memory bank, squared."""
@@ -64,8 +101,11 @@ class PatchCoreDetector(NamedTuple):
 
     def predict(self, observed: Mapping[str, Tensor]) -> Prediction:
         """Distances as maps, and their maxima as scores."""
-        distances = observed["distances"]
-        return Prediction(distances.amax((1, 2)), distances, {})
+        return self.scored(observed["distances"], {})
+
+    def scored(self, maps: Tensor, components: Mapping[str, Tensor]) -> Prediction:
+        """The maxima of maps as scores."""
+        return Prediction(maps.amax((1, 2)), maps, {})
 
 
 def create(task: str, options: Mapping, text: None) -> PatchCore:
@@ -78,13 +118,14 @@ def restore(
     task: str, options: Mapping, support: Features, learned: Features
 ) -> PatchCoreDetector:
     """A detector from features of its support images, or from a coreset of them."""
-    kept = {} if learned else {"patch": support["patch"]}
+    kept = {} if learned else {n: support[n] for n in KEPT if n in support}
     support, learned = (
         {name: torch.as_tensor(x).to(options["device"]) for name, x in group.items()}
         for group in (kept, learned)
     )
-    sigma = SIGMA * options["resolution"]
-    return PatchCoreDetector(options["neighbours"], sigma, support, learned)
+    sigma = SIGMA * side(options["resolution"])
+    search = Search("squared", options["position"], options["neighbours"])
+    return PatchCoreDetector(search, sigma, support, learned)
 
 
 @torch.inference_mode()
@@ -92,11 +133,9 @@ def observe_all(
     detectors: Sequence[PatchCoreDetector], features: Features
 ) -> list[dict[str, Tensor]]:
     """What `observe` of each detector gives; one search serves nested banks."""
-    patch = torch.as_tensor(features["patch"])
-    grid, banks = patch.shape[1:3], [detector.bank() for detector in detectors]
-    neighbours = detectors[0].neighbours
-    found = nearest_in_each(patch.flatten(1, 2), banks, "squared", neighbours)
-    return [{"distances": distances.unflatten(1, grid)} for distances in found]
+    banks, search = [detector.bank for detector in detectors], detectors[0].search
+    found = nearest_patches(features, "patch", banks, search)
+    return [{"distances": joined(distances, features)} for distances in found]
 
 
 def greedy_coreset(

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from fsad.methods.maps import Resolution, map_matrices
+from fsad.methods.maps import Resolution, Sigma, map_matrices
 from fsad.methods.memory import nearest
 
 
@@ -17,7 +17,7 @@ def nearest_cosine(patches: Tensor, bank: Tensor) -> Tensor:
     return distances / 2
 
 
-def upsample(maps: Tensor, resolution: Resolution, sigma: float) -> Tensor:
+def upsample(maps: Tensor, resolution: Resolution, sigma: Sigma) -> Tensor:
     """Interpolate and smooth maps as `maps.full_maps`, on the device of the maps."""
     matrices = map_matrices(maps.shape[1:], resolution, sigma)
     rows, columns = (torch.from_numpy(matrix).to(maps.device) for matrix in matrices)

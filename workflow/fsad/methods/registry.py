@@ -47,7 +47,13 @@ def _promptad_readout(options: Mapping, size: int) -> Readout:
 
 
 def _view(options: Mapping, size: int) -> View:
-    return View(options["fit"], size)
+    """The view of options whose `tiles` are not `auto`, see `options.auto_tiles`."""
+    tiles = options["tiles"]
+    if tiles == "none":
+        return View(options["fit"], size)
+    grid, overlap = tiles.get("grid"), tiles.get("overlap", 0.0)
+    cut = {"grid": grid and tuple(grid), "tile": tiles.get("size"), "overlap": overlap}
+    return View(options["fit"], size, **cut, whole=options["whole"])
 
 
 def _promptad_options(options: Mapping, run: Run, backbone: Mapping) -> dict:
@@ -108,6 +114,13 @@ METHODS = {
 }
 
 
+def method_schema(name: str) -> dict:
+    """The schema of the options of a method, those of views among them."""
+    own, view = read_schema(METHODS[name].schema), read_schema("view")
+    shared = {key: view[key] | own.get(key, {}) for key in ("properties", "$defs")}
+    return own | shared
+
+
 def load(name: str) -> ModuleType:
     """The module of a method."""
     return import_module(METHODS[name].module)
@@ -123,4 +136,4 @@ def method_code(name: str) -> str:
     entry = METHODS[name]
     described = [x.__name__ if callable(x) else x for x in entry]
     code = code_digest(entry.module)
-    return digest_of(stage_code("run"), code, read_schema(entry.schema), described)
+    return digest_of(stage_code("run"), code, method_schema(name), described)

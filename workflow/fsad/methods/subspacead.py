@@ -5,14 +5,19 @@ images and their rotated copies.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from fsad.backbones.devices import check_device
+from fsad.data.tiles import INSIDE
 from fsad.methods.base import Features, Prediction, Step
+from fsad.methods.maps import side
 from fsad.methods.patches import top_mean, upsample
+from fsad.methods.tiles import NEAR, joined, share_inside, tile_at, tile_places
 
 SIGMA = 0.81 / 672  # of the published blur of 3 pixels, as a share of the side of a map
 TOP_SHARE = 0.01  # of the pixels, whose mean is the score of an image
@@ -20,9 +25,12 @@ BLOCK = 16  # full maps at once
 
 
 class Moments(NamedTuple):
-    """Number of patches, their sum [D], and the sum of their outer products [D, D]."""
+    """Number of patches, their sum [D], and the sum of their outer products [D, D].
 
-    count: float
+    Of tiles they are [R, C], [R, C, D] and [R, C, D, D].
+    """
+
+    count: Tensor | float
     total: Tensor
     outer: Tensor
 
@@ -45,18 +53,60 @@ class SubspaceAD(NamedTuple):
         """Fit a subspace to moments of the support images.
 
         support: `count` [k], `sum` [k, D] and `outer` [k, D, D], float64, of the
-        patches of all copies of an image.
+        patches of all copies of an image; of tiles [k, R, C] and so on.
         """
         names = "count", "sum", "outer"
-        count, *sums = (torch.as_tensor(support[name]).cpu().sum(0) for name in names)
-        moments = Moments(count.item(), *sums)
-        fitted = subspace(moments, self.options["explained_variance"])
-        learned = {"mean": fitted.mean.float(), "components": fitted.components.float()}
+        sums = Moments(*(torch.as_tensor(support[name]).cpu().sum(0) for name in names))
+        share, near = self.options["explained_variance"], self.options["position"]
+        if sums.count.ndim == 0 or near != NEAR:
+            learned = _learned(subspace(_added(sums), share))
+        else:
+            tiles = product(*map(range, sums.count.shape))
+            own = (Moments(*(x[tile] for x in sums)) for tile in tiles)
+            found = [_learned(_subspace_of(moments, share)) for moments in own]
+            learned = _of_tiles(found, sums.count.shape)
+        share = TOP_SHARE * share_inside(support)
+        learned["top_share"] = torch.tensor(share, dtype=torch.float64)
         yield Step(1, {}, restore(self.task, self.options, {}, learned))
 
 
+def _subspace_of(moments: Moments, share: float) -> Subspace:
+    """The subspace of a tile; of one outside the region of interest a point."""
+    if moments.count > 0:
+        return subspace(moments, share)
+    width = len(moments.total)
+    zeros = moments.total.new_zeros
+    return Subspace(zeros(width), zeros(width), zeros(width, 0))
+
+
+def _added(moments: Moments) -> Moments:
+    """Moments of all tiles together, and of images that are not cut as they are."""
+    tiles = tuple(range(moments.count.ndim))
+    return Moments(*(x.sum(tiles) if tiles else x for x in moments))
+
+
+def _learned(fitted: Subspace) -> dict[str, Tensor]:
+    return {"mean": fitted.mean.float(), "components": fitted.components.float()}
+
+
+def _of_tiles(
+    found: Sequence[Mapping[str, Tensor]], grid: Sequence[int]
+) -> dict[str, Tensor]:
+    """Subspaces of tiles in one tensor each: fewer components are filled with zeros."""
+    most = max(own["components"].shape[1] for own in found)
+    padded = [
+        F.pad(x["components"], (0, most - x["components"].shape[1])) for x in found
+    ]
+    parts = {"mean": [own["mean"] for own in found], "components": padded}
+    return {name: torch.stack(x).unflatten(0, grid) for name, x in parts.items()}
+
+
 class SubspaceADDetector(NamedTuple):
-    """Subspace of one class; learned: `mean` [D], `components` [D, r], float32."""
+    """Subspace of one class; learned: `mean` [D], `components` [D, r], float32, and
+    `top_share` of the pixels.
+
+    Where each tile has its own they are [R, C, D] and [R, C, D, r].
+    """
 
     resolution: int
     sigma: float
@@ -67,14 +117,30 @@ class SubspaceADDetector(NamedTuple):
     def observe(self, features: Features) -> dict[str, Tensor]:
         """`residuals` [n, gh, gw] of patches from the subspace."""
         patch = torch.as_tensor(features["patch"])
-        return {"residuals": residuals(patch, **self.learned)}
+        mean, components = self.learned["mean"], self.learned["components"]
+        if mean.ndim == 1:
+            found = residuals(patch, mean, components)
+        else:
+            found = mean.new_empty(patch.shape[:-1])
+            for (r, c), place in tile_places(patch.shape[1:3]):
+                own = tile_at(place, mean.shape[:2])
+                parts = patch[:, r, c], mean[own], components[own]
+                found[:, r, c] = residuals(*parts)
+        if INSIDE in features:
+            found = found * torch.as_tensor(features[INSIDE]).to(found.device)
+        return {"residuals": joined(found, features)}
 
     @torch.inference_mode()
     def predict(self, observed: Mapping[str, Tensor]) -> Prediction:
         """Residuals as maps, and the mean of the largest pixels as scores."""
-        maps = observed["residuals"]
+        return self.scored(observed["residuals"], {})
+
+    @torch.inference_mode()
+    def scored(self, maps: Tensor, components: Mapping[str, Tensor]) -> Prediction:
+        """The means of the largest pixels of maps as scores."""
         blocks = (upsample(m, self.resolution, self.sigma) for m in maps.split(BLOCK))
-        scores = torch.cat([pixel_scores(full) for full in blocks])
+        share = self.learned["top_share"].item()
+        scores = torch.cat([top_mean(full.flatten(1), share) for full in blocks])
         return Prediction(scores, maps, {})
 
 
@@ -88,10 +154,10 @@ def restore(
     task: str, options: Mapping, support: Features, learned: Features
 ) -> SubspaceADDetector:
     """A detector from its subspace; features of support images are not needed."""
-    names, device = ("mean", "components"), options["device"]
+    names, device = ("mean", "components", "top_share"), options["device"]
     tensors = {name: torch.as_tensor(learned[name]).to(device) for name in names}
-    sigma = SIGMA * options["resolution"]
-    return SubspaceADDetector(options["resolution"], sigma, {}, tensors)
+    resolution = side(options["resolution"])
+    return SubspaceADDetector(resolution, SIGMA * resolution, {}, tensors)
 
 
 def observe_all(
@@ -111,7 +177,7 @@ def subspace(
     and the outer products from the other. A subspace has as many components as the
     rank of the covariance at most.
     """
-    count, total, outer = moments
+    count, total, outer = float(moments.count), moments.total, moments.outer
     mean = total / count if mean is None else mean
     cross = torch.outer(mean, total)
     covariance = outer - cross - cross.T + count * torch.outer(mean, mean)
@@ -124,13 +190,13 @@ def subspace(
 
 
 def residuals(patch: Tensor, mean: Tensor, components: Tensor) -> Tensor:
-    """Squared distances of patches [n, gh, gw, D] from a subspace, [n, gh, gw].
+    """Squared distances of patches [n, ..., D] from a subspace, [n, ...].
 
     mean [D], components [D, r]: float32, on the device of the computation.
     """
-    found = mean.new_empty(patch.shape[:3])
+    found = mean.new_empty(patch.shape[:-1])
     for image, values in enumerate(patch):
-        centred = values.to(mean.device).float() - mean  # (gh, gw, D)
+        centred = values.to(mean.device).float() - mean  # (..., D)
         inside = centred @ components @ components.T
         found[image] = (centred - inside).square().sum(-1)
     return found

@@ -4,6 +4,8 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import numpy as np
+
 from fsad.artifacts.names import nfc
 from fsad.artifacts.paths import Run, parse_run
 from fsad.artifacts.schema import (
@@ -21,20 +23,26 @@ from fsad.backbones.spec import (
     named_backbone,
 )
 from fsad.data import layouts
+from fsad.data.decode import picture_shape
+from fsad.data.layouts import ClassFiles
+from fsad.data.region import check_region, read_region
 from fsad.data.support import draw_support
+from fsad.data.tiles import auto_grid
 from fsad.data.words import check_state, class_words, prompts_file, read_prompts
 from fsad.errors import UserError
-from fsad.methods.registry import METHODS, Entry, method_code
+from fsad.methods.registry import METHODS, Entry, method_code, method_schema
 
 METHOD = "promptad"  # of an experiment that names none
 GENERAL = ("epochs", "eval_every", "training")  # options of methods, at the top as well
 OF_ALL_METHODS = ("resolution", "device", "precision")
+LOOKED_AT = 25  # images of a class, whose shapes decide on its tiles
+SHAPES = "picture_shapes"  # a key that a plan adds, see `with_shapes`
 
 
 def config_schema() -> dict:
     """The schema of the configuration, with definitions that methods share with it."""
     schema = read_schema("config")
-    shared = read_schema(METHODS[METHOD].schema)["$defs"]
+    shared = method_schema(METHOD)["$defs"]
     return schema | {"$defs": shared | schema["$defs"]}
 
 
@@ -45,6 +53,7 @@ def complete(config: Mapping) -> dict:
     """
     schema = config_schema()
     _check_former(config)
+    config = {name: value for name, value in config.items() if name != SHAPES}
     completed = with_defaults(schema, check_options(config, schema, "config"))
     general = schema["properties"]["training"]["default"]
     completed["training"] = merged(general, completed["training"])
@@ -103,13 +112,13 @@ def _experiment(name: str, options: Mapping, backbones: Mapping) -> dict:
         raise UserError(f"{where}.method: {method!r} is unknown; take {known}")
     chosen = _chosen_backbone(where, method, chosen, backbones)
     own = {k: v for k, v in options.items() if k not in ("method", "backbone")}
-    schema = read_schema(METHODS[method].schema)
+    schema = method_schema(method)
     nested = {"properties": {"experiments": {"additionalProperties": schema}}}
     nested["$defs"] = schema.get("$defs", {})
     checked = check_options({"experiments": {name: own}}, nested, "config")
     own = with_defaults(schema, checked["experiments"][name])
     try:
-        METHODS[method].readout(own, 0)
+        METHODS[method].readout(own | {"tiles": "none"}, 0)
     except UserError as error:
         raise UserError(f"{where}.{error}") from None
     return {"method": method, "backbone": chosen, **own}
@@ -143,11 +152,65 @@ def experiment_backbone(config: Mapping, experiment: str) -> dict:
     return config["backbones"][config["experiments"][experiment]["backbone"]]
 
 
-def experiment_readout(config: Mapping, experiment: str) -> Readout:
-    """The features that an experiment reads."""
+def experiment_readout(
+    config: Mapping, experiment: str, place: tuple[str, str]
+) -> Readout:
+    """The features that an experiment reads of a class; place: data set and class."""
     size = image_size(experiment_backbone(config, experiment))
-    entry = experiment_method(config, experiment)
-    return entry.readout(config["experiments"][experiment], size)
+    options = class_options(config, experiment, place)
+    return experiment_method(config, experiment).readout(options, size)
+
+
+def class_options(config: Mapping, experiment: str, place: tuple[str, str]) -> dict:
+    """The options of a method for a class: general, of the experiment, of the class.
+
+    `tiles` that are `auto` are resolved; without any, position and whole do nothing,
+    and have their defaults.
+    """
+    known = method_schema(config["experiments"][experiment]["method"])["properties"]
+    layers = (
+        {name: config[name] for name in GENERAL},
+        config["experiments"][experiment],
+        class_override(config, *place),
+    )
+    options = {}
+    for layer in layers:
+        own = {k: v for k, v in layer.items() if k in known}
+        options = merged(options, own)
+        options |= {"tiles": own["tiles"]} if "tiles" in own else {}
+    if options["tiles"] == "auto":
+        options["tiles"] = _auto_tiles(config, experiment, place, options["max_tiles"])
+    if options["tiles"] == "none":
+        options |= {name: known[name]["default"] for name in ("position", "whole")}
+    del options["max_tiles"]
+    return options
+
+
+def _auto_tiles(
+    config: Mapping, experiment: str, place: tuple[str, str], most: int
+) -> dict | str:
+    dataset, name = place
+    size = image_size(experiment_backbone(config, experiment))
+    grid = auto_grid(config[SHAPES][dataset][name], size, most)
+    return {"grid": list(grid)} if grid else "none"
+
+
+def with_shapes(config: dict, classes: Mapping[tuple[str, str], ClassFiles]) -> dict:
+    """The configuration with height and width of the images of each class, where an
+    experiment or class has tiles: medians of some good training images."""
+    shapes = {}
+    tiles = [x["tiles"] for x in config["experiments"].values()]
+    for (dataset, name), files in classes.items():
+        own = class_override(config, dataset, name).get("tiles", "none")
+        if any(x != "none" for x in (own, *tiles)):
+            shapes.setdefault(dataset, {})[name] = _usual_shape(files.train)
+    return config | {SHAPES: shapes}
+
+
+def _usual_shape(samples: list[layouts.Sample]) -> list[int]:
+    step = max(1, len(samples) // LOOKED_AT)
+    shapes = [picture_shape(sample.path) for sample in samples[::step]]
+    return [sorted(sides)[len(sides) // 2] for sides in zip(*shapes, strict=True)]
 
 
 def class_names(dataset: Mapping) -> list[str]:
@@ -162,7 +225,7 @@ def class_names(dataset: Mapping) -> list[str]:
     return found
 
 
-def class_files(config: Mapping, dataset: str, class_name: str) -> layouts.ClassFiles:
+def class_files(config: Mapping, dataset: str, class_name: str) -> ClassFiles:
     """The files of one class."""
     source = config["datasets"][dataset]
     return layouts.list_class(source["layout"], source["root"], class_name)
@@ -171,6 +234,27 @@ def class_files(config: Mapping, dataset: str, class_name: str) -> layouts.Class
 def class_override(config: Mapping, dataset: str, class_name: str) -> dict:
     """The options of this class alone."""
     return config["overrides"].get(dataset, {}).get(class_name, {})
+
+
+def class_region(
+    config: Mapping, dataset: str, class_name: str, image: Path | None = None
+) -> np.ndarray | None:
+    """The region of interest of a class, bool [H, W], or None.
+
+    image: of the class, whose shape it must have. Raises UserError if it is not to be
+    read, covers nothing, or has another shape.
+    """
+    path = class_override(config, dataset, class_name).get("roi")
+    if path is None:
+        return None
+    try:
+        region = read_region(path)
+        if image is not None:
+            check_region(region, image, picture_shape(image))
+    except UserError as error:
+        where = f"config: overrides.{dataset}.{class_name}.roi"
+        raise UserError(f"{where}: {error}") from None
+    return region
 
 
 def class_support(
@@ -215,7 +299,7 @@ def prompts_notes(config: Mapping, dataset: str, classes: list[str]) -> list[str
     )
 
 
-def class_tasks(config: Mapping, files: layouts.ClassFiles) -> list[str]:
+def class_tasks(config: Mapping, files: ClassFiles) -> list[str]:
     """The configured tasks that a class has the data for, see `ClassFiles.has_seg`."""
     return [task for task in config["tasks"] if task == "cls" or files.has_seg]
 
@@ -233,7 +317,9 @@ def run_settings(config: Mapping, run: Run) -> dict:
         "seed": run.seed,
         "method": method,
         "module": METHODS[method].module,
-        "readout": described(experiment_readout(config, run.experiment)),
+        "readout": described(
+            experiment_readout(config, run.experiment, (run.dataset, run.class_name))
+        ),
         "options": run_options(config, run),
         "code": method_code(method),
     }
@@ -246,21 +332,15 @@ def planned_runs(config: Mapping, metrics: Iterable[str]) -> dict[str, dict]:
 
 
 def run_options(config: Mapping, run: Run) -> dict:
-    """The options of a run: general, then of the experiment, then of the class."""
-    entry = experiment_method(config, run.experiment)
-    known = read_schema(entry.schema)["properties"]
-    layers = (
-        {name: config[name] for name in GENERAL},
-        config["experiments"][run.experiment],
-        class_override(config, run.dataset, run.class_name),
+    """The options of a run."""
+    entry, backbone = (
+        find(config, run.experiment)
+        for find in (experiment_method, experiment_backbone)
     )
-    options = {}
-    for layer in layers:
-        options = merged(options, {k: v for k, v in layer.items() if k in known})
+    options = class_options(config, run.experiment, (run.dataset, run.class_name))
     shared = {name: config[name] for name in OF_ALL_METHODS}
-    return (
-        entry.flat(options, run, experiment_backbone(config, run.experiment)) | shared
-    )
+    shared |= {name: options[name] for name in ("position", "whole")}
+    return entry.flat(options, run, backbone) | shared
 
 
 def _check_meaning(config: Mapping) -> None:

@@ -32,7 +32,9 @@ from fsad.artifacts.stages import identity, is_same, record, stage_code
 from fsad.backbones import spec
 from fsad.backbones.readout import Readout, described
 from fsad.data.augment import Augment
+from fsad.data.decode import limit_pixels
 from fsad.data.layouts import ClassFiles, Sample, find_images, root_notes
+from fsad.data.tiles import spans
 from fsad.data.views import View
 from fsad.errors import UserError
 from fsad.jobs.status import Planned
@@ -75,7 +77,9 @@ class Plan:
         self.tree = results_tree(self.config["results"])
         self.memory = read_memory(self.tree.digests)
         self.backbones = dict(map(self._backbone, self.config["backbones"].items()))
+        limit_pixels(self.config["max_megapixels"])
         self.classes = self._listed(strict)
+        self.config = options.with_shapes(self.config, self.classes)
         self.runs = [
             Run(experiment, *place, *draw)
             for place in self.classes
@@ -112,6 +116,7 @@ class Plan:
             samples = [s for drawn in (files.test, *draws) for s in drawn]
             check_files([*(s.path for s in samples), *files.mask_files])
             options.class_prompts(self.config, *place)
+            options.class_region(self.config, *place, files.train[0].path)
         for note in self._notes():
             print(note, file=sys.stderr)
         if self.classes and not self.runs:
@@ -146,8 +151,17 @@ class Plan:
             yield from (f"{dataset}: {note}" for note in notes)
         for place, files in self.classes.items():
             skipped = "seg" in self.config["tasks"] and not files.has_seg
-            for note in [*files.notes, *["no masks, seg is skipped"] * skipped]:
+            notes = [*files.notes, *["no masks, seg is skipped"] * skipped]
+            for note in [*notes, *self._tile_notes(place)]:
                 yield f"{'/'.join(place)}: {note}"
+
+    def _tile_notes(self, place: Place) -> Iterator[str]:
+        """The tiles of a class, and what they cost."""
+        for name in self._names():
+            view, passes = self.readout(name, place).view, self.tiles(name, place)
+            if view.is_tiled:
+                cut = view.name.partition("_tiles")[2].replace("_", " and ")
+                yield f"{name}: tiles {cut}, {passes} passes of the backbone an image"
 
     def save_digests(self) -> None:
         """Remember the digests of files for the next plan."""
@@ -205,6 +219,14 @@ class Plan:
         known = file_digests([sample.path for sample in samples], self.memory)
         return digest_of([(s.name, s.label, known[s.path]) for s in samples])
 
+    @kept
+    def region(self, place: Place) -> str | None:
+        """Digest of the region of interest of a class, if it has one."""
+        path = options.class_override(self.config, *place).get("roi")
+        if path is None:
+            return None
+        return file_digests([Path(path)], self.memory)[Path(path)]
+
     def mask_digest(self, place: Place) -> str:
         """Digest of the masks: the images they belong to, and their contents."""
         files = self.classes[place]
@@ -224,6 +246,7 @@ class Plan:
         """The decoded test images."""
         pattern = fill(self.tree.test_images, view=view.name)
         keys = {"view": view._asdict(), "images": self.test_digest(place)}
+        keys |= {"region": self.region(place)}
         return self._source(pattern, "images", place, **keys)
 
     @kept
@@ -234,6 +257,7 @@ class Plan:
         pattern = fill(self.tree.support_images, view=f"{view.name}{augment.name}")
         keys = {"view": view._asdict(), "augment": augment._asdict()}
         keys |= {"seed": seed, "images": self.support(place, seed)}
+        keys |= {"region": self.region(place)}
         return self._source(pattern, "support", place, **keys)
 
     def all_support_images(self, place: Place) -> list[Source]:
@@ -241,14 +265,30 @@ class Plan:
         keys = product(self.support_views(), self.config["seeds"])
         return [self.support_images(place, seed, *views) for views, seed in keys]
 
+    @kept
     def views(self) -> list[View]:
-        """Views of test images that experiments read."""
-        return [*dict.fromkeys(self.readout(name).view for name in self._names())]
+        """Views of whole test images, which experiments read or pages show."""
+        return [*dict.fromkeys(view for view, _ in self.support_views())]
 
+    @kept
     def support_views(self) -> list[tuple[View, Augment]]:
-        """Views and copies of support images that experiments read."""
-        readouts = map(self.readout, self._names())
-        return [*dict.fromkeys((readout.view, readout.augment) for readout in readouts)]
+        """Views of whole support images, and copies, that experiments read."""
+        readouts = (self.readout(*key) for key in product(self._names(), self.classes))
+        return [*dict.fromkeys((x.view.of_whole(), x.augment) for x in readouts)]
+
+    def tiled_file(self, place: Place, path: str) -> Source:
+        """The cached tiles of test images or support images in a file of a class."""
+        return self._tiled_files(place)[path]
+
+    @kept
+    def _tiled_files(self, place: Place) -> dict[str, Source]:
+        readouts = [self.readout(name, place) for name in self._names()]
+        found = []
+        for _, _, view, augment, _ in filter(lambda x: x.view.is_tiled, readouts):
+            seeds = self.config["seeds"]
+            found.append(self.images(place, view))
+            found += [self.support_images(place, s, view, augment) for s in seeds]
+        return {source.path: source for source in found}
 
     def view_names(self) -> list[str]:
         """Parts of the names of cached test images."""
@@ -265,6 +305,7 @@ class Plan:
     def masks(self, place: Place) -> Source:
         """The decoded masks of the test images."""
         content = {"images": self.test_digest(place), "masks": self.mask_digest(place)}
+        content |= {"region": self.region(place)}
         keys = {"resolution": self.config["resolution"], **content}
         return self._source(self.tree.masks, "masks", place, **keys)
 
@@ -293,9 +334,9 @@ class Plan:
         return self._tower(self.folder(experiment), "vision")
 
     @kept
-    def readout(self, experiment: str) -> Readout:
-        """The features that an experiment reads."""
-        return options.experiment_readout(self.config, experiment)
+    def readout(self, experiment: str, place: Place) -> Readout:
+        """The features that an experiment reads of a class."""
+        return options.experiment_readout(self.config, experiment, place)
 
     @kept
     def features(self, experiment: str, place: Place) -> Source:
@@ -311,12 +352,14 @@ class Plan:
         return self._features(pattern, experiment, place, images)
 
     def _features(self, pattern: str, experiment: str, place: Place, images) -> Source:
-        readout, folder = described(self.readout(experiment)), self.folder(experiment)
+        readout = described(self.readout(experiment, place))
+        folder = self.folder(experiment)
         source = {"tower": identity(self.vision(experiment).record)}
         source |= {"images": stage_code("images")}
         keys = {name: self.config[name] for name in ("precision", "device")}
         keys |= {"backbone": folder, "readout": readout}
         keys |= {"images": images, "made_from": digest_of(source)}
+        keys |= {"region": self.region(place)}
         path = fill(pattern, readout=readout["name"], backbone=folder)
         return self._source(path, "features", place, **keys)
 
@@ -327,18 +370,19 @@ class Plan:
         return [self._test_embedding(experiment, place), *support]
 
     def _test_embedding(self, experiment: str, place: Place) -> Embedding:
-        images = self.images(place, self.readout(experiment).view)
+        images = self.images(place, self.readout(experiment, place).view)
         return Embedding(images, self.features(experiment, place))
 
     def _support_embedding(self, experiment: str, place: Place, seed: int) -> Embedding:
-        _, _, view, augment, _ = self.readout(experiment)
+        _, _, view, augment, _ = self.readout(experiment, place)
         images = self.support_images(place, seed, view, augment)
         return Embedding(images, self.support_features(experiment, place, seed))
 
     @kept
-    def readers(self) -> dict[tuple[str, str], str]:
-        """An experiment that reads them, by folder of the backbone and readout."""
-        return {(self.folder(n), self.readout(n).name): n for n in self._names()}
+    def readers(self, place: Place) -> dict[tuple[str, str], str]:
+        """An experiment that reads features of a class, by folder of the backbone and
+        readout."""
+        return {(self.folder(n), self.readout(n, place).name): n for n in self._names()}
 
     # Runs
 
@@ -378,7 +422,8 @@ class Plan:
 
     def run_files(self, runs: list[Run]) -> list[str]:
         """Files that the job of these runs reads."""
-        job, kept = self.run_job(runs), self.keeps_features(runs[0].experiment)
+        job, run = self.run_job(runs), runs[0]
+        kept = self.keeps_features(run.experiment, (run.dataset, run.class_name))
         return (job._replace(vision=None) if kept else job).inputs()
 
     def _any_support(self, run: Run) -> Embedding:
@@ -391,12 +436,34 @@ class Plan:
         paths = (path for path, _ in found)
         return Embedding(*map(Source, paths, records))
 
-    def keeps_features(self, experiment: str) -> bool:
-        """Whether the features of an experiment are kept in files."""
+    def keeps_features(self, experiment: str, place: Place) -> bool:
+        """Whether the features of a class for an experiment are kept in files."""
         choice = self.config["keep_features"]
+        size, _ = self._image_bytes(experiment, place)
+        # Those of a method that trains are read by many jobs.
+        trains = options.experiment_method(self.config, experiment).trains
+        limit = AUTO_BYTES * (self.tiles(experiment, place) if trains else 1)
+        return choice is True or (choice == "auto" and size <= limit)
+
+    @kept
+    def _image_bytes(self, experiment: str, place: Place) -> tuple[int, int]:
+        """Bytes of the features of a test image and of a support image; 0 where they
+        are not known before."""
         backbone = options.experiment_backbone(self.config, experiment)
-        size = spec.feature_bytes(backbone, self.readout(experiment)) or 0
-        return choice is True or (choice == "auto" and size <= AUTO_BYTES)
+        readout = self.readout(experiment, place)
+        tiles = self.tiles(experiment, place)
+        sizes = spec.feature_bytes, spec.support_bytes
+        return tuple(tiles * (size(backbone, readout) or 0) for size in sizes)
+
+    @kept
+    def tiles(self, experiment: str, place: Place) -> int:
+        """Images that a backbone sees of each image of a class: tiles and the whole."""
+        view = self.readout(experiment, place).view
+        if not view.is_tiled:
+            return 1
+        dataset, name = place
+        rows, columns = spans(self.config[options.SHAPES][dataset][name], view)
+        return len(rows) * len(columns) + view.whole
 
     # What is there as planned
 
@@ -432,7 +499,8 @@ class Plan:
     def _shown(self, experiment: str, place: Place) -> list[Source]:
         """The images, and the masks of a class with any, that panels show."""
         masks = [self.masks(place)] if self.classes[place].has_masks else []
-        return [self.images(place, self.readout(experiment).view), *masks]
+        view = self.readout(experiment, place).view.of_whole()
+        return [self.images(place, view), *masks]
 
     def panel_job(self, experiment: str, place: Place) -> dict:
         """The job that draws the panels of a class."""
@@ -498,7 +566,7 @@ class Plan:
         run = self.predicting_run(name)
         place = run.dataset, run.class_name
         images, features = self._support_embedding(run.experiment, place, run.seed)
-        kept = [features.path] if self.keeps_features(run.experiment) else []
+        kept = [features.path] if self.keeps_features(run.experiment, place) else []
         return [self.vision(run.experiment).path, images.path, *kept]
 
     # Tables, pages and status
@@ -566,12 +634,10 @@ class Plan:
     def feature_sizes(self) -> dict[str, int]:
         """Bytes of the files of features, by path; without those not known before."""
         sizes, shots = {}, max(self.config["shots"])
-        kept = filter(self.keeps_features, self._names())
-        for name, (place, files) in product(kept, self.classes.items()):
-            known = options.experiment_backbone(self.config, name), self.readout(name)
-            test, *support = self.embeddings(name, place)
-            image = spec.feature_bytes(*known) or 0
-            sizes[test.features.path] = len(files.test) * image
-            for drawn in support:
-                sizes[drawn.features.path] = shots * (spec.support_bytes(*known) or 0)
+        for name, place in product(self._names(), self.classes):
+            if self.keeps_features(name, place):
+                test, *support = self.embeddings(name, place)
+                image, copies = self._image_bytes(name, place)
+                sizes[test.features.path] = len(self.classes[place].test) * image
+                sizes |= {drawn.features.path: shots * copies for drawn in support}
         return sizes

@@ -140,7 +140,7 @@ def _predict(test: dict, support: dict, learned: dict, case: dict, meta: dict) -
     resolution, truth = meta["resolution"], Truth(case["labels"], case["masks"])
     memory, found, aurocs = {name: support[name] for name in MEMORY}, {}, {}
     for task in COMPARED:
-        detector = PromptADDetector(task, resolution, memory, learned)
+        detector = PromptADDetector(task, resolution, "any", memory, learned)
         found[task] = detector.predict(detector.observe(test))
         auroc = TASKS[task].auroc(truth, found[task].maps.device, SIGMA)
         aurocs[task] = auroc(TASKS[task].values(found[task]))

@@ -18,7 +18,7 @@ from fsad.methods.maps import bilinear_matrix, full_maps, smoothing_matrix
 from fsad.reference.parity_methods import formula_network
 
 Arrays = dict[str, np.ndarray | Tensor | float]
-DEVICE = {"device": "cpu", "precision": "float32"}
+DEVICE = {"device": "cpu", "precision": "float32", "position": "any"}
 
 
 def compute(case: Mapping[str, np.ndarray], meta: Mapping) -> dict[str, np.ndarray]:
@@ -34,7 +34,9 @@ def _patchcore(network: Network, case: Mapping, meta: Mapping) -> Arrays:
     view = View("square", case["test"].shape[1])
     readout = Readout("case", "neighbourhoods", view, Augment(), fields)
     test = embed_batch(network, case["test"], readout)["patch"]
-    support = embed_support(network, case["support"][:, None], readout)["patch"]
+    support = embed_support(network, {"images": case["support"][:, None]}, readout)[
+        "patch"
+    ]
     bank, learned, found = support.flatten(0, 2), {}, {}
     if meta["coreset"] < 1:
         projected = "projection" in case  # not where the features have its width
@@ -61,7 +63,7 @@ def _anomalydino(network: Network, case: Mapping, meta: Mapping) -> Arrays:
     readout = Readout("case", "tokens", view, Augment(), fields)
     angles = meta["rotation_angles"]
     copies = [[augment.rotated(i, a) for a in angles] for i in case["support"]]
-    support = embed_support(network, _views(copies, view), readout)["patch"]
+    support = embed_support(network, {"images": _views(copies, view)}, readout)["patch"]
     (images,) = _views([case["test"]], view)
     test = embed_batch(network, images, readout)["patch"]
     options = {"mask": "published" if meta["masking"] else "none", **DEVICE}
@@ -95,7 +97,9 @@ def _subspacead(network: Network, case: Mapping, meta: Mapping) -> Arrays:
     fields = {"blocks": meta["blocks"], "norm": False, "moments": False}
     readout = Readout("case", "tokens", view, Augment(), fields)
     passes = [_turned(case["support"], angles) for angles in case["angles"]]
-    seen = [embed_support(network, _views(x, view), readout) for x in passes]
+    seen = [
+        embed_support(network, {"images": _views(x, view)}, readout) for x in passes
+    ]
     first, second = (found["patch"].flatten(0, 1) for found in seen)
     (images,) = _views([case["test"]], view)
     test = embed_batch(network, images, readout)["patch"]

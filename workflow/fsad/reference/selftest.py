@@ -298,7 +298,9 @@ def check_costs(ours: Cost, other: Cost) -> list[Check]:
 
 def check_nothing_kept(subject: Subject) -> Check:
     """Look for pictures, and arrays as large as an image, among the files of runs."""
-    size = subject.plan.readout(_first_run(subject).experiment).view.size
+    first = _first_run(subject)
+    place = first.dataset, first.class_name
+    size = subject.plan.readout(first.experiment, place).view.size
     folders = [run_folder(subject, task) for task in subject.runs]
     pictures = [path for folder in folders for path in folder.rglob("*.png")]
     arrays = [a for f in folders for a in np.load(f / "scores.npz").values()]

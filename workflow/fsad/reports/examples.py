@@ -10,7 +10,9 @@ import numpy as np
 from fsad.artifacts.files import read_npz, write_text
 from fsad.artifacts.sources import Source
 from fsad.data.groups import in_order
+from fsad.data.masks import RAW
 from fsad.evaluation import metrics
+from fsad.evaluation.tasks import full_size
 from fsad.reports import panels
 from fsad.reports.formats import html_page, picture
 
@@ -42,8 +44,10 @@ def _examples(scores: Source, images: Source, masks: Source | None) -> str:
     path, settings = scores
     run = read_npz(path, "labels", "last_scores")
     test, mask = panels.read_shown(images, masks)
-    maps = panels.run_maps(path, settings)
-    quality = image_quality(run, maps, mask)
+    maps = compared = panels.run_maps(path, settings)
+    if mask is not None and settings["options"]["resolution"] == RAW:
+        compared = full_size(mask, *panels.small_maps(path, settings))
+    quality = image_quality(run, compared, mask)
     if np.isnan(quality).all():
         return "<p>No defective test image.</p>"
     pictures = in_order(test, "images")
@@ -60,15 +64,17 @@ def _examples(scores: Source, images: Source, masks: Source | None) -> str:
 
 
 def image_quality(
-    run: Mapping[str, np.ndarray], maps: np.ndarray, masks: np.ndarray | None
+    run: Mapping[str, np.ndarray], maps: Iterable, masks: Iterable | None
 ) -> np.ndarray:
     """Pixel AUROC of each defective image, or its score without masks, [N].
 
-    nan for good images. run: `labels` and `last_scores`, [N]. maps, masks: [N, R, R].
+    nan for good images. run: `labels` and `last_scores`, [N]. maps, masks: N pairs of
+    one shape.
     """
     if masks is None:
         return np.where(run["labels"] != 0, run["last_scores"], np.nan)
-    return np.array([metrics.auroc(*pair) for pair in zip(masks, maps, strict=True)])
+    pairs = zip(masks, maps, strict=True)
+    return np.array([metrics.pixel_auroc(*pair) for pair in pairs])
 
 
 def _figure(panel: np.ndarray, caption: str) -> str:

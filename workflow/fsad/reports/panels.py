@@ -12,12 +12,14 @@ from fsad.artifacts.names import file_names
 from fsad.artifacts.paths import RECORD
 from fsad.artifacts.sources import Source
 from fsad.data.groups import in_order
-from fsad.data.images import write_image
+from fsad.data.images import resize_mask, write_image
+from fsad.data.masks import IGNORED
 from fsad.data.overlay import overlay, png_name
 from fsad.errors import UserError
-from fsad.methods.maps import full_maps
+from fsad.methods.maps import full_maps, side
 
 PERCENTILES = (1, 99.5)
+GREY = np.uint8(128)
 
 
 def draw_class(
@@ -40,31 +42,40 @@ def draw_class(
 
 def read_shown(
     images: Source, masks: Source | None
-) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
-    """Cached images, see `write_panels`, and masks [N, R, R] where there are any."""
+) -> tuple[dict[str, np.ndarray], list[np.ndarray] | None]:
+    """Cached images, and masks where there are any, see `write_panels`."""
     test = read_npz(images[0], record=images[1])
-    truth = read_npz(masks[0], record=masks[1])["masks"] if masks else None
-    return test, truth
+    if masks is None:
+        return test, None
+    return test, in_order(read_npz(masks[0], record=masks[1]), "masks")
 
 
 def run_maps(scores: str | Path, settings: Mapping) -> np.ndarray:
-    """Full maps [N, R, R] of a run's scores.npz, whose record is given, last epoch."""
+    """Square maps [N, R, R] of a run's scores.npz, whose record is given, last epoch.
+
+    See `maps.side` for R.
+    """
+    small, sigma = small_maps(scores, settings)
+    return full_maps(small, side(settings["options"]["resolution"]), sigma)
+
+
+def small_maps(scores: str | Path, settings: Mapping) -> tuple[np.ndarray, float]:
+    """Maps [N, gh, gw] of the last epoch in a run's scores.npz, and their sigma."""
     run = read_npz(scores, "last_maps", "sigma", record=settings)
-    resolution = settings["options"]["resolution"]
-    return full_maps(run["last_maps"], resolution, float(run["sigma"]))
+    return run["last_maps"], float(run["sigma"])
 
 
 def write_panels(
     folder: str | Path,
     test: Mapping[str, np.ndarray],
     maps: np.ndarray,
-    masks: np.ndarray | None,
+    masks: Sequence[np.ndarray] | None,
 ) -> None:
     """Write one PNG per test image into `folder`, all with one colour scale.
 
     Their names are `DEFECT_NAME.png`, or `DEFECT_NAME.jpg.png`, see `file_names`. test:
     `images` uint8 [N, H, W, 3] RGB, see `groups`, and `names`. maps: [N, R, R]. masks:
-    [N, R, R] or None. Raises UserError at the end if a panel cannot be drawn.
+    N of any shapes, or None. Raises UserError at the end if a panel cannot be drawn.
     """
     heat, failed = scaled(maps), []
     files = file_names({n: png_name(n.replace("/", "_")) for n in test["names"]})
@@ -96,10 +107,13 @@ def draw_panel(
 ) -> np.ndarray:
     """Join image, mask if there is one, and overlay: uint8 [R, 2R or 3R, 3] RGB.
 
-    image: uint8 [H, W, 3] RGB. heat: [R, R] in 0..1. mask: [R, R], 1 is defect.
+    image: uint8 [H, W, 3] RGB. heat: [R, R] in 0..1. mask: uint8 of any shape, see
+    `fsad.data.masks`. Defects are white, pixels that do not count grey.
     """
     image = cv2.resize(image, heat.shape[::-1], interpolation=cv2.INTER_AREA)
     tiles = [image, overlay(image, heat)]
     if mask is not None:
-        tiles.insert(1, np.repeat(mask[..., None] * np.uint8(255), 3, axis=2))
+        shown = np.where(mask == IGNORED, GREY, mask * np.uint8(255))
+        shown = resize_mask(shown, len(heat))
+        tiles.insert(1, np.repeat(shown[..., None], 3, axis=2))
     return np.hstack(tiles)

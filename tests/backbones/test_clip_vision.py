@@ -11,10 +11,19 @@ import pytest
 import torch
 from scipy.special import erf
 
+from fsad.backbones import clip_vision
 from fsad.backbones.clip import split_towers
-from fsad.backbones.clip_vision import embed, embed_memory, memory_blocks
+from fsad.backbones.clip_vision import (
+    block_tokens,
+    embed,
+    embed_memory,
+    embed_windows,
+    memory_blocks,
+    window_tokens,
+)
 from fsad.backbones.embed import normalise_pixels
 from fsad.backbones.readout import VARIANTS, Variant
+from fsad.errors import UserError
 from helpers import TINY, perturbed, relative_error
 
 EVERY = {
@@ -249,3 +258,57 @@ def test_memory_features_alone_are_those_of_the_dual_path(towers, inputs):
     whole = embed(towers[0], inputs, VARIANTS["original"])
     assert alone.keys() == {"mid1", "mid2"}
     assert all(torch.equal(alone[name], whole[name]) for name in alone)
+
+
+@torch.no_grad()
+def open_clip_windows(clip, inputs, scale):
+    """Each window passed alone, through open_clip's own transformer."""
+    tokens, visual = open_clip_tokens(clip, inputs), clip.visual
+    places = torch.arange(1, 17).view(4, 4)
+    found = torch.empty(len(inputs), 5 - scale, 5 - scale, 24)
+    for row, column in np.ndindex(found.shape[1:3]):
+        window = places[row : row + scale, column : column + scale].flatten().tolist()
+        alone = visual.transformer(tokens[:, [0, *window]])[:, 0]
+        found[:, row, column] = visual.ln_post(alone) @ visual.proj
+    return found
+
+
+@torch.no_grad()
+def test_windows_are_passes_over_their_tokens_alone(clip, towers, inputs):
+    found = embed_windows(towers[0], inputs, [2, 3], norm=True)
+    assert found.keys() == {"global", "patch", "windows_2", "windows_3"}
+    assert relative_error(found["global"], clip.encode_image(inputs)) < 1e-5
+    for scale in (2, 3):
+        expected = open_clip_windows(clip, inputs, scale)
+        assert relative_error(found[f"windows_{scale}"], expected) < 1e-5
+
+
+def test_two_windows_of_an_image_differ(towers, inputs):
+    """They do not where windows and tokens are transposed, see anomalib issue 2571."""
+    windows = embed_windows(towers[0], inputs, [2], norm=True)["windows_2"]
+    for image in windows.flatten(1, 2):
+        assert torch.pdist(image).min() > 1e-3 * image.norm(dim=1).mean()
+
+
+def test_windows_do_not_depend_on_those_that_pass_together(towers, inputs, monkeypatch):
+    whole = embed_windows(towers[0], inputs, [2], norm=True)
+    monkeypatch.setitem(clip_vision.WINDOW_TOKENS, "cpu", 1)
+    alone = embed_windows(towers[0], inputs, [2], norm=True)
+    assert relative_error(alone["windows_2"], whole["windows_2"]) < 1e-6
+
+
+@pytest.mark.parametrize("norm", [True, False])
+def test_patches_beside_windows_are_the_last_tokens(towers, inputs, norm):
+    found = embed_windows(towers[0], inputs, [2], norm)["patch"]
+    (expected,) = block_tokens(towers[0], inputs, [3], norm)
+    assert torch.equal(found, expected)
+
+
+def test_a_window_has_the_class_token_and_its_patches_row_by_row():
+    found = window_tokens((2, 3), 2)
+    assert found.tolist() == [[[0, 1, 2, 4, 5], [0, 2, 3, 5, 6]]]
+
+
+def test_a_window_larger_than_the_image_is_refused(towers, inputs):
+    with pytest.raises(UserError, match=r"scales: windows of 5x5 .* 4x4 patches"):
+        embed_windows(towers[0], inputs, [5], norm=True)

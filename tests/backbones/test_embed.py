@@ -17,6 +17,8 @@ from fsad.errors import UserError
 from helpers import NEEDS_GPU, relative_error
 
 READOUT = variant_readout(VARIANTS["original"], View("square", 32))
+FIELDS = {"scales": [2, 3], "norm": True}
+WINDOWS = Readout("w", "windows", View("square", 32), Augment(), FIELDS)
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +47,12 @@ def test_batches_do_not_change_the_features(clip_network, pixels, batch):
 
 
 @NEEDS_GPU
-def test_features_of_a_gpu_are_those_of_the_cpu(towers, clip_network, pixels):
+@pytest.mark.parametrize("readout", [READOUT, WINDOWS], ids=["promptad", "windows"])
+def test_features_of_a_gpu_are_those_of_the_cpu(towers, clip_network, pixels, readout):
     gpu = open_network(towers[0].to("cuda", "float32"))
-    expected = embed_batch(clip_network, pixels, READOUT)
+    expected = embed_batch(clip_network, pixels, readout)
     for some in (slice(1), slice(3)):
-        found = embed_batch(gpu, pixels[some], READOUT)
+        found = embed_batch(gpu, pixels[some], readout)
         for name, feature in expected.items():
             assert found[name].device == torch.device("cuda", 0)
             assert relative_error(found[name].cpu(), feature[some]) < 1e-5
@@ -103,6 +106,20 @@ def test_copies_of_support_images_have_an_axis(clip_network):
     assert patches.shape == (2, 10, 4, 4, 32)
     alone = embed_batch(clip_network, copies[1, 9:], tokens_readout())["patch"]
     assert relative_error(patches[1, 9], alone[0]) < 1e-6
+
+
+def test_windows_of_support_images_and_tiles_have_their_axes(clip_network):
+    tiles = random_copies(2, 6).reshape(2, 1, 2, 3, 32, 32, 3)
+    found = embed_support(clip_network, {"images": tiles}, WINDOWS)
+    assert {name: x.shape[1:] for name, x in found.items()} == {
+        "global": (2, 3, 24),
+        "patch": (2, 3, 4, 4, 32),
+        "windows_2": (2, 3, 3, 3, 24),
+        "windows_3": (2, 3, 2, 2, 24),
+    }
+    alone = embed_batch(clip_network, tiles[1, 0, 1], WINDOWS)
+    for name, feature in alone.items():
+        assert relative_error(found[name][1, 1], feature) < 1e-6
 
 
 def test_moments_are_those_of_all_patches_of_an_image(clip_network):

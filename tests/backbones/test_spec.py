@@ -83,6 +83,13 @@ def test_the_bytes_of_the_features_of_an_image(files):
     assert feature_bytes(backbone(files[0]), readout) == 4 * (24 + 16 * (24 + 2 * 32))
 
 
+def test_the_bytes_of_windows(files):
+    # 4 x 4 patches of 32 numbers; of 24 one global feature, 9 and 4 windows.
+    fields = {"scales": [2, 3], "norm": True}
+    readout = Readout("r", "windows", View("square", 32), Augment(), fields)
+    assert feature_bytes(backbone(files[0]), readout) == 2 * (16 * 32 + 14 * 24)
+
+
 def timm(model="vit_small_patch14_dinov2.lvd142m", **options):
     return {"library": "timm", "model": model, "image_size": 56, **options}
 

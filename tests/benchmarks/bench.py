@@ -413,7 +413,7 @@ def summary(figures: dict, threads: int) -> dict:
 
 def training_free_summary(figures: dict) -> dict:
     """The headline figures of the methods without training."""
-    embedding, pooling, searches, nested, stored = (
+    embedding, pooling, searches, nested, stored, windows = (
         figures[f"training_free_{name}"] for name in FIGURES
     )
     kept = {"ours_seconds": "seconds", "ratio": "ratio", "ours_peak_mb": "peak_mb"}
@@ -428,6 +428,8 @@ def training_free_summary(figures: dict) -> dict:
         },
         **{f"nested_ratio_{n}": x["ratio"] for n, x in nested.items()},
         "stored_grown_mb": stored["grown_mb"],
+        "windows_seconds": windows["ours_seconds"],
+        "windows_ratio": windows["ratio"],
     }
 
 

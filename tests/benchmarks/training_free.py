@@ -37,6 +37,7 @@ from fsad.data.augment import Augment
 from fsad.data.views import View
 from fsad.evaluation.observe import observe, predict
 from fsad.evaluation.runs import run_job
+from fsad.methods import winclip
 from fsad.methods.base import Detector
 from fsad.methods.registry import load
 
@@ -59,6 +60,8 @@ SHOTS, NESTED = 4, (1, 2, 4)
 TOP_SHARE = 0.01  # of the patches that AnomalyDINO averages
 PRODUCT = 2048  # side of the matrices whose product gives the rate of the machine
 STORED = 2000  # test images in a file
+# Of WinCLIP with ViT-B-16-plus-240: scale, side of the grid and width, by name.
+WINDOWS = {"patch": (1, 15, 896), "windows_2": (2, 14, 640), "windows_3": (3, 13, 640)}
 
 
 class Case(NamedTuple):
@@ -176,6 +179,60 @@ def drawn(case: Case) -> tuple[FeatureSet, dict[str, np.ndarray]]:
     return found, {"patch": support}
 
 
+def windows(device: str) -> dict:
+    """Scores of 83 images from WinCLIP's features, 4-shot, against plain products."""
+    test, support = drawn_windows(IMAGES), drawn_windows(SHOTS)
+    directions = torch.randn(2, 640, device=device)
+    options = {**SHARED, "scales": [2, 3], "device": device}
+    learned = {"directions": directions}
+    detector = winclip.restore("cls", options, support, learned)
+    blocks = [
+        {name: x[start : start + BATCH] for name, x in test.items()}
+        for start in range(0, IMAGES, BATCH)
+    ]
+
+    def ours() -> Tensor:
+        parts = [detector.predict(detector.observe(block)) for block in blocks]
+        return torch.cat([part.scores for part in parts])
+
+    def plain() -> Tensor:
+        return torch.cat([window_scores(x, support, directions) for x in blocks])
+
+    close = partial(torch.testing.assert_close, rtol=1e-3, atol=1e-4)
+    return compared(ours, plain, 3, close)
+
+
+def drawn_windows(count: int) -> dict[str, np.ndarray]:
+    """Features of so many images, as they are stored."""
+    generator = np.random.default_rng(count)
+    shapes = {name: (side, side, width) for name, (_, side, width) in WINDOWS.items()}
+    shapes["global"] = (640,)
+    return {
+        name: generator.standard_normal((count, *shape), np.float32).astype(np.float16)
+        for name, shape in shapes.items()
+    }
+
+
+@torch.inference_mode()
+def window_scores(test: Mapping, support: Mapping, directions: Tensor) -> Tensor:
+    """Scores [B] of WinCLIP by one product with each whole bank."""
+    device, maps = directions.device, []
+
+    def unit(values: np.ndarray | Tensor) -> Tensor:
+        return F.normalize(torch.as_tensor(values).to(device).float(), dim=-1)
+
+    for name, (scale, _, _) in WINDOWS.items():
+        products = unit(test[name]).flatten(1, 2) @ unit(support[name]).flatten(0, 2).T
+        distances = (1 - products.amax(-1)).view(test[name].shape[:3]) / 2
+        kernel = torch.ones(1, 1, scale, scale, device=device)
+        held = [torch.ones_like(distances), 1 / distances]
+        counts, sums = (F.conv_transpose2d(x[:, None], kernel)[:, 0] for x in held)
+        maps.append(counts / sums)
+    cosines = unit(test["global"]) @ unit(directions).T
+    text = torch.softmax(cosines / winclip.TEMPERATURE, -1)[:, 1]
+    return (text + (sum(maps) / len(maps)).amax((1, 2))) / 2
+
+
 def fitted(case: Case, support: Mapping[str, np.ndarray], device: str) -> Detector:
     """A detector of the method."""
     options = {**SHARED, **case.options, "device": device}
@@ -269,7 +326,8 @@ def stored_job(folder: Path, count: int, device: str) -> RunJob:
 
 
 FIGURES: dict[str, Callable[[str], dict]] = {
-    work.__name__: work for work in (embedding, pooling, searches, nested, stored)
+    work.__name__: work
+    for work in (embedding, pooling, searches, nested, stored, windows)
 }
 
 

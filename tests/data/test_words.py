@@ -5,7 +5,14 @@ import pytest
 from fsad.artifacts.files import read_npz
 from fsad.artifacts.sources import Source
 from fsad.data import words
-from fsad.data.words import class_words, read_prompts, tokenize, write_tokens
+from fsad.data.ensemble import ABNORMAL, NORMAL, sentences
+from fsad.data.words import (
+    class_words,
+    read_prompts,
+    tokenize,
+    tokenize_ensemble,
+    write_tokens,
+)
 from fsad.errors import UserError
 
 START, END = 49406, 49407
@@ -38,6 +45,18 @@ def test_shorter_states_are_padded_with_zeros():
     assert length == len(tokens["name"])
     assert tokens["states"].shape == (2, tokens["state_lengths"].max())
     assert not tokens["states"][0, length:].any()
+
+
+def test_sentences_are_tokenized_as_open_clip_does(tokenizer):
+    own = ["bent {}", "{} with a very large scratch"]
+    found = tokenize_ensemble("metal nut", own)
+    groups = {"normal": NORMAL, "abnormal": ABNORMAL, "abnormal_own": own}
+    assert found.keys() == groups.keys()
+    for name, states in groups.items():
+        wanted = tokenizer([f"{x}." for x in sentences("metal nut", states)])[:, 1:]
+        length = found[name].shape[1]
+        assert found[name].tolist() == wanted[:, :length].tolist()
+        assert not wanted[:, length:].any()
 
 
 def test_pinned_tokens(tokens):
@@ -92,7 +111,8 @@ def test_tokens_are_written_once_for_a_record(tmp_path, tokens, monkeypatch):
     record = {"text": "metal nut", "states": ["damaged {}", "{} with flaw"]}
     write_tokens(Source(path, record))
     written = read_npz(path, record=record)
-    assert all(written[name].tolist() == x.tolist() for name, x in tokens.items())
+    expected = tokens | tokenize_ensemble(*record.values())
+    assert all(written[name].tolist() == x.tolist() for name, x in expected.items())
     asked = []
     monkeypatch.setattr(words, "tokenize", lambda *x: asked.append(x) or tokens)
     write_tokens(Source(path, record))

@@ -12,6 +12,7 @@ from fsad.backbones.readout import VARIANTS, Readout, described, variant_readout
 from fsad.backbones.tower import save_tower
 from fsad.data.augment import Augment, copies
 from fsad.data.views import View
+from fsad.data.words import tokenize_ensemble
 from fsad.methods.registry import METHODS
 from helpers import OPTIONS
 
@@ -61,7 +62,7 @@ def write_cache(results, towers, tokens, readout: Readout = READOUT):
         "support_images": images["support"],
         "test": features["test"],
         "support": features["support"],
-        "prompts": tokens,
+        "prompts": tokens | tokenize_ensemble("nut", ["damaged {}"]),
         "masks": {"masks": mask_set()},
     }
     for name, content in arrays.items():

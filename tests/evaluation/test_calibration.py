@@ -11,8 +11,10 @@ from fsad.data.augment import Augment
 from fsad.data.views import View
 from fsad.evaluation.calibration import calibrate, views
 from fsad.evaluation.detector import Detector, detect
-from fsad.methods import subspacead
+from fsad.methods import subspacead, winclip
 from helpers import OPTIONS
+
+WINDOWS = {"scales": [2], "norm": True}
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +116,33 @@ def test_a_detector_without_training_is_fitted_to_the_others(towers, good):
     ]
     assert found.described["threshold"] == pytest.approx(np.max(expected), rel=1e-5)
     assert found.fitted is detector.fitted
+
+
+def test_a_detector_of_words_keeps_them_with_other_support_images(towers, good):
+    """There is no text tower to read them again."""
+    readout = Readout("w", "windows", View("square", 32), Augment(), WINDOWS)
+    network, options = open_network(towers[0]), OPTIONS | {"scales": [2]}
+    learned = {"directions": torch.randn(2, 24)}
+
+    def fitted(images):
+        support = embed_draw(network, {"images": images[:, None]}, readout)
+        restored = winclip.restore("cls", options, support, learned)
+        known = {"method": "winclip", "task": "cls", "options": options}
+        known |= {"run": {"seed": 1, "class": "nut"}}
+        return Detector(network, readout, restored, known), support
+
+    found = calibrate(*fitted(good[:3]), seen(good[:3]))
+    expected = [
+        detect(fitted(np.delete(good[:3], i, 0))[0], seen(good[i : i + 1]))[0]
+        for i in range(3)
+    ]
+    assert found.described["threshold"] == pytest.approx(np.max(expected), rel=1e-5)
+
+
+def test_without_support_images_there_is_no_threshold(make_detector, good):
+    detector = make_detector(good[:1], "seg")
+    found = calibrate(detector, {}, []).described
+    assert (found["threshold"], found["map_range"]) == (None, [0.0, 1.0])
 
 
 def test_views_differ_a_little_from_the_image(good):

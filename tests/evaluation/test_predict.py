@@ -54,6 +54,18 @@ def test_every_image_has_its_score_map_and_overlay(detector, photographs, tmp_pa
         assert np.asarray(Image.open(path)) == pytest.approx(heat, rel=1e-5)
 
 
+def test_without_a_threshold_nothing_is_called_anomalous(
+    make_detector, pixels, photographs, tmp_path
+):
+    """As at zero shots."""
+    known = {"threshold": None, "map_range": [0.0, 1.0]}
+    detector = make_detector(pixels[:1], "seg", **known)
+    counts = predict(detector, photographs, tmp_path / "out", 1)
+    assert counts == (None, 0)
+    found = {(row["threshold"], row["anomalous"]) for row in rows(tmp_path / "out")}
+    assert found == {("", "")}
+
+
 def test_overlays_have_the_proportions_of_the_image(detector, photographs, tmp_path):
     predict(detector, photographs, tmp_path / "out", 1)
     sizes = {

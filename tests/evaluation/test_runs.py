@@ -542,6 +542,7 @@ FREE = {  # method, options of its readout, options of the run
     "coreset": ("patchcore", {}, {"coreset": 0.5, "neighbours": 2}),
     "anomalydino": ("anomalydino", {"rotations": 3}, {"mask": "none"}),
     "subspacead": ("subspacead", {"rotations": 2}, {}),
+    "winclip": ("winclip", {}, {}),
 }
 DRAWS = [CLS._replace(shots=k, seed=seed) for k in (1, 3) for seed in (1, 2)]
 BOTH = [run._replace(task=task) for run in DRAWS for task in ("cls", "seg")]

@@ -119,6 +119,7 @@ READOUTS = {
     "patchcore": ({}, "neighbourhoods", "none"),
     "anomalydino": ({"rotations": 4}, "tokens", "rotations"),
     "subspacead": ({"rotations": 5}, "tokens", "random_rotations"),
+    "winclip": ({}, "windows", "none"),
 }
 
 
@@ -141,9 +142,13 @@ def test_readouts_differ_by_every_option_that_they_depend_on():
         readout("anomalydino", rotations=1),
         readout("subspacead"),
         readout("subspacead", blocks=[3]),
+        readout("winclip"),
+        readout("winclip", patch_norm=False),
+        readout("winclip", scales=[2]),
     ]
     assert len({one.name for one in found}) == len(found)
     assert readout("patchcore", coreset=0.1, neighbours=9) == readout("patchcore")
+    assert readout("winclip", scales=[3, 2], state_words="own") == readout("winclip")
 
 
 @pytest.mark.parametrize(

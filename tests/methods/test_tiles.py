@@ -160,7 +160,7 @@ def test_with_the_whole_image_the_map_is_the_mean_of_both(name):
         maps[1][:, None], maps[0].shape[1:], mode="bilinear"
     )[:, 0]
     assert torch.allclose(found.maps, (maps[0] + upsampled) / 2, rtol=1e-4, atol=1e-5)
-    assert torch.equal(found.scores, tiled.scored(found.maps, {}).scores)
+    assert torch.equal(found.scores, tiled.scored(found).scores)
     kept = step.detector.support, step.detector.learned
     restored = parts.restore(module, "cls", options, kept)
     assert same(restored.observe(both), step.detector.observe(both))

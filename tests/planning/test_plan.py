@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from fsad.artifacts.files import write_record, write_text
-from fsad.artifacts.paths import PREDICTED, Run, fill, run_path
+from fsad.artifacts.paths import PREDICTED, Run, fill, parse_run, run_path
 from fsad.errors import UserError
 from fsad.planning.plan import Plan
 from helpers import TINY, write_class
@@ -76,6 +76,10 @@ WRONG = {
     "class of an override": (
         {"overrides": {"own": {"nut": {"epochs": 1}}}},
         "config: overrides.own.nut: no such class there",
+    ),
+    "zero shots of no method": (
+        {"shots": [0]},
+        "config: shots: 0 alone, and no method of `experiments` works without support",
     ),
     "too many shots": ({"shots": [9]}, "bolt: 9 shots asked for, 4 support images"),
     "unknown support image": (
@@ -203,6 +207,37 @@ def test_runs_are_every_combination(micro):
     assert plan.is_planned(run)
     assert not plan.is_planned(run._replace(shots=3))
     assert len(plan.class_runs("original", ("own", "bolt"))) == 8
+
+
+def test_zero_shots_are_one_run_of_the_methods_that_can(micro, capsys):
+    experiments = {"words": {"method": "winclip"}, "memory": {"method": "patchcore"}}
+    scheme = {"shots": [0, 2], "seeds": [7, 8], "tasks": ["cls"]}
+    plan = micro(experiments=experiments, **scheme)
+    draws = {
+        name: [run[4:] for run in plan.class_runs(name, ("own", "bolt"))]
+        for name in experiments
+    }
+    assert draws == {"words": [(0, 7), (2, 7), (2, 8)], "memory": [(2, 7), (2, 8)]}
+    assert len(plan.runs) == 2 * 5
+    note = "memory: patchcore needs support images, 0 of `shots` is skipped\n"
+    assert capsys.readouterr().err.count(note) == 1
+    zero = Run("words", "own", "bolt", "cls", 0, 7)
+    assert plan.run(zero)["support"] == []
+    assert parse_run(run_path(plan.tree.run, zero))[1] == zero
+
+
+def test_windows_take_the_time_of_more_passes_but_not_their_memory(micro):
+    experiments = {"words": {"method": "winclip"}, "memory": {"method": "patchcore"}}
+    plan = micro(experiments=experiments)
+    place = ("own", "bolt")
+    assert [plan.tiles(name, place) for name in experiments] == [1, 1]
+    assert [plan.passes(name, place) for name in experiments] == [12, 1]
+
+
+def test_zero_shots_alone_still_cache_a_support_image(micro):
+    plan = micro(experiments={"words": {"method": "winclip"}}, shots=[0])
+    assert {run.shots for run in plan.runs} == {0}
+    assert len(plan.support(("own", "bolt"), 111)) == 1
 
 
 @pytest.mark.parametrize(
@@ -391,10 +426,15 @@ def test_pages_and_tables_are_those_of_the_runs(micro):
     plan = micro(
         experiments={"a": {"variant": "original"}, "b": {"variant": "qq_dual"}}
     )
-    assert plan.table_names() == ["own_cls", "own_seg", "components", "comparison"]
+    of_all = ["own_methods", "components", "comparison"]
+    assert plan.table_names() == ["own_cls", "own_seg", *of_all]
     kinds = "history", "examples", "scores"
     expected = {f"own/{name}/{kind}" for name in "ab" for kind in kinds}
-    assert set(plan.pages()) == expected | {"own/overview", "times", "settings"}
+    expected |= {"own/overview", "own/methods", "times", "settings"}
+    assert set(plan.pages()) == expected
+    one = micro()
+    assert not {"own_methods", "comparison"} & {*one.table_names()}
+    assert "own/methods" not in one.pages()
 
 
 def test_planning_imports_no_torch():

@@ -8,7 +8,8 @@ import pytest
 from fsad.artifacts.files import write_npz
 from fsad.errors import UserError
 from fsad.evaluation import metrics
-from fsad.reference.parity import formula_weight, write_parity
+from fsad.reference.parity import write_parity
+from fsad.reference.parity_clip import formula_weight
 from helpers import TINY, folder_from_environment
 
 CASES = ("bottle_cls_k2", "metal_nut_seg_k1")

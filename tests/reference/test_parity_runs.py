@@ -11,6 +11,7 @@ from helpers import folder_from_environment, relative_error
 
 CASES = ("anomalydino_carpet_k2", "anomalydino_screw_k2", "patchcore_bottle_k1")
 CASES += ("patchcore_screw_k2", "subspacead_bottle_k1", "subspacead_transistor_k2")
+CASES += ("winclip_bottle_k2", "winclip_metal_nut_k0")
 EQUAL = {"coreset_indices", "foreground", "test_resized_0", "support_augmented_1"}
 # Of numbers, in points; SubspaceAD's AUPRO was taken at 300 thresholds.
 POINTS = {"p_roc": 0.005, "pro": 0.05}
@@ -39,7 +40,7 @@ def test_every_array_is_that_of_the_published_code(name, folder, tmp_path):
             assert relative_error(ours, value) < 1e-4, array
 
 
-@pytest.mark.parametrize("name", [CASES[1], CASES[2], CASES[4]])
+@pytest.mark.parametrize("name", [CASES[1], CASES[2], CASES[4], CASES[6]])
 def test_other_numbers_of_images_and_options_work(name, folder, tmp_path):
     case = dict(np.load(folder / "parity_methods" / f"{name}.case.npz"))
     meta = json.loads(str(case["meta"]))
@@ -53,9 +54,9 @@ def test_other_numbers_of_images_and_options_work(name, folder, tmp_path):
 
 
 def test_a_case_of_another_method_is_named(tmp_path):
-    meta = np.array(json.dumps({"method": "winclip"}))
+    meta = np.array(json.dumps({"method": "PaDiM"}))
     np.savez(tmp_path / "case.npz", meta=meta)
     with pytest.raises(
-        UserError, match=r"case\.npz: is of winclip; cases of patchcore"
+        UserError, match=r"case\.npz: is of PaDiM; cases of PromptAD, winclip"
     ):
         write_parity(tmp_path / "case.npz", tmp_path / "out.npz")

@@ -6,9 +6,17 @@ import re
 from pathlib import Path
 from xml.etree import ElementTree
 
-from fsad.artifacts.files import write_record
-from fsad.artifacts.paths import Run, results_tree, run_path
+import numpy as np
+
+from fsad.artifacts.files import write_npz, write_record
+from fsad.artifacts.paths import SCORES, Run, results_tree, run_path
 from fsad.evaluation.metrics import METRICS
+
+SCORED = {
+    "names": np.array(["good/0.png", "good/1.png", "hole/0.png", "scratch/0.png"]),
+    "labels": np.array([0, 0, 1, 1]),
+    "last_scores": np.array([0.1, 0.3, 0.2, 0.4], np.float32),
+}
 
 
 def run(name, value, task="cls", shots=1, seed=1, *, best=0.0, **keys):
@@ -32,8 +40,9 @@ def key(content) -> Run:
 
 
 def store(results, content) -> Path:
-    """Write the metrics.json of a run at its place."""
+    """Write metrics.json and scores.npz of a run at its place."""
     path = Path(run_path(results_tree(results).metrics, key(content)))
+    write_npz(path.parent / SCORES, SCORED, content["settings"])
     write_record(path, content)
     return path
 

@@ -55,6 +55,28 @@ def test_without_any_defined_metric_the_overview_says_so(tmp_path):
     assert "No metric is defined" in path.read_text()
 
 
+def methods_page(folder, runs):
+    path = folder / "methods.html"
+    figure_pages.write_methods(path, runs, ["original", "other"], ["bottle", "nut"])
+    return path
+
+
+def test_the_page_of_methods_shows_the_most_shots(tmp_path):
+    others = [run("nut", 70, shots=k, experiment="other") for k in (1, 4)]
+    drawn = pictures(methods_page(tmp_path, [*RUNS, *others]))
+    maps = [f"{metric} AUROC of each class" for metric in ("image", "pixel")]
+    assert list(drawn) == ["Ranking", *maps]
+    assert {"original", "other", "image AUROC", "AUPRO"} <= {*words(drawn["Ranking"])}
+    assert words(drawn[maps[0]]).count("80.0") == 2
+    assert "70.0" in words(drawn[maps[0]])
+    assert "4-shot" in methods_page(tmp_path, RUNS).read_text()
+
+
+def test_without_any_defined_metric_the_page_of_methods_says_so(tmp_path):
+    path = methods_page(tmp_path, [run("bottle", float("nan"))])
+    assert "No metric is defined" in path.read_text()
+
+
 def test_random_weights_are_warned_about(tmp_path):
     path = overview(tmp_path, [run("bottle", 80, backbone="ViT-B-16_random0")])
     assert 'class="warning"' in path.read_text()

@@ -8,6 +8,7 @@ import pytest
 
 from fsad.reports import figures
 from fsad.reports.figures import History
+from fsad.reports.methods import ranking
 from reports.contents import words
 
 NAMES = ["original", "qq"]
@@ -31,6 +32,10 @@ def one_metric(table):
     return table[table["metric"] == "aupro"]
 
 
+def of_most_shots(table):
+    return one_metric(table[table["shots"] == 4])
+
+
 def epochs(best):
     auroc = pd.Series({5: 80.0, 10: 90.0, 15: 85.0})
     return History("bottle", 1, 1, auroc, 15, best)
@@ -46,6 +51,8 @@ def drawings(table):
     return {
         "curves": figures.curves(table, ["image_auroc", "aupro"], NAMES),
         "heat_map": figures.heat_map(one_metric(table), NAMES, CLASSES),
+        "method_map": figures.method_map(of_most_shots(table), NAMES, CLASSES),
+        "rankings": figures.rankings({"aupro": ranking(of_most_shots(table))}),
         "history": figures.history([epochs(10)], "image AUROC"),
         "histograms": figures.histograms(SCORES),
         "run_times": figures.run_times(JOBS),
@@ -131,3 +138,14 @@ def test_more_experiments_than_colours_can_be_drawn():
     names = [str(index) for index in range(len(figures.EXPERIMENTS) + 1)]
     drawn = figures.curves(long_table().assign(experiment="0"), ["aupro"], names)
     assert set(names) <= set(words(drawn))
+
+
+def test_the_map_of_methods_has_a_column_for_each_and_empty_fields(drawn):
+    found = words(drawn["method_map"])
+    assert {*NAMES, *CLASSES} <= set(found)
+    assert len([word for word in found if word.endswith(".5")]) == 4
+
+
+def test_experiments_are_ranked_from_the_best(drawn):
+    found = words(drawn["rankings"])
+    assert found.index("original") < found.index("qq")

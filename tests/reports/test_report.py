@@ -84,7 +84,8 @@ def pages(tmp_path_factory):
 def test_every_data_set_and_experiment_has_its_pages(pages):
     kinds = ("history", "scores", "examples")
     of_each = (f"{d}/{e}/{k}.html" for d in CLASSES for e in EXPERIMENTS for k in kinds)
-    overviews = (f"{dataset}/overview.html" for dataset in CLASSES)
+    names = "overview", "methods"
+    overviews = (f"{dataset}/{name}.html" for dataset in CLASSES for name in names)
     found = {str(path.relative_to(pages)) for path in pages.rglob("*.*")}
     assert found == {*of_each, *overviews, "times.html", "settings.html"}
 

@@ -10,6 +10,7 @@ from helpers import REPOSITORY
 from reports.contents import rows, run, store, store_all
 
 LITERATURE = REPOSITORY / "config/literature.csv"
+REFERENCES = REPOSITORY / "config/references.bib"
 OPTIONS = {"decimals": 2, "bold": True}
 CLASSES = {"mvtec": ["bottle", "nut", "screw"]}
 COLUMNS = [
@@ -49,6 +50,7 @@ def written(tmp_path, runs, classes=CLASSES["mvtec"], failed=(), logs=(), **opti
         order,
         LITERATURE,
         OPTIONS | options,
+        references=REFERENCES,
         failed=failed,
         logs=logs,
     )
@@ -70,7 +72,7 @@ def names_of(*stems):
 def test_files_are_the_long_table_the_components_and_each_data_set_and_task(tmp_path):
     folder = written(tmp_path, [*RUNS, run("nut", 60, "seg")])
     expected = names_of("components", "mvtec_cls", "mvtec_seg")
-    expected |= {"metrics.csv", "metrics.parquet"}
+    expected |= {"metrics.csv", "metrics.parquet", "kinds.csv", "references.bib"}
     assert {path.name for path in folder.iterdir()} == expected
 
 
@@ -83,9 +85,58 @@ def test_two_experiments_are_compared(tmp_path):
     assert (pair["reference"], pair["difference"]) == ("original", "3.0")
 
 
+def test_two_experiments_have_a_table_of_methods(tmp_path):
+    other = run("nut", 93, experiment="qq", method="patchcore", backbone="resnet50")
+    folder = written(tmp_path, [*RUNS, other, run("bottle", 60, "seg")])
+    assert names_of("mvtec_methods") <= {path.name for path in folder.iterdir()}
+    found = {
+        (row["experiment"], row["metric"], row["shots"]): row
+        for row in rows(folder / "mvtec_methods.csv")
+    }
+    row = found["qq", "image_auroc", "1"]
+    assert (row["method"], row["backbone"]) == ("patchcore", "resnet50")
+    assert (row["mean"], row["classes"], row["wins"]) == ("93.0", "1", "1.0")
+    assert found["original", "pixel_auroc", "1"]["mean"] == "60.0"
+    text = (folder / "mvtec_methods.md").read_text()
+    assert (
+        "Cite: promptad, patchcore, clip, open_clip, mvtec (`references.bib`)" in text
+    )
+
+
+def test_where_all_runs_of_an_experiment_failed_its_methods_are_dashes(tmp_path):
+    failed = [Run("other", "mvtec", "nut", "cls", 1, 1)]
+    folder = written(tmp_path, RUNS, failed=failed, logs=["a.log"])
+    text = (folder / "mvtec_methods.md").read_text()
+    assert "| other | – | – | – | – |" in text
+    folder = written(tmp_path, [], failed=[*failed, *FAILED], logs=["a.log"])
+    assert "| other | – | – | – |" in (folder / "mvtec_methods.md").read_text()
+
+
+def test_kinds_and_references_are_those_of_the_runs(folder):
+    found = rows(folder / "kinds.csv")
+    assert len(found) == len(RUNS) * 2
+    assert {(row["kind"], row["images"]) for row in found} == {
+        ("hole", "1"),
+        ("scratch", "1"),
+    }
+    text = (folder / "references.bib").read_text()
+    assert "{promptad," in text
+    assert "{patchcore," not in text
+
+
 def test_the_parquet_file_holds_the_long_table(folder):
     table = pd.read_parquet(folder / "metrics.parquet")
     pd.testing.assert_frame_equal(table, pd.read_csv(folder / "metrics.csv"))
+
+
+def test_the_one_run_of_zero_shots_has_no_deviation(tmp_path):
+    runs = [run("nut", 70, shots=0, seed=1)]
+    runs += [run("nut", value, seed=seed) for seed, value in ((1, 80), (2, 84))]
+    folder = written(tmp_path, runs, classes=["nut"])
+    found = wide_rows(folder)["nut"]
+    assert (found["k0"], found["k0_std"]) == ("70.0", "")
+    assert float(found["k1_std"]) > 0
+    assert "| nut | 70.00 | 82.00 ± 2.83 |" in (folder / "mvtec_cls.md").read_text()
 
 
 def test_components_stand_beside_the_fused_score(folder):
@@ -454,5 +505,12 @@ def test_tables_refuse_a_run_of_another_record(tmp_path):
     paths = {path: {"code": "later"} for path in store_all(tmp_path, RUNS)}
     order = {"experiments": ["original"], "classes": CLASSES}
     with pytest.raises(UserError, match="is of code now, not later"):
-        tables.write_tables(tmp_path / "tables", paths, order, LITERATURE, OPTIONS)
+        tables.write_tables(
+            tmp_path / "tables",
+            paths,
+            order,
+            LITERATURE,
+            OPTIONS,
+            references=REFERENCES,
+        )
     assert not (tmp_path / "tables").exists()

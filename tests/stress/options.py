@@ -267,6 +267,18 @@ OPTIONS = {
         lambda v: free("subspacead", explained_variance=v),
         {**NUMBERS, "zero": 0, "above one": 1.5},
     ),
+    "scales": (
+        lambda v: free("winclip", scales=v),
+        {"number": 2, "empty": [], "one": [1], "fraction": [2.5], "twice": [2, 2]},
+    ),
+    "patch_norm": (
+        lambda v: free("winclip", patch_norm=v),
+        {"word": "maybe", "null": None},
+    ),
+    "state_words": (
+        lambda v: free("winclip", state_words=v),
+        WORDS | {"unknown": "mine", "list": ["bent {}"]},
+    ),
     "lr": (lambda v: {"training": {"lr": v}}, NUMBERS | {"zero": 0}),
     "momentum": (lambda v: {"training": {"momentum": v}}, NUMBERS | {"one": 1}),
     "weight_decay": (lambda v: {"training": {"weight_decay": v}}, NUMBERS),

@@ -127,9 +127,9 @@ def test_commands_stand_in_blocks_that_are_tried(document):
 def test_commands_named_within_the_text_exist(document):
     named = " ".join(re.findall(r"`([^`\n]+)`", (REPOSITORY / document).read_text()))
     makefile = (REPOSITORY / "Makefile").read_text()
-    targets = re.findall(r"^([a-z-]+):", makefile, re.M)
-    assert set(re.findall(r"\bmake ([a-z-]+)", named)) <= set(targets)
-    assert set(re.findall(r"\bfsad ([a-z-]+)", named)) <= set(COMMANDS)
+    targets = re.findall(r"^([a-z0-9-]+):", makefile, re.M)
+    assert set(re.findall(r"\bmake ([a-z0-9-]+)", named)) <= set(targets)
+    assert set(re.findall(r"\bfsad ([a-z0-9-]+)", named)) <= set(COMMANDS)
 
 
 def test_the_chinese_readme_shows_commands_of_the_english_one():

@@ -21,10 +21,11 @@ EXPERIMENTS = {
     "tiles": {"method": "anomalydino", "backbone": "tiny", "rotations": 2},
     "edge": {"method": "subspacead", "backbone": "tiny", "rotations": 2},
 }
+EXPERIMENTS["winclip"] = {"method": "winclip", "backbone": "tiny"}
 EXPERIMENTS["edge"]["fit"] = "edge"
 EXPERIMENTS["tiles"] |= {"tiles": {"size": 25, "overlap": 0.2}, "whole": True}
 EXPERIMENTS["tiles"] |= {"position": "near"}
-OPTIONS = {"backbones": BACKBONES, "experiments": EXPERIMENTS, "shots": [2]}
+OPTIONS = {"backbones": BACKBONES, "experiments": EXPERIMENTS, "shots": [0, 2]}
 OPTIONS |= {"datasets": {"own": {"layout": "folder", "root": "data"}}}
 
 
@@ -55,6 +56,7 @@ def test_tables_name_method_and_backbone(free):
         ["edge", "subspacead"],
         ["patchcore", "patchcore"],
         ["tiles", "anomalydino"],
+        ["winclip", "winclip"],
     ]
     backbones = dict(table[["experiment", "backbone"]].to_numpy())
     assert backbones["patchcore"] == "resnet18_random0_px32"
@@ -121,7 +123,62 @@ def assert_same_files(first, second):
     assert found[0]
 
 
-@pytest.mark.parametrize("name", ["edge", "tiles"])
+ZERO = RUN.replace("k2", "k0")
+
+
+def test_zero_shots_are_one_row_of_the_methods_that_can(free):
+    table = pd.read_csv(free.folder / "results/tables/metrics.csv")
+    zero = table[table["shots"] == 0]
+    assert set(zero["experiment"]) == {"winclip"}
+    assert set(table["experiment"]) == {*EXPERIMENTS}
+    wide = (free.folder / "results/tables/own_cls.md").read_text()
+    rows = [line for line in wide.splitlines() if line.startswith("| winclip")]
+    assert rows
+    assert "±" not in "".join(rows)
+
+
+def test_every_experiment_has_jobs_for_its_shots_and_tasks(tmp_path):
+    """Also where a class has no masks, and where there are zero shots alone."""
+    project = Project(tmp_path).write()
+    shutil.rmtree(tmp_path / "data/bolt/ground_truth")
+    experiments = {name: EXPERIMENTS[name] for name in ("winclip", "patchcore")}
+    few_and_zero = OPTIONS | {"experiments": experiments, "vis": True}
+    project.configure(**few_and_zero)
+    kinds = ["", "_few", "_cls", "_few_cls"]
+    rules = {
+        f"{rule}{kind}" for rule in ("train_class", "draw_panels") for kind in kinds
+    }
+    planned = project.planned()
+    assert {name: planned.get(name) for name in rules} == dict.fromkeys(rules, 1)
+    project.configure(**few_and_zero | {"shots": [0]})
+    planned = project.planned()
+    found = {name: planned[name] for name in rules if name in planned}
+    zero = {name for name in rules if "few" not in name}
+    assert found == dict.fromkeys(zero, 1)
+
+
+def test_zero_shots_by_hand_give_the_bytes_of_the_pipeline(free, tmp_path):
+    given = ["--experiment", "winclip", "--dataset", "own", "--class", "bolt"]
+    given += ["--shots", "0", "--config", free.config, "--out", tmp_path / "out"]
+    free.fsad("train", "cls", *given)
+    made = free.folder / "results" / ZERO.format(name="winclip", task="cls")
+    assert_same_run(tmp_path / "out", made)
+
+
+def test_zero_shots_predict_scores_without_a_threshold(free, tmp_path):
+    run = Path("results") / ZERO.format(name="winclip", task="seg")
+    predict(free, run, tmp_path / "kept")
+    free.fsad("export", "--run", run, "--out", tmp_path / "zero.safetensors")
+    predict(free, tmp_path / "zero.safetensors", tmp_path / "exported")
+    assert_same_files(tmp_path / "kept", tmp_path / "exported")
+    table = pd.read_csv(tmp_path / "kept/scores.csv", index_col="image")
+    assert table[["threshold", "anomalous"]].isna().all(axis=None)
+    scores = read_npz(free.folder / run / "scores.npz")
+    expected = dict(zip(scores["names"], scores["last_scores"], strict=True))
+    assert table["score"].to_dict() == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["edge", "tiles", "winclip"])
 def test_both_tasks_predict_the_same_in_place_and_exported(free, tmp_path, name):
     """On the images of the run with its scores, those of several shapes too."""
     folders = []

@@ -149,7 +149,7 @@ def test_a_job_needs_nothing_of_other_classes(project):
     assert (project.folder / "results/cache/own/metal_nut/masks_r32.npz").exists()
 
 
-def test_full_benchmark_plans_1134_trainings(project):
+def test_full_benchmarks_are_planned(project):
     for dataset, names in BENCHMARK.items():
         for name in names.split():
             write_class(project.folder / dataset, name, size=8)
@@ -160,6 +160,10 @@ def test_full_benchmark_plans_1134_trainings(project):
     assert trained == 1134
     assert (jobs["prepare"], jobs["embed"]) == (27, 27 * 7)
     assert jobs["total"] <= 1400
+    project.config = REPOSITORY / "config/methods.yaml"
+    jobs = project.planned("--config", roots)
+    assert jobs["train"] == 27 * 3 * 3 * 2  # of PromptAD; a job each class of others
+    assert (jobs["train_class"], jobs["train_class_few"]) == (27, 27 * 4)
 
 
 def test_the_report_shows_pixels_and_most_shots(finished):

@@ -98,7 +98,7 @@ FOR_A_CALL = (
     option("--config", type=_path, default="config/config.yaml"),
     option("--experiment", help=f"or a variant; {FIRST}"),
     option("--root", help=f"folder of the data set, {INSTEAD}"),
-    option("--shots", type=_positive, help=FIRST),
+    option("--shots", type=_natural, help=FIRST),
     option("--seed", type=_natural, help=FIRST),
     option("--epochs", type=_positive, help=INSTEAD),
     option("--eval-every", type=_positive, help=INSTEAD),
@@ -125,7 +125,7 @@ def train(arguments: Namespace) -> None:
         arguments.dataset,
         arguments.class_name,
         arguments.task,
-        arguments.shots or config["shots"][0],
+        config["shots"][0] if arguments.shots is None else arguments.shots,
         config["seeds"][0] if arguments.seed is None else arguments.seed,
     )
     changed = _given(arguments, ("epochs", "eval_every"))
@@ -164,6 +164,15 @@ def expand(arguments: Namespace) -> None:
     from fsad.backbones.compact import write_checkpoint
 
     write_checkpoint(arguments.compact, arguments.checkpoint)
+
+
+@command(option("checkpoint", type=_path, help="file to write, .safetensors"))
+def lite0_weights(arguments: Namespace) -> None:
+    """write ImageNet weights of EfficientNet-Lite0, of the package of envs/lite0.txt,
+    as timm names them"""
+    from fsad.backbones.lite0 import write_lite0
+
+    write_lite0(arguments.checkpoint)
 
 
 @command(
@@ -229,7 +238,10 @@ def predict(arguments: Namespace) -> None:
     detector = prediction.open_detector(arguments.source, arguments.device)
     images = find_images(arguments.images)
     counts = prediction.predict(detector, images, arguments.out, arguments.threads)
-    print(f"{counts.anomalous} of {len(images)} images are anomalous: {arguments.out}")
+    done = f"{counts.anomalous} of {len(images)} images are anomalous"
+    if counts.anomalous is None:
+        done = f"{len(images)} images scored, without a threshold at zero shots"
+    print(f"{done}: {arguments.out}")
     if counts.failed:
         raise UserError(f"{counts.failed} of {len(images)} images could not be read")
 

@@ -16,7 +16,7 @@ from fsad.data.decode import limit_pixels
 from fsad.data.faults import comparison_faults
 from fsad.data.images import load_masks, masks_in_order, warn
 from fsad.data.prepare import load_support, load_test, looks
-from fsad.data.words import tokenize
+from fsad.data.words import class_tokens
 from fsad.errors import UserError
 from fsad.evaluation.inputs import Inputs
 from fsad.evaluation.runs import make_runs
@@ -93,6 +93,7 @@ def _inputs(plan: Plan, run: Run, images: tuple[dict, dict], truth: Truth) -> In
     vision = towers["vision"].to(config["device"], config["precision"])
     network, (test, support) = open_network(vision), images
     drawn = embed_draw(network, support, readout)
+    drawn = {name: array[: run.shots] for name, array in drawn.items()}
     features = computed_features(network, test, readout)
     return Inputs(features, lambda _: drawn, _text(plan, run, towers), truth)
 
@@ -102,9 +103,8 @@ def _text(plan: Plan, run: Run, towers: Mapping) -> Text | None:
     source = plan.run_job([run]).prompts
     if source is None:
         return None
-    return Text(
-        towers["text"], tokenize(source.record["text"], source.record["states"])
-    )
+    tokens = class_tokens(source.record["text"], source.record["states"])
+    return Text(towers["text"], tokens)
 
 
 def _only(config: Mapping, run: Run, changed: Mapping) -> dict:

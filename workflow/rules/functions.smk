@@ -2,6 +2,7 @@
 
 CATEGORIES = {
     "overview": "1 Overview",
+    "methods": "1 Overview",
     "history": "3 Training",
     "scores": "4 Image scores",
     "examples": "5 Anomaly maps",
@@ -58,9 +59,13 @@ def of_seeds(pattern, view=("",)):
     return [fill(pattern, seed=s, view=v) for v in view for s in config["seeds"]]
 
 
-def class_outputs(pattern, tasks):
-    """Paths of all runs of a class, with wildcards for experiment and class."""
-    return [fill(pattern, task=t, shots=k, seed=s) for t, k, s in PLAN.draws(tasks)]
+def class_outputs(pattern, tasks, zero=True):
+    """Paths of all runs of a class, with wildcards for experiment and class.
+
+    zero: with those of zero shots, if there are any.
+    """
+    draws = PLAN.draws(tasks, zero)
+    return [fill(pattern, task=t, shots=k, seed=s) for t, k, s in draws]
 
 
 def class_metrics(wildcards):
@@ -90,10 +95,12 @@ def embedded_files(wildcards):
 
 
 def menu_labels(page):
-    """Data set, experiment and page by their names, of `DATASET/EXPERIMENT/PAGE`."""
+    """Data set, experiment or page by their names, of `DATASET/EXPERIMENT/PAGE`."""
     *names, name = page.split("/")
-    keys = ("data set", "experiment")
-    return dict(zip(keys, names)) or {"page": TITLES[name]}
+    if not names:
+        return {"page": TITLES[name]}
+    keys = ("data set", "experiment" if len(names) > 1 else "page")
+    return dict(zip(keys, [*names, name]))
 
 
 def write_incomplete_tables():
@@ -111,7 +118,7 @@ def write_incomplete_tables():
     lost = [run for p, run in zip(METRICS, PLAN.runs) if p in failed["lost"]]
     known = TREE.tables, made, PLAN.order(), LITERATURE, config["tables"]
     try:
-        write_tables(*known, failed=lost, logs=failed["logs"])
+        write_tables(*known, references=REFERENCES, failed=lost, logs=failed["logs"])
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
     internals.mark_incomplete(workflow, rules.tables.rule.name)

@@ -35,7 +35,7 @@ def needs(rule, runs=lambda wildcards: []):
         return attempt * ceil(1.25 * peak) + SNAKEMAKE_MB
 
     def runtime(wildcards, attempt):
-        images = max(1, count_images(wildcards) / 200)
+        images = max(1, count_images(wildcards, PLAN.passes) / 200)
         epochs = [PLAN.run(run)["options"].get("epochs", 1) for run in runs(wildcards)]
         return attempt * ceil(2 + 4 * minutes * images * (sum(epochs) / 100 or 1))
 
@@ -43,10 +43,13 @@ def needs(rule, runs=lambda wildcards: []):
     return {"mem_mb": mem_mb, "runtime": runtime} | ({"gpu": gpu} if gpu else {})
 
 
-def count_images(wildcards):
+def count_images(wildcards, weight=PLAN.tiles):
+    """Images of a job, each counted as many times as its weight says."""
     if "prediction" in wildcards.keys():
-        return len(PLAN.images_to_predict(wildcards.prediction))
+        run = PLAN.predicting_run(wildcards.prediction)
+        count = weight(run.experiment, (run.dataset, run.class_name))
+        return count * len(PLAN.images_to_predict(wildcards.prediction))
     if "class_name" in wildcards.keys():
-        passes = [PLAN.tiles(name, place(wildcards)) for name in config["experiments"]]
-        return max(passes) * len(PLAN.classes[place(wildcards)].test)
+        counts = [weight(name, place(wildcards)) for name in config["experiments"]]
+        return max(counts) * len(PLAN.classes[place(wildcards)].test)
     return 0

@@ -1,9 +1,11 @@
 """From the metrics of all runs to the tables that people read."""
 
 LITERATURE = workflow.source_path("../../config/literature.csv")
+REFERENCES = workflow.source_path("../../config/references.bib")
 NAMES = PLAN.table_names()
 TABLES = [
     *(f"{TREE.tables}/metrics.{suffix}" for suffix in ("csv", "parquet")),
+    *(f"{TREE.tables}/{name}" for name in ("kinds.csv", "references.bib")),
     *(f"{TREE.tables}/{n}.{suffix}" for n in NAMES for suffix in ("csv", "md", "tex")),
 ]
 
@@ -12,6 +14,7 @@ rule tables:
     input:
         runs=METRICS,
         literature=LITERATURE,
+        references=REFERENCES,
     output:
         TABLES,
         [

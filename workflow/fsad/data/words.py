@@ -1,6 +1,7 @@
 """Words for a class and its abnormal states, and their token numbers."""
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from fsad.artifacts.names import nfc
 from fsad.artifacts.provenance import with_provenance
 from fsad.artifacts.schema import check_options, read_schema, read_yaml
 from fsad.artifacts.sources import Source
+from fsad.data.ensemble import ABNORMAL, NORMAL, sentences
 from fsad.errors import UserError
 
 SHIPPED = Path(__file__).parents[1] / "prompts"
@@ -59,8 +61,13 @@ def write_tokens(target: Source) -> None:
     """Write the tokens of the `text` and `states` of a record, unless they exist."""
     path, record = target
     if not is_whole(path, record):
-        tokens = tokenize(record["text"], record["states"])
+        tokens = class_tokens(record["text"], record["states"])
         write_npz(path, tokens, with_provenance(record))
+
+
+def class_tokens(words: str, states: Sequence[str]) -> dict[str, np.ndarray]:
+    """All token numbers that methods read of a class."""
+    return tokenize(words, states) | tokenize_ensemble(words, states)
 
 
 def tokenize(words: str, states: Sequence[str]) -> dict[str, np.ndarray]:
@@ -72,20 +79,42 @@ def tokenize(words: str, states: Sequence[str]) -> dict[str, np.ndarray]:
     """
     phrases = [check_state(state).format(words) for state in states]
     start, (name, *rows) = token_numbers([words, *phrases])
-    lengths = [len(row) for row in rows]
-    padded = [row + [0] * (max(lengths) - len(row)) for row in rows]
     return {
         "start": np.array(start),
         "name": np.array(name),
-        "states": np.array(padded),
-        "state_lengths": np.array(lengths),
+        "states": padded(rows),
+        "state_lengths": np.array([len(row) for row in rows]),
     }
+
+
+def tokenize_ensemble(words: str, states: Sequence[str]) -> dict[str, np.ndarray]:
+    """Token numbers of the sentences of `ensemble`, which follow [SOS].
+
+    Returns int64 [n, L], zero-padded after [EOS]: `normal` and `abnormal` of the
+    published states, and `abnormal_own` of `states`.
+    """
+    groups = {"normal": NORMAL, "abnormal": ABNORMAL, "abnormal_own": states}
+    return {
+        name: padded(token_numbers(sentences(words, group))[1])
+        for name, group in groups.items()
+    }
+
+
+def padded(rows: Sequence[list[int]]) -> np.ndarray:
+    """Rows int64 [n, L], the shorter ones ending with zeros."""
+    longest = max(map(len, rows))
+    return np.array([row + [0] * (longest - len(row)) for row in rows])
 
 
 def token_numbers(phrases: Sequence[str]) -> tuple[int, list[list[int]]]:
     """Token number of [SOS], and token numbers of each `phrase.` with [EOS]."""
-    from open_clip.tokenizer import SimpleTokenizer
-
-    tokenizer = SimpleTokenizer()
+    tokenizer = _tokenizer()
     rows = [[*tokenizer.encode(f"{x}."), tokenizer.eot_token_id] for x in phrases]
     return tokenizer.sot_token_id, rows
+
+
+@cache  # it takes a while to read its vocabulary
+def _tokenizer():
+    from open_clip.tokenizer import SimpleTokenizer
+
+    return SimpleTokenizer()

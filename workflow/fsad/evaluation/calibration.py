@@ -12,6 +12,8 @@ A single support image has no other. It is scored as if photographed again: slig
 moved, turned, nearer or farther, brighter or darker, against the memory of itself.
 That says nothing about how one good part differs from the next, so more good images
 than with k > 1 score higher where parts vary.
+
+Without support images there is no threshold, and overlays show probabilities, 0 to 1.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +24,7 @@ import numpy as np
 from fsad.data.prepare import random_key
 from fsad.evaluation.detector import Detector, Seen, detect
 from fsad.methods import parts
-from fsad.methods.registry import load
+from fsad.methods.registry import METHODS, load
 
 PICTURES = "images", "whole"
 MOVE = 0.035  # of the image's side
@@ -39,7 +41,11 @@ def calibrate(
     support: features of the k support images that it was fitted to. images: of each
     what the network takes. map_range: map values that overlays show. It starts at the
     median of the maps that the threshold comes from; their maximum is its middle.
+    threshold: None for zero shots.
     """
+    if not images:
+        found = {"threshold": None, "map_range": [0.0, 1.0]}
+        return detector._replace(described=detector.described | found)
     if len(images) > 1:
         values, maps = _left_out(detector, support, images)
     else:
@@ -63,10 +69,14 @@ def _left_out(
 
 
 def _refitted(detector: Detector, support: Mapping[str, np.ndarray]) -> Detector:
-    """The detector with other support images, and with what it has learned."""
-    described, module = detector.described, load(detector.described["method"])
+    """The detector with other support images, fitted to them unless it read text.
+
+    What a method has learned from text is kept: there is no text tower any more.
+    """
+    described, method = detector.described, detector.described["method"]
     task, options, run = (described[name] for name in ("task", "options", "run"))
-    if hasattr(module, "observe_all"):  # without training it is fitted again
+    module = load(method)
+    if not METHODS[method].reads_text:
         key = random_key(run["seed"], run["class"])
         (step,) = parts.create(module, task, options, None).fit(support, key)
         return detector._replace(fitted=step.detector)

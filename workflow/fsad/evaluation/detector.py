@@ -46,9 +46,9 @@ class Detector(NamedTuple):
     network: of the vision tower. readout: the features, and the view of images that
     they are of. fitted: see `methods.base`. described: `method`, `task`, `options` of
     the run, `readout`, `shapes` of the support images before resizing, `threshold` and
-    `map_range` of `calibration`, `backbone` (its name, with the tag or digest of the
-    weights), and `run`, the settings stored in the run. region: of interest, bool of
-    the shape [H, W] of all images, or None.
+    `map_range` of `calibration` (no threshold, None, at zero shots), `backbone` (its
+    name, with the tag or digest of the weights), and `run`, the settings stored in the
+    run. region: of interest, bool of the shape [H, W] of all images, or None.
     """
 
     network: Network

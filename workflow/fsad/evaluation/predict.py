@@ -29,9 +29,12 @@ LONGEST = 1024  # pixels of an overlay's longer side
 
 
 class Counts(NamedTuple):
-    """Numbers of images that are anomalous, and that could not be read."""
+    """Numbers of images that are anomalous, and that could not be read.
 
-    anomalous: int
+    anomalous: None for a detector without a threshold.
+    """
+
+    anomalous: int | None
     failed: int
 
 
@@ -67,12 +70,13 @@ def predict(
     """Score images, and write a table of scores, anomaly maps and overlays.
 
     images: files by name. scores.csv has a row per image, sorted by name: score,
-    threshold of the detector, whether the score is above it, and the error of an image
-    that raised one, which does not stop the others. maps/NAME.tiff: anomaly map,
-    float32 [R, R], or [H, W] at `resolution: raw`. overlays/NAME.png: the map over the
-    image, in the proportions of the image and the colours of `map_range`, see
-    `calibration.calibrate`: its middle is green, its end red. NAME is shortened where
-    it must be, see `file_names`. Reasons to doubt images are logged.
+    threshold of the detector and whether the score is above it, both empty at zero
+    shots, and the error of an image that raised one, which does not stop the others.
+    maps/NAME.tiff: anomaly map, float32 [R, R], or [H, W] at `resolution: raw`.
+    overlays/NAME.png: the map over the image, in the proportions of the image and the
+    colours of `map_range`, see `calibration.calibrate`: its middle is green, its end
+    red. NAME is shortened where it must be, see `file_names`. Reasons to doubt images
+    are logged.
     """
     rows, doubts, names = [], [], sorted(images)
     maps = file_names({name: f"{name}.tiff" for name in names})
@@ -88,7 +92,9 @@ def predict(
     with atomic(out / TABLE) as path, open(path, "w", newline="", **text) as file:
         csv.writer(file, lineterminator="\n").writerows([COLUMNS, *sorted(rows)])
     failed = sum(row[4] != "" for row in rows)
-    return Counts(sum(row[3] == 1 for row in rows), failed)
+    has_threshold = detector.described["threshold"] is not None
+    anomalous = sum(row[3] == 1 for row in rows) if has_threshold else None
+    return Counts(anomalous, failed)
 
 
 def _predict_batch(
@@ -99,7 +105,6 @@ def _predict_batch(
 ) -> tuple[list[tuple], list[Fault]]:
     """Rows of the table, and reasons to doubt images."""
     threshold, (low, high) = (detector.described[n] for n in ("threshold", "map_range"))
-    threshold = np.float32(threshold)
     with ThreadPoolExecutor(threads) as pool:
         read = pool.map(lambda n: _attempt(n, _read, batch[n], detector), batch)
         found = dict(zip(batch, read, strict=True))
@@ -115,9 +120,15 @@ def _predict_batch(
         write_image(targets[name][0], maps[index])
         if not error:
             write_image(targets[name][1], drawn)
-        above = int(scores[index] > threshold)
-        rows.append((name, scores[index], threshold, above, error))
+        rows.append((name, scores[index], *_decided(scores[index], threshold), error))
     return rows, doubts
+
+
+def _decided(score: np.float32, threshold: float | None) -> tuple:
+    """The threshold, and 1 for a score above it, else 0; of none both are empty."""
+    if threshold is None:
+        return "", ""
+    return np.float32(threshold), int(score > np.float32(threshold))
 
 
 def _attempt(name: str, work: Callable, *arguments: object) -> tuple[Any, str]:

@@ -27,7 +27,7 @@ from fsad.evaluation.metrics import METRICS
 from fsad.evaluation.observe import Observed, observe, observe_each, predict
 from fsad.evaluation.tasks import TASKS, Truth, full_size
 from fsad.methods import parts
-from fsad.methods.base import Detector, Features, Prediction, Step
+from fsad.methods.base import Detector, Features, Method, Prediction, Step
 from fsad.methods.maps import side
 
 
@@ -120,15 +120,18 @@ def make_runs(runs: Sequence[PlannedRun], inputs: Inputs) -> None:
 def _fit(record: Mapping, inputs: Inputs, module: ModuleType) -> Fitted:
     """Fit a method that has epochs, and evaluate it."""
     return evaluate(
-        _steps(record, inputs, module),
+        _steps(_method(record, inputs, module), record, inputs),
         record,
         inputs.truth,
         lambda detector: observe([detector], inputs.test, observe_each)[0],
     )
 
 
-def _steps(record: Mapping, inputs: Inputs, module: ModuleType) -> Iterator[Step]:
-    method = parts.create(module, record["task"], record["options"], inputs.text)
+def _method(record: Mapping, inputs: Inputs, module: ModuleType) -> Method:
+    return parts.create(module, record["task"], record["options"], inputs.text)
+
+
+def _steps(method: Method, record: Mapping, inputs: Inputs) -> Iterator[Step]:
     key = random_key(record["seed"], record["class"])
     return method.fit(inputs.support(record), key)
 
@@ -136,9 +139,10 @@ def _steps(record: Mapping, inputs: Inputs, module: ModuleType) -> Iterator[Step
 def _run_together(
     runs: Sequence[PlannedRun], inputs: Inputs, module: ModuleType
 ) -> None:
-    """Make runs of a method without training."""
+    """Make runs of a method without training, which is created once for all."""
     draws = {_draw(record): record for _, record in runs}
-    steps = {key: [*_steps(draws[key], inputs, module)] for key in sorted(draws)}
+    method = _method(runs[0][1], inputs, module)
+    steps = {key: [*_steps(method, draws[key], inputs)] for key in sorted(draws)}
     detectors = {key: own[-1].detector for key, own in steps.items()}
     seeds = [[*map(detectors.get, own)] for _, own in groupby(detectors, itemgetter(0))]
 

@@ -66,11 +66,12 @@ class AnomalyDINODetector(NamedTuple):
 
     def predict(self, observed: Mapping[str, Tensor]) -> Prediction:
         """Distances as maps, and the mean of the largest as scores."""
-        return self.scored(observed["distances"], {})
+        return self.scored(Prediction(None, observed["distances"], {}))
 
-    def scored(self, maps: Tensor, components: Mapping[str, Tensor]) -> Prediction:
+    def scored(self, mean: Prediction) -> Prediction:
         """The means of the largest values of maps as scores."""
-        return Prediction(top_mean(maps.flatten(1), self.top_share), maps, {})
+        scores = top_mean(mean.maps.flatten(1), self.top_share)
+        return mean._replace(scores=scores)
 
     def bank(self, place: Place | None) -> Sequence[Tensor]:
         """The memory bank in chunks, k of [M, D], see `tiles.Bank`."""

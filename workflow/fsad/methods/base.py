@@ -67,8 +67,11 @@ class Detector(Protocol):
     def predict(self, observed: Mapping[str, Tensor]) -> Prediction:
         """Scores and maps of images from the result of `observe`."""
 
-    def scored(self, maps: Tensor, components: Mapping[str, Tensor]) -> Prediction:
-        """The prediction of maps [N, rows, columns] and components of other origin."""
+    def scored(self, mean: Prediction) -> Prediction:
+        """The prediction that the mean of several is taken for.
+
+        Scores that a method takes from maps or components are taken from those of it.
+        """
 
 
 class Step(NamedTuple):

@@ -62,10 +62,7 @@ class PartsDetector(NamedTuple):
     def predict(self, observed: Mapping[str, Tensor]) -> Prediction:
         """The mean of the maps and components of both, scored as the method does it."""
         found = [d.predict(x) for d, x in zip(self, _apart(observed), strict=True)]
-        maps = _mean([prediction.maps for prediction in found])
-        tiles, whole = (prediction.components for prediction in found)
-        components = {name: _mean([tiles[name], whole[name]]) for name in tiles}
-        return self.tiles.scored(maps, components)
+        return self.tiles.scored(_mean_prediction(*found))
 
 
 def create(
@@ -108,6 +105,14 @@ def _apart(values: Mapping) -> tuple[dict, dict]:
 
 def _prefixed(values: Mapping) -> dict:
     return {f"{WHOLE}{name}": value for name, value in values.items()}
+
+
+def _mean_prediction(tiles: Prediction, whole: Prediction) -> Prediction:
+    scores = tiles.scores
+    scores = None if scores is None else _mean([scores, whole.scores])
+    pairs = {name: [x, whole.components[name]] for name, x in tiles.components.items()}
+    components = {name: _mean(pair) for name, pair in pairs.items()}
+    return Prediction(scores, _mean([tiles.maps, whole.maps]), components)
 
 
 def _mean(values: Sequence[Tensor]) -> Tensor:

@@ -101,11 +101,11 @@ class PatchCoreDetector(NamedTuple):
 
     def predict(self, observed: Mapping[str, Tensor]) -> Prediction:
         """Distances as maps, and their maxima as scores."""
-        return self.scored(observed["distances"], {})
+        return self.scored(Prediction(None, observed["distances"], {}))
 
-    def scored(self, maps: Tensor, components: Mapping[str, Tensor]) -> Prediction:
+    def scored(self, mean: Prediction) -> Prediction:
         """The maxima of maps as scores."""
-        return Prediction(maps.amax((1, 2)), maps, {})
+        return mean._replace(scores=mean.maps.amax((1, 2)))
 
 
 def create(task: str, options: Mapping, text: None) -> PatchCore:

@@ -32,6 +32,7 @@ class Entry(NamedTuple):
     features that it reads. flat: from its options, the run and its backbone to those of
     the run. reads_text: whether it needs a text tower. trains: whether it has epochs,
     so that a run is a job of its own on a CPU; else both tasks read one prediction.
+    zero_shot: whether it also works without support images.
     """
 
     module: str
@@ -40,6 +41,7 @@ class Entry(NamedTuple):
     flat: Callable[[Mapping, Run, Mapping], dict]
     reads_text: bool
     trains: bool
+    zero_shot: bool = False
 
 
 def _promptad_readout(options: Mapping, size: int) -> Readout:
@@ -80,6 +82,11 @@ def _moments(options: Mapping, size: int) -> Readout:
     return named_readout("tokens", _view(options, size), copies, fields)
 
 
+def _windows(options: Mapping, size: int) -> Readout:
+    fields = {"scales": sorted(options["scales"]), "norm": options["patch_norm"]}
+    return named_readout("windows", _view(options, size), Augment(), fields)
+
+
 def _own(options: Mapping, run: Run, backbone: Mapping) -> dict:
     return dict(options)
 
@@ -111,6 +118,15 @@ METHODS = {
     "patchcore": _untrained("patchcore", _neighbourhoods, _own),
     "anomalydino": _untrained("anomalydino", _last_tokens, _anomalydino_options),
     "subspacead": _untrained("subspacead", _moments, _own),
+    "winclip": Entry(
+        module="fsad.methods.winclip",
+        schema="methods/winclip",
+        readout=_windows,
+        flat=_own,
+        reads_text=True,
+        trains=False,
+        zero_shot=True,
+    ),
 }
 
 

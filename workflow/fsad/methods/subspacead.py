@@ -133,15 +133,16 @@ class SubspaceADDetector(NamedTuple):
     @torch.inference_mode()
     def predict(self, observed: Mapping[str, Tensor]) -> Prediction:
         """Residuals as maps, and the mean of the largest pixels as scores."""
-        return self.scored(observed["residuals"], {})
+        return self.scored(Prediction(None, observed["residuals"], {}))
 
     @torch.inference_mode()
-    def scored(self, maps: Tensor, components: Mapping[str, Tensor]) -> Prediction:
+    def scored(self, mean: Prediction) -> Prediction:
         """The means of the largest pixels of maps as scores."""
-        blocks = (upsample(m, self.resolution, self.sigma) for m in maps.split(BLOCK))
+        parts = mean.maps.split(BLOCK)
+        blocks = (upsample(maps, self.resolution, self.sigma) for maps in parts)
         share = self.learned["top_share"].item()
         scores = torch.cat([top_mean(full.flatten(1), share) for full in blocks])
-        return Prediction(scores, maps, {})
+        return mean._replace(scores=scores)
 
 
 def create(task: str, options: Mapping, text: None) -> SubspaceAD:

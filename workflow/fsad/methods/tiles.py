@@ -145,6 +145,19 @@ def joined(maps: Tensor, features: Features) -> Tensor:
     return rows @ mosaic(maps) @ columns.mT
 
 
+def of_images(scores: Tensor, features: Features) -> Tensor:
+    """Scores of images [n], the highest of their tiles [n, R, C].
+
+    Tiles outside a region of interest do not count; scores are not negative.
+    """
+    if scores.ndim == 1:
+        return scores
+    if INSIDE in features:
+        inside = torch.as_tensor(features[INSIDE]).to(scores.device)
+        scores = scores * inside.any(-1).any(-1)
+    return scores.amax((1, 2))
+
+
 def _matrices(spans: np.ndarray, cells: int) -> np.ndarray:
     """Matrices float32 [n, T * cells, T * cells] from cells of tiles to those of maps.
 

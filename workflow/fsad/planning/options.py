@@ -147,6 +147,11 @@ def experiment_method(config: Mapping, experiment: str) -> Entry:
     return METHODS[config["experiments"][experiment]["method"]]
 
 
+def has_zero_shots(config: Mapping, experiment: str) -> bool:
+    """Whether an experiment has runs without support images."""
+    return 0 in config["shots"] and experiment_method(config, experiment).zero_shot
+
+
 def experiment_backbone(config: Mapping, experiment: str) -> dict:
     """The options of an experiment's backbone."""
     return config["backbones"][config["experiments"][experiment]["backbone"]]
@@ -348,6 +353,12 @@ def _check_meaning(config: Mapping) -> None:
         raise UserError(
             f"config: gpus: needs `device: cuda`, not {config['device']}; each job "
             "sees the GPU of its slot alone"
+        )
+    can = any(has_zero_shots(config, name) for name in config["experiments"])
+    if config["shots"] == [0] and not can:
+        raise UserError(
+            "config: shots: 0 alone, and no method of `experiments` works without "
+            "support images; take winclip, or more shots"
         )
     for dataset, classes in config["overrides"].items():
         known = config["datasets"].get(dataset)

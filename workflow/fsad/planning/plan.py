@@ -42,6 +42,7 @@ from fsad.planning import options
 
 Place = tuple[str, str]  # data set and class
 AUTO_BYTES = 4_000_000  # of an image, up to which `auto` keeps features
+WINDOWS_TIME = 12  # of the passes of an image and its windows of 2 and 3 patches
 
 
 def kept(make):
@@ -84,7 +85,7 @@ class Plan:
             Run(experiment, *place, *draw)
             for place in self.classes
             for experiment in self.config["experiments"]
-            for draw in self.draws(self.tasks(place))
+            for draw in self.draws(self.tasks(place), self.has_zero_shots(experiment))
         ]
         if strict:
             self._check()
@@ -142,7 +143,10 @@ class Plan:
             print(text, file=sys.stderr)
 
     def _notes(self) -> Iterator[str]:
-        """What is left out, of each data set and class."""
+        """What is left out, of each experiment, data set and class."""
+        for name in filter(self.skips_shots, self._names()):
+            method = self.config["experiments"][name]["method"]
+            yield f"{name}: {method} needs support images, 0 of `shots` is skipped"
         for dataset, source in self.config["datasets"].items():
             names = [name for x, name in self.classes if x == dataset]
             notes = options.prompts_notes(self.config, dataset, names)
@@ -173,9 +177,24 @@ class Plan:
         """The tasks of a class."""
         return options.class_tasks(self.config, self.classes[place])
 
-    def draws(self, tasks: list[str]) -> list[tuple[str, int, int]]:
-        """(task, shots, seed) of each run of an experiment and class."""
-        return [*product(tasks, self.config["shots"], self.config["seeds"])]
+    def draws(self, tasks: list[str], zero: bool) -> list[tuple[str, int, int]]:
+        """(task, shots, seed) of each run of an experiment and class.
+
+        zero: with those of zero shots, if there are any. Nothing depends on their seed,
+        so that there is one, of the first.
+        """
+        shots, seeds = self.config["shots"], self.config["seeds"]
+        chosen = (k for k in shots if k > 0 or zero)
+        pairs = [(k, seed) for k in chosen for seed in (seeds if k else seeds[:1])]
+        return [(task, *pair) for task, pair in product(tasks, pairs)]
+
+    def has_zero_shots(self, experiment: str) -> bool:
+        """Whether an experiment has runs without support images."""
+        return options.has_zero_shots(self.config, experiment)
+
+    def skips_shots(self, experiment: str) -> bool:
+        """Whether an experiment has no runs of one of the numbers of shots, 0."""
+        return 0 in self.config["shots"] and not self.has_zero_shots(experiment)
 
     def is_planned(self, run: Run) -> bool:
         """Whether a run is one of the plan."""
@@ -187,7 +206,7 @@ class Plan:
 
     def class_runs(self, experiment: str, place: Place) -> list[Run]:
         """The runs of an experiment and class."""
-        draws = self.draws(self.tasks(place))
+        draws = self.draws(self.tasks(place), self.has_zero_shots(experiment))
         return [Run(experiment, *place, *draw) for draw in draws]
 
     def one_run_per_job(self, experiment: str) -> bool:
@@ -202,8 +221,15 @@ class Plan:
 
     def draw(self, place: Place, seed: int) -> list[Sample]:
         """The support images of the largest draw; k shots are its first k."""
-        train, shots = self.classes[place].train, max(self.config["shots"])
+        train, shots = self.classes[place].train, self.largest_draw()
         return options.class_support(self.config, place, train, shots, seed)
+
+    def largest_draw(self) -> int:
+        """Number of support images that are drawn.
+
+        There is one at zero shots too: its size and region are those of the class.
+        """
+        return max(1, *self.config["shots"])
 
     @kept
     def support(self, place: Place, seed: int) -> list[list[str]]:
@@ -465,6 +491,12 @@ class Plan:
         rows, columns = spans(self.config[options.SHAPES][dataset][name], view)
         return len(rows) * len(columns) + view.whole
 
+    def passes(self, experiment: str, place: Place) -> int:
+        """Time of a backbone for an image of a class, in that of one plain pass."""
+        kind = self.readout(experiment, place).kind
+        factor = WINDOWS_TIME if kind == "windows" else 1
+        return factor * self.tiles(experiment, place)
+
     # What is there as planned
 
     @kept
@@ -580,15 +612,26 @@ class Plan:
     def table_names(self) -> list[str]:
         """Names of the tables that people read."""
         own = sorted({f"{run.dataset}_{run.task}" for run in self.runs})
-        several = len(self.config["experiments"]) > 1
-        return [*own, "components", *(["comparison"] if several else [])]
+        if not self._has_several():
+            return [*own, "components"]
+        methods = (f"{name}_methods" for name in self._datasets())
+        return [*own, *methods, "components", "comparison"]
+
+    def _has_several(self) -> bool:
+        """Whether there are experiments to compare."""
+        return len(self.config["experiments"]) > 1
+
+    def _datasets(self) -> list[str]:
+        """Data sets with runs."""
+        return [*dict.fromkeys(run.dataset for run in self.runs)]
 
     def pages(self) -> list[str]:
         """Paths of the report's pages, without suffix."""
         pairs = dict.fromkeys((run.dataset, run.experiment) for run in self.runs)
+        of_all = ["overview"] + ["methods"] * self._has_several()
         kinds = ["history", "examples"] + ["scores"] * ("cls" in self.config["tasks"])
         return [
-            *(f"{name}/overview" for name in dict.fromkeys(d for d, _ in pairs)),
+            *(f"{name}/{kind}" for name in self._datasets() for kind in of_all),
             *(f"{dataset}/{name}/{kind}" for dataset, name in pairs for kind in kinds),
             *(["times", "settings"] if self.runs else []),
         ]
@@ -633,7 +676,7 @@ class Plan:
 
     def feature_sizes(self) -> dict[str, int]:
         """Bytes of the files of features, by path; without those not known before."""
-        sizes, shots = {}, max(self.config["shots"])
+        sizes, shots = {}, self.largest_draw()
         for name, place in product(self._names(), self.classes):
             if self.keeps_features(name, place):
                 test, *support = self.embeddings(name, place)

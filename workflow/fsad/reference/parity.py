@@ -1,13 +1,13 @@
 """Parity cases of published code, computed with the functions of the pipeline.
 
-Those of PromptAD are here, those of other methods, which name it, in `parity_runs`.
+Those of PromptAD are here, those of other methods, which name it, in `parity_runs` and
+`parity_winclip`.
 
 A case is a file of inputs and, as JSON under `meta`, every setting; the weights follow
 a formula. The result has the values of the pipeline under the published names.
 """
 
 import json
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from fsad.artifacts.files import read_npz, write_npz
-from fsad.backbones.clip import split_towers
 from fsad.backbones.clip_text import Contexts, embed_words, encode_prompts
 from fsad.backbones.clip_vision import embed
 from fsad.backbones.readout import VARIANTS
@@ -28,53 +27,19 @@ from fsad.methods.maps import full_maps
 from fsad.methods.promptad.losses import objective
 from fsad.methods.promptad.method import COMPARED, MEMORY, SIGMA, PromptADDetector
 from fsad.methods.promptad.training import learn, logit_scale
-from fsad.reference import parity_runs
+from fsad.reference import parity_runs, parity_winclip
+from fsad.reference.parity_clip import formula_towers
 
 
 def write_parity(case: Path, out: Path) -> None:
     """Compute a case and write its arrays; UserError if the case cannot be read."""
     meta = json.loads(str(read_npz(case, "meta")["meta"]))
     settings = {name: value for name, value in meta.items() if name != "parameters"}
-    if "method" not in meta:
-        write_npz(out, compute(read_npz(case), meta), settings)
-    elif meta["method"] in parity_runs.COMPUTE:
-        write_npz(out, parity_runs.compute(read_npz(case), meta), settings)
-    else:
-        known = ", ".join(parity_runs.COMPUTE)
-        raise UserError(f"{case}: is of {meta['method']}; cases of {known} are known")
-
-
-def formula_weight(name: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
-    """Weight of a parameter of open_clip by formula, float32."""
-    if name == "logit_scale":
-        return np.array(np.log(100), np.float32)
-    state = np.random.RandomState((zlib.crc32(name.encode()) + seed) % 2**32)
-    x = state.standard_normal(shape)
-    if "ln_" in name:
-        x = 1 + 0.1 * x if name.endswith("weight") else 0.1 * x
-    elif "embedding" in name:
-        x = x * 0.1
-    elif name.endswith("bias"):
-        x = x * 0.02
-    elif name in ("visual.proj", "text_projection"):
-        x = x * shape[0] ** -0.5
-    else:
-        inputs = shape[1:] if name == "visual.conv1.weight" else shape[1]
-        x = x * float(np.prod(inputs)) ** -0.5
-    return x.astype(np.float32)
-
-
-def formula_towers(config: dict, seed: int) -> tuple[Tower, Tower]:
-    """Vision and text tower of an open_clip model configuration, by formula."""
-    import open_clip
-
-    clip = open_clip.CLIP(**config)
-    state = {
-        name: torch.from_numpy(formula_weight(name, tuple(weight.shape), seed))
-        for name, weight in clip.state_dict().items()
-    }
-    clip.load_state_dict(state)
-    return split_towers(clip.eval(), "parity case")
+    method = meta.get("method", "PromptAD")
+    if method not in COMPUTE:
+        known = ", ".join(COMPUTE)
+        raise UserError(f"{case}: is of {method}; cases of {known} are known")
+    write_npz(out, COMPUTE[method](read_npz(case), meta), settings)
 
 
 def compute(case: dict[str, np.ndarray], meta: dict) -> dict[str, np.ndarray]:
@@ -152,3 +117,10 @@ def _predict(test: dict, support: dict, learned: dict, case: dict, meta: dict) -
         "i_roc": aurocs["cls"],
         "p_roc": aurocs["seg"],
     }
+
+
+COMPUTE = {
+    "PromptAD": compute,
+    "winclip": parity_winclip.compute,
+    **dict.fromkeys(parity_runs.COMPUTE, parity_runs.compute),
+}

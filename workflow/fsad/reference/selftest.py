@@ -99,7 +99,7 @@ def first_class(config: Mapping, folder: Path, snakefile: str) -> Subject:
         "datasets": {dataset: source | {"classes": [name]}},
         # The published way squashes images to squares.
         "experiments": {experiment: config["experiments"][experiment] | SQUARE},
-        "shots": config["shots"][:1],
+        "shots": [max(1, config["shots"][0])],
         "seeds": config["seeds"][:1],
         "overrides": {dataset: {name: class_override(config, dataset, name)}},
     }

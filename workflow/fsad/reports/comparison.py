@@ -19,14 +19,29 @@ def compare(table: pd.DataFrame, experiments: Sequence[str]) -> pd.DataFrame:
     experiments; `wins` counts pairs with a higher value than the reference.
     """
     (reference, *others), rows = experiments, []
-    index = [*SETTING, "class", "seed"]
-    values = table.pivot(index=index, columns="experiment", values="value")
-    values = values.reindex(columns=experiments)  # nan where one has no run
+    values = by_experiment(table, experiments)
     for other in others:
-        differences = (values[other] - values[reference]).dropna()
+        differences = paired_differences(values, other, reference)
         for setting, pairs in differences.groupby(level=SETTING):
             rows.append((*setting, other, reference, *_results(pairs)))
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def by_experiment(table: pd.DataFrame, experiments: Sequence[str]) -> pd.DataFrame:
+    """Values with a column per experiment, nan where it has no run.
+
+    table: `tables.long_table`. Rows are by SETTING, `class` and `seed`.
+    """
+    index = [*SETTING, "class", "seed"]
+    values = table.pivot(index=index, columns="experiment", values="value")
+    return values.reindex(columns=experiments)
+
+
+def paired_differences(
+    values: pd.DataFrame, experiment: str, reference: str
+) -> pd.Series:
+    """Differences of pairs, values of `by_experiment`, where both have a run."""
+    return (values[experiment] - values[reference]).dropna()
 
 
 def _results(pairs: pd.Series) -> tuple:

@@ -13,10 +13,12 @@ from fsad.artifacts.sources import Source
 from fsad.evaluation.metrics import METRICS, SELECTIONS
 from fsad.reports import figures
 from fsad.reports.formats import html_page, picture
+from fsad.reports.methods import MAIN_METRICS, ranking
 from fsad.reports.pages import warnings
 from fsad.reports.tables import long_table
 
-OVERVIEW = "image_auroc", "pixel_auroc", "aupro"
+UNDEFINED = "<p>No metric is defined: no class has both kinds of images.</p>"
+RANKED = "Ranking: mean over the classes, with its 95 % bootstrap interval over them."
 
 
 def write_overview(
@@ -29,11 +31,10 @@ def write_overview(
 
     runs: see `tables.read_runs`. experiments and classes: in the order to show.
     """
-    table = long_table(runs).dropna(subset="value")
-    table = table[table["selection"] == "last"]
-    shown = [metric for metric in OVERVIEW if metric in set(table["metric"])]
+    table = _defined(runs)
+    shown = [metric for metric in MAIN_METRICS if metric in set(table["metric"])]
     ran = [name for name in experiments if name in set(table["experiment"])]
-    body = ["<p>No metric is defined: no class has both kinds of images.</p>"]
+    body = [UNDEFINED]
     if shown:
         means = figures.curves(table, shown, ran)
         body = [picture(means, "means against shots"), '<div class="row">']
@@ -44,6 +45,44 @@ def write_overview(
     title = f"{runs[0]['settings']['dataset']}: overview"
     about = "After the last epoch. Bars: standard deviation over seeds."
     write_text(path, html_page(title, [about, *warnings(runs)], body))
+
+
+def _defined(runs: Sequence[Mapping]) -> pd.DataFrame:
+    """The long table of values after the last epoch, without undefined ones."""
+    table = long_table(runs).dropna(subset="value")
+    return table[table["selection"] == "last"]
+
+
+def write_methods(
+    path: str | Path,
+    runs: Sequence[Mapping],
+    experiments: Sequence[str],
+    classes: Sequence[str],
+) -> None:
+    """Write classes x experiments, and the ranking, with the most shots that ran.
+
+    runs, experiments, classes: see `write_overview`.
+    """
+    table = _defined(runs)
+    shots = table["shots"].max()
+    table = table[table["shots"] == shots]
+    ran = [name for name in experiments if name in set(table["experiment"])]
+    found = {
+        metric: table[table["metric"] == metric]
+        for metric in MAIN_METRICS
+        if metric in set(table["metric"])
+    }
+    body = [UNDEFINED]
+    if found:
+        ranked = figures.rankings({name: ranking(x) for name, x in found.items()})
+        body = [_titled("Ranking", ranked), '<div class="row">']
+        for metric in [name for name in found if name.endswith("auroc")]:
+            drawn = figures.method_map(found[metric], ran, classes)
+            body.append(_titled(f"{figures.LABELS[metric]} of each class", drawn))
+        body.append("</div>")
+    title = f"{runs[0]['settings']['dataset']}: methods"
+    about = [f"{shots}-shot, after the last epoch. {RANKED}"] if found else []
+    write_text(path, html_page(title, [*about, *warnings(runs)], body))
 
 
 def _titled(title: str, svg: str) -> str:

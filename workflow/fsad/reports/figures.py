@@ -112,18 +112,47 @@ def heat_map(
     keys = ["class", "experiment", "shots"]
     means = table.groupby(keys)["value"].mean().unstack(["experiment", "shots"])
     shots = sorted(table["shots"].unique())
-    low, high = np.nanmin(means), np.nanmax(means)
+    columns = pd.MultiIndex.from_product([experiments, shots])
+    means = means.reindex(index=classes, columns=columns)
+    shown = {name: means[name] for name in experiments}
+    return _heat_blocks(shown, "shots", 0.9)
+
+
+def method_map(
+    table: pd.DataFrame, experiments: Sequence[str], classes: Sequence[str]
+) -> str:
+    """Draw means over seeds by class and experiment.
+
+    table: rows of `tables.long_table` of one data set, metric, selection and number of
+    shots.
+    """
+    means = table.groupby(["class", "experiment"])["value"].mean().unstack()
+    shown = means.reindex(index=classes, columns=experiments)
+    letters = max(map(len, experiments))
+    return _heat_blocks({"": shown}, "", 0.5 + 0.08 * letters, rotation=90)
+
+
+def _heat_blocks(
+    blocks: Mapping[str, pd.DataFrame], xlabel: str, room: float, rotation: float = 0
+) -> str:
+    """Blocks of one scale side by side, by title; rows of all are the same classes.
+
+    room: inches above and below a block. rotation: of the names of columns, in degrees.
+    """
+    values = np.concatenate([np.ravel(block) for block in blocks.values()])
+    low, high = np.nanmin(values), np.nanmax(values)
+    classes = next(iter(blocks.values())).index
+    width = sum(len(block.columns) * 0.52 + 0.25 for block in blocks.values())
     with style.context(["default", STYLE, {"axes.grid": False}]):
-        width, height = len(experiments) * (len(shots) * 0.52 + 0.25), len(classes)
-        figure = Figure((width + 1.4, height * 0.28 + 0.9), layout="constrained")
-        blocks = figure.subplots(1, len(experiments), sharey=True, squeeze=False)[0]
-        for axes, name in zip(blocks, experiments, strict=True):
-            columns = pd.MultiIndex.from_product([[name], shots])
-            values = means.reindex(index=classes, columns=columns).to_numpy()
-            _heat_block(axes, values, low, high)
-            axes.set_xticks(range(len(shots)), [str(k) for k in shots])
-            axes.set(title=name, xlabel="shots")
-        blocks[0].set_yticks(range(len(classes)), classes)
+        size = width + 1.4, len(classes) * 0.28 + room
+        figure = Figure(size, layout="constrained")
+        grid = figure.subplots(1, len(blocks), sharey=True, squeeze=False)[0]
+        for axes, (title, block) in zip(grid, blocks.items(), strict=True):
+            _heat_block(axes, block.to_numpy(), low, high)
+            names = [str(name) for name in block.columns]
+            axes.set_xticks(range(len(names)), names, rotation=rotation)
+            axes.set(title=title, xlabel=xlabel)
+        grid[0].set_yticks(range(len(classes)), classes)
         return _svg(figure)
 
 
@@ -136,6 +165,26 @@ def _heat_block(axes: Axes, values: np.ndarray, low: float, high: float) -> None
             ink = "white" if value > low + 0.6 * (high - low) else INK
             look = {"ha": "center", "va": "center", "fontsize": 8, "color": ink}
             axes.text(column, row, f"{value:.1f}", **look)
+
+
+def rankings(tables: Mapping[str, pd.DataFrame]) -> str:
+    """Plot means over the classes with their intervals, a panel for each metric.
+
+    tables: `methods.ranking` by metric.
+    """
+
+    def draw(axes: Axes, metric: str) -> None:
+        table = tables[metric]
+        errors = [table["mean"] - table["low"], table["high"] - table["mean"]]
+        look = {"color": EXPERIMENTS[0], "ecolor": "#9aa5b1", "capsize": 3}
+        axes.errorbar(table["mean"], range(len(table)), xerr=errors, fmt="o", **look)
+        axes.set_yticks(range(len(table)), table.index)
+        axes.set_ylim(len(table) - 0.4, -0.6)
+        axes.set_title(LABELS[metric])
+
+    rows = max(map(len, tables.values()))
+    size = 4.2, 0.3 * rows + 0.8
+    return _panels(list(tables), draw, [], xlabel="%, mean over classes", size=size)
 
 
 def history(runs: Sequence[History], label: str) -> str:

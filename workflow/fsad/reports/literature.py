@@ -45,3 +45,11 @@ def same_setting(
     """Rows of a data set if `classes` are all of its classes, else none."""
     complete = CLASSES.get(dataset) == set(classes)
     return literature[(literature["dataset"] == dataset) & complete]
+
+
+def of_method(literature: pd.DataFrame, method: str) -> pd.DataFrame:
+    """Rows of a method, by its name in a configuration.
+
+    A published name has capitals, and a `+` where support images are an extension.
+    """
+    return literature[literature["method"].str.lower().str.rstrip("+") == method]

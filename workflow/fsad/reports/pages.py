@@ -14,6 +14,7 @@ from fsad.reports.formats import ABSENT, FAILED, Cell, Page, Table, cells, numbe
 
 KEYS = ["experiment", "selection", "metric"]
 FUSED = "fused"
+PUBLISHED = "method", "protocol"
 SHOWN_LOGS = 5
 
 
@@ -68,8 +69,8 @@ def components_page(
     keys = ["experiment", "dataset", "metric", "shots"]
     names = [*components.columns[list(components).index("metric") + 1 :]]
     means = last.groupby([*keys, "seed"])[names].mean().groupby(keys).mean()
-    bold, no_spread = _best(means.T, options).T, means * float("nan")
-    shown = _formatted(means, no_spread, bold, options["decimals"])
+    bold, no_spread = best_of(means.T, options).T, means * float("nan")
+    shown = formatted(means, no_spread, bold, options["decimals"])
     rows = [[*cells(key), *row] for key, row in shown.iterrows()]
     table = Table("Means over the classes", [*keys, *names], rows, left=len(keys))
     about = "Mean AUROC of each component alone, and of all fused, `last`."
@@ -129,14 +130,14 @@ def wide_page(
     """
     means, spreads = (wide.xs(name, axis=1, level=1) for name in ("mean", "std"))
     rivals = means.groupby(level=["selection", "metric", "class"], sort=False)
-    bold = pd.concat([_best(group, options) for _, group in rivals]).loc[means.index]
-    shown = _formatted(means, spreads, bold, options["decimals"])
+    bold = pd.concat([best_of(group, options) for _, group in rivals]).loc[means.index]
+    shown = formatted(means, spreads, bold, options["decimals"])
     metrics = dict.fromkeys(wide.index.get_level_values("metric"))
     summaries = [_summary(metric, means, shown, published) for metric in metrics]
     return Page(title, notes, [*summaries, *_class_tables(shown, failed)])
 
 
-def _best(values: pd.DataFrame, options: Mapping) -> pd.DataFrame:
+def best_of(values: pd.DataFrame, options: Mapping) -> pd.DataFrame:
     """Whether each value is the highest of its column, rounded as it is printed.
 
     No value is with `bold: false`, or as the only one of its column.
@@ -145,7 +146,7 @@ def _best(values: pd.DataFrame, options: Mapping) -> pd.DataFrame:
     return shown.eq(shown.max()) & (options["bold"] & (shown.count() > 1))
 
 
-def _formatted(
+def formatted(
     means: pd.DataFrame, spreads: pd.DataFrame, bold: pd.DataFrame, decimals: int
 ) -> pd.DataFrame:
     """Table of a Cell for each mean."""
@@ -178,13 +179,13 @@ def _summary(
     wanted = len(classes.index.unique("class"))
     ours = shown.xs((metric, MEAN), level=("metric", "class"))
     rows = [
-        [*cells(key), *(_counted(row[k], ran.loc[key, k], wanted) for k in shown)]
+        [*cells(key), *(counted(row[k], ran.loc[key, k], wanted) for k in shown)]
         for _, group in ours.groupby(level="selection", sort=False)
         for key, row in group.iterrows()
     ]
     complete = [k for k in shown if (ran[k] == wanted).any()]
     same = published["metric"].eq(metric) & published["shots"].isin(complete)
-    rows += _published_means(published[same], list(shown))
+    rows += published_means(published[same], list(shown))
     head = ["method", "protocol", *(f"{k}-shot" for k in shown)]
     sources = published[same].groupby("source", sort=False)["method"].unique()
     note = "; ".join(f"{', '.join(names)}: {s}" for s, names in sources.items())
@@ -192,17 +193,22 @@ def _summary(
     return Table(title, head, rows, left=2, note=note and f"Sources: {note}.")
 
 
-def _counted(cell: Cell, count: int, wanted: int) -> Cell:
+def counted(cell: Cell, count: int, wanted: int) -> Cell:
     """A mean with the number of its classes, unless it is that of all."""
     if count in (0, wanted):
         return cell
     return cell._replace(text=f"{cell.text} ({count}/{wanted})")
 
 
-def _published_means(published: pd.DataFrame, shots: Sequence[int]) -> list[list[Cell]]:
-    """A row per method and protocol, with values as they were published."""
+def published_means(
+    published: pd.DataFrame, shots: Sequence[int], keys: Sequence[str] = PUBLISHED
+) -> list[list[Cell]]:
+    """A row per value of `keys`, with values as they were published.
+
+    published: of one metric. keys: columns that tell a number of shots' rows apart.
+    """
     rows = []
-    for key, group in published.groupby(["method", "protocol"], sort=False):
+    for key, group in published.groupby(list(keys), sort=False):
         ends = group.set_index("shots")[["value", "value_to"]]
         texts = {k: "–".join(filter(None, ends.loc[k])) for k in ends.index}
         rows.append(cells([*key, *(texts.get(k, ABSENT) for k in shots)]))

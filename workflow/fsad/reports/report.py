@@ -8,7 +8,12 @@ from fsad.artifacts.files import read_npz
 from fsad.artifacts.paths import HISTORY, SCORES, Run, parse_run
 from fsad.artifacts.sources import Source
 from fsad.reports.examples import write_examples
-from fsad.reports.figure_pages import write_history, write_overview, write_scores
+from fsad.reports.figure_pages import (
+    write_history,
+    write_methods,
+    write_overview,
+    write_scores,
+)
 from fsad.reports.runtime_pages import write_settings, write_times
 from fsad.reports.tables import read_runs
 
@@ -22,10 +27,11 @@ def write_report(
 ) -> None:
     """Write every page of the report into `folder`, as .html.
 
-    The pages are DATASET/overview, DATASET/EXPERIMENT/{history,scores,examples}, times
-    and settings. runs, order: see `tables.write_tables`. cached: files of test images,
-    support images and masks. jobs: `benchmarks`, the folder of their records, their
-    `threads`, and `notes`, what they assume.
+    The pages are DATASET/overview and, with several experiments, DATASET/methods,
+    DATASET/EXPERIMENT/{history,scores,examples}, times and settings. runs, order: see
+    `tables.write_tables`. cached: files of test images, support images and masks. jobs:
+    `benchmarks`, the folder of their records, their `threads`, and `notes`, what they
+    assume.
     """
     folder, places = Path(folder), [Path(path).parent for path in runs]
     content = dict(zip(places, read_runs(runs), strict=True))
@@ -40,6 +46,8 @@ def write_report(
         names = order["experiments"], order["classes"][dataset]
         own = [content[place] for place in group]
         write_overview(folder / dataset / "overview.html", own, *names)
+        if len(order["experiments"]) > 1:
+            write_methods(folder / dataset / "methods.html", own, *names)
         for name, chosen in _grouped(group, "experiment").items():
             _write_experiment(folder / dataset / name, chosen, content, images)
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -13,12 +14,26 @@ from fsad.artifacts.stages import check_record
 from fsad.evaluation.metrics import METRICS, SELECTIONS, read_metrics
 from fsad.reports import formats, pages
 from fsad.reports.comparison import compare
+from fsad.reports.kinds import kinds_table
 from fsad.reports.literature import read_literature, same_setting
+from fsad.reports.method_pages import Published, cite_note, methods_page
+from fsad.reports.methods import methods_table
 from fsad.reports.pages import FUSED, KEYS
+from fsad.reports.references import bibliography, cited, read_references
 
 RUN = ["experiment", "dataset", "class", "task", "shots", "seed"]
 COLUMNS = [*RUN, "selection", "metric"]
 NAN = float("nan")
+
+
+class Shared(NamedTuple):
+    """What the tables share: names in order, rows of `literature`, notes, options."""
+
+    folder: Path
+    order: Mapping
+    published: pd.DataFrame
+    notes: Sequence[str]
+    options: Mapping
 
 
 def write_tables(
@@ -28,38 +43,103 @@ def write_tables(
     literature: str | Path,
     options: Mapping,
     *,
+    references: str | Path,
     failed: Sequence[Run] = (),
     logs: Sequence[str] = (),
 ) -> None:
     """Write the metrics of all runs, and tables of them to read, into `folder`.
 
-    metrics.csv and .parquet; components, DATASET_TASK and, with several experiments,
-    comparison, as .csv, .md, .tex and .html. runs: see `read_runs`. order: names of the
-    `experiments`, and of the `classes` of each data set, in the order to show.
-    literature: see `read_literature`. options: `decimals` and `bold`. failed, logs:
+    metrics.csv and .parquet; kinds.csv; references.bib; components, DATASET_TASK and,
+    with several experiments, comparison and DATASET_methods, as .csv, .md, .tex and
+    .html. runs: see `read_runs`. order: names of the `experiments`, and of the
+    `classes` of each data set, in the order to show. literature: see `read_literature`.
+    options: `decimals` and `bold`. references: see `read_references`. failed, logs:
     runs that failed, and files with the reasons. Where a seed failed, the other seeds
     of its class and number of shots are in no mean either.
     """
-    folder, runs = Path(folder), read_runs(runs)
-    about, lost = pages.notes(runs, failed, logs), {run[:-1] for run in failed}
+    places = [Path(path).parent for path in runs]
+    found = dict(zip(places, read_runs(runs), strict=True))
+    runs, lost = [*found.values()], {run[:-1] for run in failed}
     complete = [run for run in runs if _key(run)[:-1] not in lost]
-    table, components = long_table(complete), components_table(complete)
-    _write_metrics(folder / "metrics", _with_methods(long_table(runs), runs))
-    page = pages.components_page(components, about, options)
-    _write_table(folder / "components", components, page)
-    if len(order["experiments"]) > 1:
-        pairs = compare(table, order["experiments"])
-        page = pages.comparison_page(pairs, about, options)
-        _write_table(folder / "comparison", pairs, page)
-    published = read_literature(literature)
-    for key, rows in _with_failed(table, failed).groupby(["dataset", "task"]):
+    about, published = pages.notes(runs, failed, logs), read_literature(literature)
+    shared = Shared(Path(folder), order, published, about, options)
+    _write_values(shared.folder, found)
+    keys = _write_references(shared.folder, runs, read_references(references))
+    _write_components(complete, shared)
+    table = long_table(complete)
+    planned = _with_failed(table, failed)
+    for key, rows in planned.groupby(["dataset", "task"]):
         own = [run for run in failed if (run.dataset, run.task) == key]
-        own = {(run.experiment, run.class_name, run.shots) for run in own}
-        classes = order["classes"][key[0]]
-        wide = wide_table(rows, classes, order["experiments"])
-        others = same_setting(published, key[0], classes)
-        page = pages.wide_page(", ".join(key), wide, about, others, options, failed=own)
-        _write_table(folder / "_".join(key), _flat(wide, own), page)
+        _write_task(key, rows, own, shared)
+    if len(order["experiments"]) > 1:
+        _write_comparison(table, shared)
+        for dataset, rows in planned.groupby("dataset"):
+            _write_methods(dataset, rows, runs, keys, shared)
+
+
+def _write_values(folder: Path, runs: Mapping[Path, Mapping]) -> None:
+    """Write the metrics of all runs, which are by their folders, and of kinds."""
+    content = [*runs.values()]
+    _write_metrics(folder / "metrics", _with_methods(long_table(content), content))
+    write_text(folder / "kinds.csv", _csv(kinds_table(runs)))
+
+
+def _write_references(
+    folder: Path, runs: Sequence[Mapping], references: Mapping[str, str]
+) -> list[str]:
+    """Write the references of what runs used; their keys."""
+    keys = cited(runs, references)
+    write_text(folder / "references.bib", bibliography(keys, references))
+    return keys
+
+
+def _write_components(runs: Sequence[Mapping], shared: Shared) -> None:
+    table = components_table(runs)
+    page = pages.components_page(table, shared.notes, shared.options)
+    _write_table(shared.folder / "components", table, page)
+
+
+def _write_comparison(table: pd.DataFrame, shared: Shared) -> None:
+    pairs = compare(table, shared.order["experiments"])
+    page = pages.comparison_page(pairs, shared.notes, shared.options)
+    _write_table(shared.folder / "comparison", pairs, page)
+
+
+def _write_task(
+    key: tuple[str, str], rows: pd.DataFrame, failed: Sequence[Run], shared: Shared
+) -> None:
+    """Write the table of a data set and task, some of whose runs failed."""
+    lost = {(run.experiment, run.class_name, run.shots) for run in failed}
+    wide, others = _of_dataset(key[0], rows, shared)
+    page = pages.wide_page(
+        ", ".join(key), wide, shared.notes, others, shared.options, failed=lost
+    )
+    _write_table(shared.folder / "_".join(key), _flat(wide, lost), page)
+
+
+def _write_methods(
+    dataset: str,
+    rows: pd.DataFrame,
+    runs: Sequence[Mapping],
+    keys: Sequence[str],
+    shared: Shared,
+) -> None:
+    """Write the table of the methods of a data set. keys: of references to cite."""
+    wide, others = _of_dataset(dataset, rows, shared)
+    table = _with_methods(methods_table(rows, wide), runs)
+    published = Published(others, len(shared.order["classes"][dataset]))
+    notes = [*shared.notes, *cite_note(keys)]
+    page = methods_page(dataset, table, published, notes, shared.options)
+    _write_table(shared.folder / f"{dataset}_methods", table.round(4), page)
+
+
+def _of_dataset(
+    dataset: str, rows: pd.DataFrame, shared: Shared
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The wide table of the rows of a data set, and published rows of its setting."""
+    classes = shared.order["classes"][dataset]
+    wide = wide_table(rows, classes, shared.order["experiments"])
+    return wide, same_setting(shared.published, dataset, classes)
 
 
 def _key(run: Mapping) -> tuple:

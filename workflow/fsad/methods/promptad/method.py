@@ -22,7 +22,14 @@ from fsad.methods.maps import side
 from fsad.methods.patches import peak_scores
 from fsad.methods.promptad import training
 from fsad.methods.promptad.prompts import fuse, text_probability
-from fsad.methods.tiles import Place, Search, bank_of, joined, nearest_patches
+from fsad.methods.tiles import (
+    Place,
+    Search,
+    bank_of,
+    joined,
+    nearest_patches,
+    of_images,
+)
 
 SIGMA = 4.0  # published
 MEMORY = ("mid1", "mid2")  # patch features that are compared with those of support
@@ -120,27 +127,18 @@ class PromptADDetector(NamedTuple):
         memory, scale = observed["memory"], self.learned["logit_scale"].item()
         text = text_probability(observed["compared"], self.learned["prompts"], scale)
         if self.task == "cls":
-            return _fused(_of_images(text, observed), observed["peaks"], memory)
+            return _fused(of_images(text, observed), observed["peaks"], memory)
         text = joined(text, observed)
         components = {"text_probability": text, "memory_distance": memory}
         return Prediction(None, fuse(text, memory), components)
 
     @torch.inference_mode()
-    def scored(self, maps: Tensor, components: Mapping[str, Tensor]) -> Prediction:
+    def scored(self, mean: Prediction) -> Prediction:
         """Scores fused with the peaks of the maps (cls), or the maps alone (seg)."""
         if self.task == "cls":
-            peaks = peak_scores(maps, self.resolution)
-            return _fused(components["text_probability"], peaks, maps)
-        return Prediction(None, maps, components)
-
-
-def _of_images(text: Tensor, observed: Mapping[str, Tensor]) -> Tensor:
-    """The text probability of images [N], the highest of the tiles [N, R, C]."""
-    if text.ndim == 1:
-        return text
-    inside = _inside(observed, text.device)
-    shown = text if inside is None else text * inside.any(-1).any(-1)
-    return shown.amax((1, 2))
+            peaks = peak_scores(mean.maps, self.resolution)
+            return _fused(mean.components["text_probability"], peaks, mean.maps)
+        return mean
 
 
 def _inside(features: Mapping, device: torch.device) -> Tensor | None:

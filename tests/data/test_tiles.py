@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fsad.data.tiles import auto_grid, cut, pictures, shares, spans
+from fsad.data.tiles import auto_grid, cut, insides, pictures, shares, spans
 from fsad.data.views import View, resized
 
 GRID = View("square", 8, grid=(2, 3))
@@ -84,7 +84,7 @@ def test_automatic_tiles_are_as_many_as_are_nearly_square(shape, size, most, gri
 def test_a_region_is_cut_as_the_image_is():
     white = np.zeros((40, 60, 3), np.uint8)
     white[:20, :20] = 255
-    seen = pictures(image(), GRID._replace(whole=True), white)
+    seen = insides(white, GRID._replace(whole=True))
     assert seen["inside"].shape == (2, 3, 8, 8)
     assert seen["inside"].mean((2, 3)).tolist() == [[1, 0, 0], [0, 0, 0]]
     assert seen["whole_inside"].shape == (8, 8)

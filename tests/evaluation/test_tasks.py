@@ -42,13 +42,6 @@ def test_pixels_are_ranked_by_the_full_maps():
     assert area == pytest.approx(expected["pixel_auroc"], abs=1e-3)
 
 
-@NEEDS_GPU
-def test_pixels_on_a_gpu_are_ranked_as_on_the_cpu():
-    task, truth, maps = TASKS["seg"], Truth(LABELS, MASKS), prediction().maps
-    found = task.auroc(truth, torch.device("cuda"), SIGMA)(maps.cuda())
-    assert found == pytest.approx(task.auroc(truth, CPU, SIGMA)(maps), abs=1e-2)
-
-
 def test_the_tasks_have_the_metrics_that_tables_expect():
     assert TASKS.keys() == metrics.METRICS.keys()
 
@@ -114,8 +107,9 @@ def test_pixels_of_pictures_of_several_sizes_are_ranked_by_their_own_maps():
 
 
 @NEEDS_GPU
-def test_pictures_of_several_sizes_on_a_gpu_are_ranked_as_on_the_cpu():
-    task, truth, maps = TASKS["seg"], Truth(LABELS, RAW), prediction().maps
+@pytest.mark.parametrize("masks", [MASKS, RAW], ids=["one size", "several sizes"])
+def test_pixels_on_a_gpu_are_ranked_as_on_the_cpu(masks):
+    task, truth, maps = TASKS["seg"], Truth(LABELS, masks), prediction().maps
     found = task.auroc(truth, torch.device("cuda"), SIGMA)(maps.cuda())
     assert found == pytest.approx(task.auroc(truth, CPU, SIGMA)(maps), abs=1e-2)
 

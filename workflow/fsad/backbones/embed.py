@@ -153,7 +153,7 @@ def embed_support(
     are [k, c, R, C, gh, gw, D], and [k, R, C], [k, R, C, D] and so on. Images pass one
     by one, so that the first rows of a draw do not depend on its length.
     """
-    summary = _image_copies
+    summary = embed_pictures
     if readout.kind != "tokens":
         summary = _only_copy
     elif readout.fields["moments"]:
@@ -170,22 +170,12 @@ def _only_copy(network: Network, image: Mapping, readout: Readout) -> Features:
     return {name: only for name, (only,) in found.items()}
 
 
-def _image_copies(network: Network, image: Mapping, readout: Readout) -> Features:
-    parts = [*_copy_batches(network, image, readout)]
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-
-
-def _copy_batches(network: Network, image: Mapping, readout: Readout):
-    for start in range(0, len(image["images"]), BATCH):
-        some = slice(start, start + BATCH)
-        batch = {name: array[some] for name, array in image.items()}
-        yield embed_pictures(network, batch, readout)
-
-
 def _image_moments(network: Network, image: Mapping, readout: Readout) -> Features:
     """Number, sum and sum of outer products of the patches of all copies, by tile."""
     found = {}
-    for batch in _copy_batches(network, image, readout):
+    for start in range(0, len(image["images"]), BATCH):
+        some = {name: array[start : start + BATCH] for name, array in image.items()}
+        batch = embed_pictures(network, some, readout)
         for name in [name for name in batch if name.endswith(PATCH)]:
             prefix, patches = name.removesuffix(PATCH), batch[name]
             inside = batch.get(f"{prefix}{INSIDE}", [None] * len(patches))

@@ -16,7 +16,7 @@ from fsad.data.images import load_images, load_masks, warn
 from fsad.data.layouts import ClassFiles, Sample
 from fsad.data.region import as_image, check_region, without_outside
 from fsad.data.support import named_support
-from fsad.data.tiles import INSIDE, pictures
+from fsad.data.tiles import INSIDE, insides, pictures
 from fsad.data.views import View
 from fsad.errors import UserError
 
@@ -78,26 +78,22 @@ def load_test(
 ) -> list[dict[str, np.ndarray]]:
     """Decode test images once for several views.
 
-    region: see `write_class`. Returns for each view what `tiles.pictures` gives, as in
-    `groups`, and others of `load_images`.
+    region: see `write_class`. Returns for each view what `tiles.pictures` gives, and
+    `insides` of the region, as in `groups`, and others of `load_images`.
     """
-    shapes = [_shapes(view, region) for view in views]
-    places = [
-        _places(len(samples), *known) for known in zip(views, shapes, strict=True)
-    ]
-    white = None if region is None else as_image(region)
-    for view in views:
-        _check_seen(white, view)
+    marked = [_seen_region(region, view) for view in views]
+    empty = [_shapes(*pair) for pair in zip(views, marked, strict=True)]
+    places = [_places(len(samples), *x) for x in zip(views, empty, strict=True)]
 
     def put(row: int, image: np.ndarray) -> None:
         image = _inside(image, region, samples[row])
-        for place, view in zip(places, views, strict=True):
-            _put(place, row, pictures(image, view, white))
+        for place, view, inside in zip(places, views, marked, strict=True):
+            _put(place, row, pictures(image, view) | inside)
 
     shared = load_images(samples, put, threads)
     stacks = (
-        place if isinstance(place, dict) else stacked(place, empty)
-        for place, empty in zip(places, shapes, strict=True)
+        place if isinstance(place, dict) else stacked(place, shapes)
+        for place, shapes in zip(places, empty, strict=True)
     )
     return [images | shared for images in stacks]
 
@@ -109,20 +105,25 @@ def _places(count: int, view: View, shapes: Mapping[str, tuple]) -> dict | list:
     return {n: np.empty((count, *shape), np.uint8) for n, shape in shapes.items()}
 
 
-def _shapes(view: View, region: np.ndarray | None) -> dict[str, tuple]:
-    """Shapes of what is seen of a square image."""
+def _shapes(view: View, marked: Mapping[str, np.ndarray]) -> dict[str, tuple]:
+    """Shapes of what is seen of a square image, with a region if one is marked."""
     image = np.zeros((view.size, view.size, 3), np.uint8)
-    seen = pictures(image, view, None if region is None else image)
+    seen = pictures(image, view) | (insides(image, view) if marked else {})
     return {name: array.shape for name, array in seen.items()}
 
 
-def _check_seen(white: np.ndarray | None, view: View) -> None:
-    """Raise UserError if nothing is left of a region in the view of a backbone."""
-    if white is not None and not pictures(white, view, white)[INSIDE].any():
+def _seen_region(region: np.ndarray | None, view: View) -> dict[str, np.ndarray]:
+    """`tiles.insides` of a region, nothing without one; UserError if none of it is left
+    in the view of a backbone."""
+    if region is None:
+        return {}
+    seen = insides(as_image(region), view)
+    if not seen[INSIDE].any():
         raise UserError(
             f"roi: the region of interest has no pixel in images of {view.size} "
             "pixels; widen it, or take `tiles`"
         )
+    return seen
 
 
 def _inside(image: np.ndarray, region: np.ndarray | None, sample: Sample) -> np.ndarray:
@@ -161,11 +162,10 @@ def load_support(
 
     def put(row: int, image: np.ndarray) -> None:
         image, key_of_row = _inside(image, region, samples[row]), (*key, row)
-        made = copies(image, augment, key_of_row)
-        white = [None] * len(made)
+        seen = [pictures(x, view) for x in copies(image, augment, key_of_row)]
         if region is not None:
             white = copies(as_image(region), augment, key_of_row)
-        seen = [pictures(x, view, y) for x, y in zip(made, white, strict=True)]
+            seen = [a | insides(b, view) for a, b in zip(seen, white, strict=True)]
         images[row] = {name: np.stack([x[name] for x in seen]) for name in seen[0]}
 
     shared = load_images(samples, put, threads)

@@ -13,7 +13,7 @@ from fsad.data.views import View, resized
 SQUAREST = 1.25  # most that the sides of a tile of `auto_grid` differ by
 LEAST_TILES = 2
 INSIDE = "inside"
-SEEN = "images", "whole", INSIDE, f"whole_{INSIDE}"  # names of `pictures`
+SEEN = "images", "whole", INSIDE, f"whole_{INSIDE}"  # of `pictures`, `insides`
 MIDDLE = 127  # between black and white
 
 
@@ -28,31 +28,27 @@ def cut(image: np.ndarray, view: View) -> np.ndarray:
     )
 
 
-def pictures(
-    image: np.ndarray, view: View, white: np.ndarray | None = None
-) -> dict[str, np.ndarray]:
+def pictures(image: np.ndarray, view: View) -> dict[str, np.ndarray]:
     """What a backbone sees of an image uint8 [H, W, 3], uint8 arrays by name.
 
     `images`: the resized image [h, w, 3], or its tiles [R, C, h, w, 3]. `whole`: the
-    resized image, where a view with tiles has it too. white: a region of interest as
-    `region.as_image` gives it; then `inside` and `whole_inside`, 0 or 1 for each pixel.
+    resized image, where a view with tiles has it too.
     """
-    seen = _seen(image, view)
-    if white is None:
-        return seen
-    names = {"images": INSIDE, "whole": f"whole_{INSIDE}"}
-    marked = _seen(white, view)
-    inside = {
-        names[n]: (x[..., 0] > MIDDLE).astype(np.uint8) for n, x in marked.items()
-    }
-    return seen | inside
-
-
-def _seen(image: np.ndarray, view: View) -> dict[str, np.ndarray]:
     if not view.is_tiled:
         return {"images": resized(image, view)}
     whole = {"whole": resized(image, view)} if view.whole else {}
     return {"images": cut(image, view), **whole}
+
+
+def insides(white: np.ndarray, view: View) -> dict[str, np.ndarray]:
+    """Which pixels of `pictures` lie in a region of interest, uint8, 0 or 1.
+
+    white: the region, see `region.as_image`. Returns `inside`, of `images`, and
+    `whole_inside`, of `whole` where the view has it.
+    """
+    names = {"images": INSIDE, "whole": f"whole_{INSIDE}"}
+    marked = {names[n]: x[..., 0] > MIDDLE for n, x in pictures(white, view).items()}
+    return {name: inside.astype(np.uint8) for name, inside in marked.items()}
 
 
 def spans(shape: Sequence[int], view: View) -> tuple[np.ndarray, np.ndarray]:

@@ -24,7 +24,7 @@ from fsad.backbones.tower import Tower, load_tensors, save_tensors, weights_dige
 from fsad.data.groups import split, stacked
 from fsad.data.masks import RAW
 from fsad.data.region import as_image, check_region, resized_region, without_outside
-from fsad.data.tiles import pictures
+from fsad.data.tiles import insides, pictures
 from fsad.errors import UserError
 from fsad.evaluation.runs import image_scores
 from fsad.methods import base, parts
@@ -154,12 +154,12 @@ def view_of(detector: Detector, image: np.ndarray) -> Seen:
     and for an image of another shape than the region of interest.
     """
     _check_image(image)
-    shape, region, white = image.shape[:2], detector.region, None
+    shape, region, view = image.shape[:2], detector.region, detector.readout.view
+    inside = {}
     if region is not None:
         check_region(region, "the image", shape)
-        image, white = without_outside(image, region), as_image(region)
-    seen = pictures(image, detector.readout.view, white)
-    return {**seen, SHAPE: np.array(shape)}
+        image, inside = without_outside(image, region), insides(as_image(region), view)
+    return {**pictures(image, view), **inside, SHAPE: np.array(shape)}
 
 
 def _check_image(image: np.ndarray) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from fsad.backbones.devices import check_device
 from fsad.methods.base import Features, Prediction, Step
 from fsad.methods.maps import side
-from fsad.methods.patches import top_mean
+from fsad.methods.patches import kept, top_mean
 from fsad.methods.tiles import (
     Place,
     Search,
@@ -88,8 +88,7 @@ def restore(
     task: str, options: Mapping, support: Features, learned: Features
 ) -> AnomalyDINODetector:
     """A detector from features of its support images."""
-    kept = {name: torch.as_tensor(support[name]) for name in KEPT if name in support}
-    bank = {name: tensor.to(options["device"]) for name, tensor in kept.items()}
+    bank = kept(support, KEPT, options["device"])
     sigma = SIGMA * side(options["resolution"])
     search = Search("cosine", options["position"])
     share = TOP_SHARE * share_inside(support)

@@ -14,6 +14,7 @@ from torch import Tensor
 from fsad.backbones.devices import check_device
 from fsad.methods.base import Features, Prediction, Step
 from fsad.methods.maps import side
+from fsad.methods.patches import kept
 from fsad.methods.tiles import (
     NEAR,
     Place,
@@ -118,11 +119,9 @@ def restore(
     task: str, options: Mapping, support: Features, learned: Features
 ) -> PatchCoreDetector:
     """A detector from features of its support images, or from a coreset of them."""
-    kept = {} if learned else {n: support[n] for n in KEPT if n in support}
-    support, learned = (
-        {name: torch.as_tensor(x).to(options["device"]) for name, x in group.items()}
-        for group in (kept, learned)
-    )
+    device = options["device"]
+    support = {} if learned else kept(support, KEPT, device)
+    learned = kept(learned, learned, device)
     sigma = SIGMA * side(options["resolution"])
     search = Search("squared", options["position"], options["neighbours"])
     return PatchCoreDetector(search, sigma, support, learned)

@@ -1,10 +1,25 @@
 """Operations on patches that methods share."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
+from fsad.methods.base import Features
 from fsad.methods.maps import Resolution, Sigma, map_matrices
 from fsad.methods.memory import nearest
+
+
+def on_device(array, device: str | torch.device) -> Tensor:
+    """An array or tensor as a tensor on a device."""
+    return torch.as_tensor(array).to(device)
+
+
+def kept(
+    features: Features, names: Iterable[str], device: str | torch.device
+) -> dict[str, Tensor]:
+    """Features of these names on a device, without those that are not there."""
+    return {n: on_device(features[n], device) for n in names if n in features}
 
 
 @torch.inference_mode()

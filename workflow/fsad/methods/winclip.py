@@ -23,6 +23,7 @@ from fsad.backbones.devices import check_device
 from fsad.backbones.tower import Tower
 from fsad.data.tiles import INSIDE
 from fsad.methods.base import Features, Prediction, Step, Text
+from fsad.methods.patches import kept, on_device
 from fsad.methods.tiles import (
     Bank,
     Search,
@@ -110,13 +111,12 @@ def restore(
     task: str, options: Mapping, support: Features, learned: Features
 ) -> WinCLIPDetector:
     """A detector from features of its support images and its directions."""
-    to_device = partial(_on_device, device=options["device"])
     names = [PATCH, *map(_windows, options["scales"]), INSIDE]
     any_shots = len(support.get(PATCH, ())) > 0
-    kept = {n: to_device(support[n]) for n in names if any_shots and n in support}
-    tensors = {"directions": to_device(learned["directions"])}
+    support = kept(support, names if any_shots else (), options["device"])
+    tensors = {"directions": on_device(learned["directions"], options["device"])}
     search = Search("cosine", options["position"])
-    return WinCLIPDetector(options["scales"], search, kept, tensors)
+    return WinCLIPDetector(options["scales"], search, support, tensors)
 
 
 @torch.inference_mode()
@@ -129,7 +129,7 @@ def observe_all(
     """
     first, known = detectors[0], [x for x in detectors if x.support]
     device = first.learned["directions"].device
-    features = {name: _on_device(x, device) for name, x in features.items()}
+    features = kept(features, features, device)
     text = _text_part(first, features)
     found = iter(_distances(known, features) if known else ())
     return [
@@ -226,7 +226,3 @@ def mean_feature(tower: Tower, start: int, rows: Tensor) -> Tensor:
 
 def _windows(scale: int) -> str:
     return f"windows_{scale}"
-
-
-def _on_device(array, device: str | torch.device) -> Tensor:
-    return torch.as_tensor(array).to(device)

@@ -19,7 +19,7 @@ from fsad.backbones.tower import Tower
 from fsad.data.tiles import INSIDE
 from fsad.methods.base import Features, Prediction, Step, Text
 from fsad.methods.maps import side
-from fsad.methods.patches import peak_scores
+from fsad.methods.patches import kept, on_device, peak_scores
 from fsad.methods.promptad import training
 from fsad.methods.promptad.prompts import fuse, text_probability
 from fsad.methods.tiles import (
@@ -48,12 +48,12 @@ class PromptAD(NamedTuple):
     def fit(self, support: Features, key: Sequence[int]) -> Iterator[Step]:
         """Learn prompts; a detector every `eval_every` epochs and after the last."""
         seed, _ = key
-        to_device = partial(_on_device, device=self.tower.device)
+        to_device = partial(on_device, device=self.tower.device)
         tower, words, options = self.tower, self.words, self.options
         initial = training.initial_contexts(options, len(words.start), seed)
         contexts = Contexts(*map(to_device, initial))
         features = self._learned_from(support)
-        memory = {name: to_device(support[name]) for name in KEPT if name in support}
+        memory = kept(support, KEPT, self.tower.device)
         scale = torch.tensor(training.logit_scale(tower, options), dtype=torch.float64)
         for epoch in training.learn(tower, words, contexts, features, options):
             detector = None
@@ -69,7 +69,7 @@ class PromptAD(NamedTuple):
 
         Patches outside a region of interest are 0: they pull prompts nowhere.
         """
-        features = _on_device(support[COMPARED[self.task]], self.tower.device)
+        features = on_device(support[COMPARED[self.task]], self.tower.device)
         inside = _inside(support, features.device)
         if self.task == "cls":
             images = features.flatten(0, -2)
@@ -102,8 +102,7 @@ class PromptADDetector(NamedTuple):
         Returns `compared` [N, D] or [N, gh, gw, D], or of tiles, `memory` [N, rows,
         columns], its `peaks` [N], and where tiles lie.
         """
-        to_device = partial(_on_device, device=self.learned["prompts"].device)
-        features = {name: to_device(x) for name, x in features.items()}
+        features = kept(features, features, self.learned["prompts"].device)
         distances = [self._distances(features, name) for name in MEMORY]
         memory = joined(sum(distances) / len(distances), features)
         compared = features[COMPARED[self.task]]
@@ -142,7 +141,7 @@ class PromptADDetector(NamedTuple):
 
 
 def _inside(features: Mapping, device: torch.device) -> Tensor | None:
-    return _on_device(features[INSIDE], device) if INSIDE in features else None
+    return on_device(features[INSIDE], device) if INSIDE in features else None
 
 
 def _fused(text: Tensor, peaks: Tensor, memory: Tensor) -> Prediction:
@@ -162,12 +161,7 @@ def restore(
     task: str, options: Mapping, support: Features, learned: Features
 ) -> PromptADDetector:
     """A detector from features of its support images and learned tensors."""
-    to_device = partial(_on_device, device=options["device"])
-    memory = {name: to_device(support[name]) for name in KEPT if name in support}
-    tensors = {name: to_device(array) for name, array in learned.items()}
+    device = options["device"]
+    memory, tensors = kept(support, KEPT, device), kept(learned, learned, device)
     how = side(options["resolution"]), options["position"]
     return PromptADDetector(task, *how, memory, tensors)
-
-
-def _on_device(array, device: str | torch.device) -> Tensor:
-    return torch.as_tensor(array).to(device)

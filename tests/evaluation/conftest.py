@@ -55,10 +55,13 @@ def make_detector(towers):
         shapes = np.array([image.shape[:2] for image in images])
         drawn = {"images": images[:, None], "shapes": shapes}
         support = embed_draw(network, drawn, READOUT)
-        fitted = restore(task, OPTIONS, support, learned)
+        own = {name: tensor.clone() for name, tensor in learned.items()}
+        fitted = restore(task, OPTIONS, support, own)
         described_as = {"method": "promptad", "task": task, "options": OPTIONS}
-        described_as |= {"readout": described(READOUT), "shapes": [[20, 50]]}
-        described_as |= {"run": {"seed": 1, "class": "nut"}}
-        return Detector(network, READOUT, fitted, described_as | known)
+        described_as |= {"readout": described(READOUT), "class": "nut", "images": []}
+        described_as |= {"run": {"seed": 1, "class": "nut"}, "backbone": "tiny"}
+        shape = np.array([20, 50])
+        support = [{"images": image, "shape": shape} for image in images]
+        return Detector(network, READOUT, fitted, described_as | known, support)
 
     return make

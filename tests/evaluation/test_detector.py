@@ -8,12 +8,12 @@ import torch.nn.functional as F
 
 from evaluation.cached import seen
 from fsad.backbones.embed import embed_batch
-from fsad.backbones.tower import load_tensors, save_tensors, save_tower, weights_digest
+from fsad.backbones.tower import load_tensors, save_tensors, save_tower
 from fsad.errors import UserError
 from fsad.evaluation.detector import (
     detect,
-    load_detector,
-    save_detector,
+    load_detectors,
+    save_detectors,
     view_of,
 )
 from fsad.methods.maps import full_maps
@@ -63,16 +63,17 @@ def test_an_image_scores_the_same_alone(detector, pixels):
 
 
 def test_a_saved_detector_gives_the_same_bits(detector, pixels, tmp_path):
-    save_detector(tmp_path / "d.safetensors", detector)
-    found = detect(load_detector(tmp_path / "d.safetensors"), seen(pixels))
+    save_detectors(tmp_path / "d.safetensors", [detector])
+    found = detect(load_detectors(tmp_path / "d.safetensors")["nut"], seen(pixels))
     for ours, expected in zip(found, detect(detector, seen(pixels)), strict=True):
         assert np.array_equal(ours, expected)
 
 
 @NEEDS_GPU
 def test_a_detector_on_a_gpu_is_that_of_the_cpu(detector, pixels, tmp_path):
-    save_detector(tmp_path / "d.safetensors", detector)
-    found = detect(load_detector(tmp_path / "d.safetensors", "cuda"), seen(pixels))
+    save_detectors(tmp_path / "d.safetensors", [detector])
+    loaded = load_detectors(tmp_path / "d.safetensors", "cuda")["nut"]
+    found = detect(loaded, seen(pixels))
     for ours, expected in zip(found, detect(detector, seen(pixels)), strict=True):
         assert relative_error(ours, expected) < 1e-5
 
@@ -80,31 +81,56 @@ def test_a_detector_on_a_gpu_is_that_of_the_cpu(detector, pixels, tmp_path):
 def test_metadata_comes_back_and_the_file_is_the_same_each_time(detector, tmp_path):
     paths = [tmp_path / name for name in ("a.safetensors", "b.safetensors")]
     for path in paths:
-        save_detector(path, detector)
+        save_detectors(path, [detector])
     assert paths[0].read_bytes() == paths[1].read_bytes()
-    loaded = load_detector(paths[0])
-    tower = detector.network.tower
-    digest = weights_digest(tower.weights)
-    expected = detector.described | {"vision_sha256": digest}
-    assert loaded.described == json.loads(json.dumps(expected))
-    assert loaded.network.tower.config == tower.config
+    loaded = load_detectors(paths[0])["nut"]
+    assert loaded.described == json.loads(json.dumps(detector.described))
+    assert loaded.network.tower.config == detector.network.tower.config
     assert loaded.readout == detector.readout
+    (before,), (after,) = detector.seen, loaded.seen
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
+def test_several_classes_share_a_tower_in_one_file(make_detector, pixels, tmp_path):
+    known = {"threshold": None, "map_range": [0.0, 0.5]}
+    pair = [
+        make_detector(pixels[i : i + 1], task, **known, **{"class": name})
+        for i, (name, task) in enumerate([("nut", "cls"), ("bolt", "seg")])
+    ]
+    save_detectors(tmp_path / "d.safetensors", pair)
+    loaded = load_detectors(tmp_path / "d.safetensors")
+    assert [*loaded] == ["nut", "bolt"]
+    for before, after in zip(pair, loaded.values(), strict=True):
+        found, expected = (detect(x, seen(pixels))[0] for x in (after, before))
+        assert np.array_equal(found, expected)
+    with pytest.raises(UserError, match="--run: several of nut; name one each"):
+        save_detectors(tmp_path / "d.safetensors", [pair[0], pair[0]])
+
+
+def test_detectors_of_several_towers_are_refused(detector, tmp_path):
+    tower = detector.network.tower
+    weights = tower.weights | {"proj": tower.weights["proj"] + 1}
+    network = detector.network._replace(tower=tower._replace(weights=weights))
+    described = detector.described | {"backbone": "big"}
+    other = detector._replace(network=network, described=described)
+    with pytest.raises(UserError, match=r"of several backbones \(tiny, big\)"):
+        save_detectors(tmp_path / "d.safetensors", [detector, other])
 
 
 def test_another_vision_tower_is_refused(detector, tmp_path):
     path = tmp_path / "d.safetensors"
-    save_detector(path, detector)
-    tensors, described = load_tensors(path, "detector")
+    save_detectors(path, [detector])
+    tensors, described = load_tensors(path, "detectors")
     tensors["vision.proj"] = tensors["vision.proj"] + 1e-4
     save_tensors(path, tensors, described)
     with pytest.raises(UserError, match="its vision tower is not the exported one"):
-        load_detector(path)
+        load_detectors(path)
 
 
 def test_a_tower_is_no_detector(towers, tmp_path):
     save_tower(tmp_path / "vision.safetensors", towers[0], {})
     with pytest.raises(UserError, match=r"vision\.safetensors: is not a whole detec"):
-        load_detector(tmp_path / "vision.safetensors")
+        load_detectors(tmp_path / "vision.safetensors")
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"x" * 100])
@@ -113,17 +139,17 @@ def test_another_file_is_no_detector(tmp_path, content):
     with pytest.raises(
         UserError, match=r"tiny\.json: is not a whole detector"
     ) as error:
-        load_detector(tmp_path / "tiny.json")
+        load_detectors(tmp_path / "tiny.json")
     assert "delete" not in str(error.value)
 
 
 def test_a_detector_of_a_method_that_is_not_there_is_refused(detector, tmp_path):
     other = detector._replace(described=detector.described | {"method": "later"})
-    save_detector(tmp_path / "d.safetensors", other)
+    save_detectors(tmp_path / "d.safetensors", [other])
     with pytest.raises(
         UserError, match=r"d\.safetensors: a detector of another version"
     ):
-        load_detector(tmp_path / "d.safetensors")
+        load_detectors(tmp_path / "d.safetensors")
 
 
 WRONG = {
@@ -169,8 +195,8 @@ def test_a_region_of_interest_is_kept_in_the_file(make_detector, pixels, tmp_pat
     region[:20] = True
     known = {"threshold": 0.25, "map_range": [0.0, 0.5]}
     detector = make_detector(pixels[:1], "seg", **known)._replace(region=region)
-    save_detector(tmp_path / "d.safetensors", detector)
-    loaded = load_detector(tmp_path / "d.safetensors")
+    save_detectors(tmp_path / "d.safetensors", [detector])
+    loaded = load_detectors(tmp_path / "d.safetensors")["nut"]
     assert np.array_equal(loaded.region, region)
     image = np.random.default_rng(0).integers(0, 256, (40, 20, 3), np.uint8)
     other = np.where(region[..., None], image, np.uint8(9))

@@ -9,8 +9,8 @@ from fsad.artifacts.files import read_record
 from fsad.data.images import read_image
 from fsad.errors import UserError
 from fsad.evaluation import predict as module
-from fsad.evaluation.detector import detect, save_detector, view_of
-from fsad.evaluation.predict import open_detector, predict, predict_entry
+from fsad.evaluation.detector import detect, save_detectors, view_of
+from fsad.evaluation.predict import open_detectors, predict, predict_entry
 
 
 @pytest.fixture(scope="module")
@@ -146,11 +146,11 @@ def test_an_entry_without_any_readable_image_is_refused(entry, photographs, tmp_
 
 
 def test_a_detector_is_opened_from_a_file(detector, tmp_path):
-    save_detector(tmp_path / "d.safetensors", detector)
-    loaded = open_detector(tmp_path / "d.safetensors", "cpu")
+    save_detectors(tmp_path / "d.safetensors", [detector])
+    loaded = open_detectors(tmp_path / "d.safetensors", "cpu")["nut"]
     assert loaded.described["threshold"] == detector.described["threshold"]
     with pytest.raises(UserError, match="nowhere: no such run, nor a file of"):
-        open_detector("nowhere", "cpu")
+        open_detectors("nowhere", "cpu")
 
 
 @pytest.mark.parametrize("work", ["read_image", "view_of", "overlay"])
@@ -196,4 +196,4 @@ def test_names_that_are_long_or_alike_have_files_of_their_own(detector, tmp_path
 def test_a_detector_without_permission_is_named(tmp_path, unreadable):
     path = unreadable(tmp_path / "d.safetensors")
     with pytest.raises(UserError, match=r"d\.safetensors: cannot be read \(Permission"):
-        open_detector(path, "cpu")
+        open_detectors(path, "cpu")

@@ -10,7 +10,7 @@ from PIL import Image
 from evaluation.cached import seen
 from fsad.artifacts.files import read_record, write_record
 from fsad.data.layouts import list_class
-from fsad.evaluation.detector import detect, load_detector
+from fsad.evaluation.detector import detect, load_detectors
 from fsad.evaluation.restore import run_detector
 from fsad.methods.maps import full_maps
 from project import Project
@@ -86,7 +86,7 @@ def test_an_exported_file_needs_nothing_else(finished, tmp_path):
     finished.fsad(*predict, run, "--out", tmp_path / "in_place")
     Project(away).fsad(*predict, file.name, "--out", "out")
     assert file_bytes(away / "out") == file_bytes(tmp_path / "in_place")
-    described = load_detector(file).described
+    described = load_detectors(file)["bolt"].described
     (features,) = finished.folder.glob("results/features/*_random0")
     assert described["backbone"] == features.name
     assert described["run"]["class"] == "bolt"

@@ -235,7 +235,7 @@ def predict(arguments: Namespace) -> None:
 
     if (arguments.out / prediction.TABLE).exists():
         raise UserError(f"--out: {arguments.out} holds scores already; name another")
-    detector = prediction.open_detector(arguments.source, arguments.device)
+    (detector,) = prediction.open_detectors(arguments.source, arguments.device).values()
     images = find_images(arguments.images)
     counts = prediction.predict(detector, images, arguments.out, arguments.threads)
     done = f"{counts.anomalous} of {len(images)} images are anomalous"
@@ -253,10 +253,10 @@ def predict(arguments: Namespace) -> None:
 def export(arguments: Namespace) -> None:
     """write a run as one file that fsad predict takes"""
     limit_torch_threads(arguments.threads)
-    from fsad.evaluation.detector import save_detector
+    from fsad.evaluation.detector import save_detectors
     from fsad.evaluation.restore import run_detector
 
-    save_detector(arguments.out, run_detector(arguments.source, arguments.device))
+    save_detectors(arguments.out, [run_detector(arguments.source, arguments.device)])
 
 
 @command(

@@ -1,19 +1,16 @@
 """A run as a detector: anomaly scores and maps of new images.
 
-from fsad.data import images
-from fsad.evaluation import detector
-bottle = detector.load_detector("bottle.safetensors")
-seen = detector.view_of(bottle, images.read_image("photograph.jpg"))
-scores, maps = detector.detect(bottle, [seen])
+A file holds one vision tower and the detectors of one or several classes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import ItemsView, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from fsad.backbones.devices import check_device
 from fsad.backbones.embed import embed_pictures
@@ -31,9 +28,11 @@ from fsad.methods import base, parts
 from fsad.methods.maps import full_maps, picture_map
 from fsad.methods.registry import METHODS, load
 
-DETECTOR = "detector"
-KEYS = {"method", "task", "options", "readout", "shapes", "threshold", "map_range"}
-PREFIXES = "vision", "support", "learned", "image"  # of tensors in a file
+DETECTORS = "detectors"
+KEYS = {"class", "method", "task", "options", "readout", "threshold", "map_range"}
+KEYS |= {"images", "run"}
+VISION = "vision."  # begins the names of the tower's tensors in a file
+PARTS = "support", "learned", "seen", "image"  # of the tensors of a detector
 SHAPE = "shape"
 # What a network takes of an image, see `tiles.pictures`, and `shape`, its height and
 # width.
@@ -44,55 +43,74 @@ class Detector(NamedTuple):
     """A network, and a method that was fitted to its features of a class.
 
     network: of the vision tower. readout: the features, and the view of images that
-    they are of. fitted: see `methods.base`. described: `method`, `task`, `options` of
-    the run, `readout`, `shapes` of the support images before resizing, `threshold` and
-    `map_range` of `calibration` (no threshold, None, at zero shots), `backbone` (its
-    name, with the tag or digest of the weights), and `run`, the settings stored in the
-    run. region: of interest, bool of the shape [H, W] of all images, or None.
+    they are of. fitted: see `methods.base`. described: `class`, `method`, `task`,
+    `options` of the run, `readout`, `threshold` and `map_range` of `calibration` (no
+    threshold, None, at zero shots), `images`, names and digests of the support images,
+    `backbone` (its name, with the tag or digest of the weights), and `run`, the
+    settings stored in the run. seen: what the network takes of each support image.
+    region: of interest, bool of the shape [H, W] of all images, or None.
     """
 
     network: Network
     readout: Readout
     fitted: base.Detector
     described: dict
+    seen: Sequence[Seen] = ()
     region: np.ndarray | None = None
 
 
-def load_detector(path: str | Path, device: str = "cpu") -> Detector:
-    """Load a detector from a file of `save_detector` alone.
+def load_detectors(path: str | Path, device: str = "cpu") -> dict[str, Detector]:
+    """Load the detectors in a file of `save_detectors`, by class.
 
-    Raises UserError if the file is not one, or its vision tower is another than saved.
+    Raises UserError if it is not one, or its vision tower is another than saved.
     """
     check_device(device)
-    tensors, header = load_tensors(path, DETECTOR, "a whole detector of `fsad export`")
-    vision, support, learned, others = (
-        with_prefix(tensors, f"{prefix}.") for prefix in PREFIXES
-    )
-    described = header[DETECTOR]
-    if not (described.keys() >= KEYS and described["method"] in METHODS):
+    tensors, header = load_tensors(path, DETECTORS, "a whole detector of `fsad export`")
+    described = header[DETECTORS]
+    if not all(one.keys() >= KEYS and one["method"] in METHODS for one in described):
         raise UserError(f"{path}: a detector of another version; export it again")
-    if weights_digest(vision) != described["vision_sha256"]:
+    vision = with_prefix(tensors, VISION)
+    if weights_digest(vision) != header["vision_sha256"]:
         raise UserError(
             f"{path}: its vision tower is not the exported one; export it again"
         )
-    tower = Tower(vision, header["config"])
-    detector = assemble(tower, described, support, learned, device)
+    (precision,) = {one["options"]["precision"] for one in described}
+    network = open_network(Tower(vision, header["config"]).to(device, precision))
+    found = {}
+    for index, one in enumerate(described):
+        groups = (with_prefix(tensors, f"{index}.{part}.") for part in PARTS)
+        found[one["class"]] = _restored(network, one, device, *groups)
+    return found
+
+
+def _restored(
+    network: Network, described: dict, device: str, *groups: Mapping[str, Tensor]
+) -> Detector:
+    support, learned, seen, others = groups
+    detector = assemble(network, described, support, learned, device)
+    arrays = {name: tensor.numpy() for name, tensor in seen.items()}
     region = others.get("region")
-    return detector._replace(region=None if region is None else region.numpy() > 0)
+    region = None if region is None else region.numpy() > 0
+    return detector._replace(seen=each_image(arrays), region=region)
+
+
+def each_image(arrays: Mapping[str, np.ndarray]) -> list[Seen]:
+    """What a network takes of each of several images, from arrays of all."""
+    count = len(arrays[SHAPE]) if arrays else 0
+    return [{name: x[row] for name, x in arrays.items()} for row in range(count)]
 
 
 def assemble(
-    tower: Tower,
+    network: Network,
     described: dict,
     support: base.Features,
     learned: base.Features,
     device: str,
 ) -> Detector:
-    """A detector on a device, from its tensors."""
+    """A detector on the device of its network, from its tensors."""
     options, method = described["options"] | {"device": device}, described["method"]
     module, tensors = load(method), (support, learned)
     fitted = parts.restore(module, described["task"], options, tensors)
-    network = open_network(tower.to(device, options["precision"]))
     return Detector(network, parse_readout(described["readout"]), fitted, described)
 
 
@@ -102,22 +120,50 @@ def with_prefix(arrays: Mapping, prefix: str) -> dict:
     return {name.removeprefix(prefix): arrays[name] for name in found}
 
 
-def save_detector(path: str | Path, detector: Detector) -> None:
-    """Write a detector, vision tower included, to one safetensors file, atomically."""
-    tower = detector.network.tower
-    weights = tower.weights
-    region, others = detector.region, {}
+def save_detectors(path: str | Path, detectors: Sequence[Detector]) -> None:
+    """Write detectors, of a class each, and their one vision tower to one safetensors
+    file, atomically.
+
+    Raises UserError unless they are of one tower and of different classes.
+    """
+    digest = _common_tower(detectors)
+    tower = detectors[0].network.tower
+    tensors = {f"{VISION}{name}": weight for name, weight in tower.weights.items()}
+    for index, detector in enumerate(detectors):
+        groups = zip(PARTS, _tensors(detector), strict=True)
+        tensors |= {f"{index}.{p}.{n}": x for p, group in groups for n, x in group}
+    described = [detector.described for detector in detectors]
+    header = {"config": tower.config, "vision_sha256": digest, DETECTORS: described}
+    save_tensors(path, tensors, header)
+
+
+def _common_tower(detectors: Sequence[Detector]) -> str:
+    """Digest of the tower of all detectors; UserError for several, or for classes that
+    are not different."""
+    towers = [detector.network.tower for detector in detectors]
+    digests = {weights_digest(tower.weights) for tower in towers}
+    known = [detector.described for detector in detectors]
+    if len(digests) > 1:
+        names = ", ".join(dict.fromkeys(one["backbone"] for one in known))
+        raise UserError(f"--run: of several backbones ({names}); export one file each")
+    classes = [one["class"] for one in known]
+    twice = {name for name in classes if classes.count(name) > 1}
+    if twice:
+        raise UserError(f"--run: several of {', '.join(sorted(twice))}; name one each")
+    return digests.pop()
+
+
+def _tensors(detector: Detector) -> list[ItemsView[str, Tensor]]:
+    """Tensors of a detector, by names of PARTS."""
+    seen, region, others = {}, detector.region, {}
+    if detector.seen:
+        names = detector.seen[0]
+        stacks = {n: np.stack([image[n] for image in detector.seen]) for n in names}
+        seen = {name: torch.from_numpy(array) for name, array in stacks.items()}
     if region is not None:
         others["region"] = torch.from_numpy(region.astype(np.uint8))
-    groups = weights, detector.fitted.support, detector.fitted.learned, others
-    tensors = {
-        f"{prefix}.{name}": tensor
-        for prefix, group in zip(PREFIXES, groups, strict=True)
-        for name, tensor in group.items()
-    }
-    described = detector.described | {"vision_sha256": weights_digest(weights)}
-    header = {"config": tower.config, DETECTOR: described}
-    save_tensors(path, tensors, header)
+    groups = detector.fitted.support, detector.fitted.learned, seen, others
+    return [group.items() for group in groups]
 
 
 def detect(detector: Detector, seen: Sequence[Seen]) -> tuple[np.ndarray, np.ndarray]:

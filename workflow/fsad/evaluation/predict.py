@@ -21,7 +21,14 @@ from fsad.data.images import read_image, warn, write_image
 from fsad.data.layouts import find_images
 from fsad.data.overlay import overlay, png_name
 from fsad.errors import UserError
-from fsad.evaluation.detector import Detector, Seen, detect, load_detector, view_of
+from fsad.evaluation.detector import (
+    SHAPE,
+    Detector,
+    Seen,
+    detect,
+    load_detectors,
+    view_of,
+)
 from fsad.evaluation.restore import run_detector
 
 COLUMNS = ("image", "score", "threshold", "anomalous", "error")
@@ -38,15 +45,17 @@ class Counts(NamedTuple):
     failed: int
 
 
-def open_detector(path: str | Path, device: str) -> Detector:
-    """Load the detector of a run's folder, or of a file of `fsad export`."""
+def open_detectors(path: str | Path, device: str) -> dict[str, Detector]:
+    """Load the detectors of a run's folder, or of a file of `fsad export`, by class."""
     try:
         os.stat(path)
     except OSError as error:
         missing = "no such run, nor a file of fsad export"
         raise unreadable(path, error, missing) from None
-    load = run_detector if Path(path).is_dir() else load_detector
-    return load(path, device)
+    if not Path(path).is_dir():
+        return load_detectors(path, device)
+    detector = run_detector(path, device)
+    return {detector.described["class"]: detector}
 
 
 def predict_entry(
@@ -146,7 +155,8 @@ def _attempt(name: str, work: Callable, *arguments: object) -> tuple[Any, str]:
 def _read(path: Path, detector: Detector) -> tuple[Seen, np.ndarray, list[Fault]]:
     """An image as the network takes it, as it is shown, and reasons to doubt it."""
     picture = read_image(path)
-    aspect = aspect_fault(picture.shape[:2], detector.described["shapes"])
+    shapes = [seen[SHAPE].tolist() for seen in detector.seen]
+    aspect = aspect_fault(picture.shape[:2], shapes)
     reasons = [*image_faults(picture), *filter(None, [aspect])]
     scale = min(1, LONGEST / max(picture.shape[:2]))
     shape = [max(1, round(side * scale)) for side in picture.shape[1::-1]]

@@ -11,9 +11,9 @@ from fsad.artifacts.paths import Run, Tree, fill, parse_run, results_tree, run_p
 from fsad.artifacts.sources import Embedding, Source
 from fsad.artifacts.stages import check_record, identity
 from fsad.backbones.devices import check_device
-from fsad.backbones.networks import open_network
+from fsad.backbones.networks import Network, open_network
 from fsad.backbones.readout import parse_readout
-from fsad.backbones.tower import Tower, load_tower
+from fsad.backbones.tower import load_tower
 from fsad.data.prepare import REGION
 from fsad.data.tiles import SEEN
 from fsad.evaluation.calibration import calibrate
@@ -41,15 +41,14 @@ def run_detector(folder: str | Path, device: str = "cpu") -> Detector:
     check_record(model, record, {"class": keys.pop("class_name"), **keys})
     known = {"backbone": record["backbone"], "part": "vision"}
     vision = load_tower(fill(tree.vision, **known), known)
-    vision = vision.to(device, record["options"]["precision"])
-    images, support = _support(tree, run, record, vision)
+    network = open_network(vision.to(device, record["options"]["precision"]))
+    images, support = _support(tree, run, record, network)
     # Of the last epoch: that of `best` was picked on the test images.
     learned = with_prefix(read_npz(model), "last_")
-    described = _described(record, device) | {"shapes": images["shapes"].tolist()}
-    detector = assemble(vision, described, support, learned, device)
-    if REGION in images:
-        detector = detector._replace(region=images[REGION] > 0)
-    return calibrate(detector, support, _seen(images))
+    detector = assemble(network, _described(record, device), support, learned, device)
+    region = images[REGION] > 0 if REGION in images else None
+    detector = detector._replace(seen=_seen(images), region=region)
+    return calibrate(detector, support, detector.seen)
 
 
 def _seen(images: Mapping[str, np.ndarray]) -> list[Seen]:
@@ -62,7 +61,7 @@ def _seen(images: Mapping[str, np.ndarray]) -> list[Seen]:
 
 
 def _support(
-    tree: Tree, run: Run, record: Mapping, vision: Tower
+    tree: Tree, run: Run, record: Mapping, network: Network
 ) -> tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]:
     """Support images of a run and their features; UserError if they were replaced."""
     paths, wanted = _paths(tree, run, record), record["support"]
@@ -72,8 +71,7 @@ def _support(
         features = paths.features.path
         found = {"support": identity(read_settings(features), without=("images",))}
         check_record(features, found, {"support": record["made_from"]["support"]})
-    network = None if kept else open_network(vision)
-    drawn = read_draw(paths, network)
+    drawn = read_draw(paths, None if kept else network)
     return tuple(
         first_images(source.path, draw, wanted)
         for source, draw in zip(paths, (images, drawn), strict=True)
@@ -93,6 +91,7 @@ def _paths(tree: Tree, run: Run, record: Mapping) -> Embedding:
 
 
 def _described(record: Mapping, device: str) -> dict:
-    kept = ("method", "task", "backbone", "readout")
+    kept = ("class", "method", "task", "backbone", "readout")
     options = {"options": record["options"] | {"device": device}}
-    return {name: record[name] for name in kept} | options | {"run": dict(record)}
+    known = {"images": record["support"], "run": dict(record)}
+    return {name: record[name] for name in kept} | options | known

@@ -11,7 +11,8 @@
 #             DEVICE=cuda for a GPU's
 # make bench-size   what Snakemake itself costs with 5,670 trainings
 # make test   linters and all tests
-# make quick  the tests that start no Snakemake
+# make quick  the tests that start no Snakemake, and trace no graph
+# make slow   those that do
 # make stress bad input, kills, full disks and more: results/stress/report.md
 # make lint   formatters and linters
 # make lock   digests of all packages, after a change of envs/requirements.txt
@@ -25,7 +26,8 @@ CORES ?= all
 DEVICE ?= cpu
 BIN := .venv/bin
 READY := .venv/ready
-PLUGINS := .venv/cluster/ready
+ADDED := $(addprefix .venv/,$(addsuffix /ready,cluster export))
+SLOW := tests/workflow tests/stress tests/deployment/test_onnx_file.py
 DEMO_DATA := results/demo/data
 LARGE_DATA := results/large/data
 LITE0 := results/lite0/weights/efficientnet_lite0.safetensors
@@ -39,7 +41,10 @@ ROOTS := --config \
 REAL := $(SNAKEMAKE) --configfile config/real.yaml $(ROOTS)
 
 .PHONY: env demo large report verify real lite0 tiles detection bench bench-size real-data \
-	test quick stress lint lock audit
+	test quick slow stress lint lock audit
+
+# Jobs start hundreds of Python processes, each of which would compile the library.
+unexport PYTHONDONTWRITEBYTECODE
 
 env: $(READY)
 
@@ -103,7 +108,7 @@ detection: $(READY) real-data
 		"backbones={demo: {pretrained: random}}"
 	$(BIN)/python tests/benchmarks/detection.py results/detection
 
-bench: $(READY) real-data
+bench: $(READY) .venv/export/ready real-data
 	$(BIN)/python tests/benchmarks/bench.py "$(FSAD_REAL_DATA)/mvtec" results/bench --device $(DEVICE)
 
 bench-size: $(READY)
@@ -114,16 +119,20 @@ real-data:
 		{ echo "error: FSAD_REAL_DATA names no folder of real images" >&2; exit 1; }
 
 # Apart from the environment, which they would slow, and found there by the tests alone.
-$(PLUGINS): envs/cluster.txt $(READY)
+$(ADDED): .venv/%/ready: envs/%.txt $(READY)
 	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --upgrade \
 		--target $(@D) --requirement $<
 	touch $@
 
-test: $(READY) $(PLUGINS) lint
-	$(BIN)/python -m pytest
+# On two cores at once: functions take one, and so do the dry runs of the pipeline.
+test: lint $(ADDED)
+	$(MAKE) --jobs 2 --output-sync=target quick slow
 
 quick: $(READY)
-	$(BIN)/python -m pytest --ignore tests/workflow --ignore tests/stress
+	$(BIN)/python -m pytest $(addprefix --ignore ,$(SLOW))
+
+slow: $(READY) $(ADDED)
+	$(BIN)/python -m pytest $(SLOW)
 
 stress: $(READY)
 	$(BIN)/python -m pytest tests/stress --stress

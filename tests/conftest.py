@@ -3,7 +3,9 @@
 torch and open_clip are imported by the fixtures that need them: most tests do not.
 """
 
+import gc
 import os
+import shutil
 from pathlib import Path
 
 import hypothesis
@@ -14,6 +16,7 @@ import offline.sitecustomize
 from fsad.data.words import tokenize
 from helpers import OPTIONS, TINY, perturbed
 
+BROWSERS = "chromium", "chromium-browser", "google-chrome"
 hypothesis.settings.register_profile(
     "tests", deadline=None, max_examples=60, database=None, derandomize=True
 )
@@ -23,6 +26,11 @@ OFFLINE = Path(offline.sitecustomize.__file__).parent
 os.environ["PYTHONPATH"] = os.pathsep.join(
     filter(None, [str(OFFLINE), os.environ.get("PYTHONPATH")])
 )
+
+
+def pytest_collection_finish():
+    """Modules live as long as the tests: no search for cycles passes them again."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -75,3 +83,19 @@ def unreadable(tmp_path):
 def options():
     """The options of a short training on a tiny CLIP."""
     return dict(OPTIONS)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium of this machine."""
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        pytest.skip(f"no browser is installed, none of {', '.join(BROWSERS)}")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox"]
+        )
+        yield browser
+        browser.close()

@@ -1,23 +1,26 @@
-"""Snakemake's command line in processes that share its import."""
+"""Command lines in processes that share the import of what they use of others."""
 
 import atexit
 import multiprocessing
 import os
 import sys
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from subprocess import CompletedProcess
 from tempfile import TemporaryDirectory
 
+# No module of this project: a test may run the command of a changed copy of it.
+SHARED = ["snakemake.cli", "pandas", "jsonschema", "torch", "cv2", "scipy.ndimage"]
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["snakemake.cli", "pandas", "jsonschema"])
+SERVER.set_forkserver_preload(SHARED)
 
 
-def snakemake(
-    folder: Path, arguments: list, environment: Mapping[str, str]
+def run(
+    module: str, folder: Path, arguments: list, environment: Mapping[str, str]
 ) -> CompletedProcess:
-    """Run `snakemake` with these arguments in a folder, and wait for its end."""
-    words = [str(word) for word in arguments]
+    """Run the `main` of a module with these arguments in a folder; wait for its end."""
+    words = [module, *map(str, arguments)]
     with TemporaryDirectory() as outputs:
         logs = [Path(outputs, name) for name in ("stdout", "stderr")]
         process = SERVER.Process(target=_main, args=(folder, logs, words, environment))
@@ -35,10 +38,8 @@ def _main(folder: Path, logs: list, words: list, environment: Mapping) -> None:
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
-    from snakemake.cli import main
-
-    sys.argv = ["snakemake", *words]
+    sys.argv = words
     try:
-        main(words)
+        import_module(words[0]).main()
     finally:
         atexit._run_exitfuncs()  # which multiprocessing leaves out

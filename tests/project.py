@@ -64,9 +64,7 @@ class Project:
         if self.launcher or "PYTHONPATH" in self.environment:  # more than is imported
             return self.run(self.command(*words), check)
         words = [*self.placed(), *words]
-        run = forked.snakemake(self.folder, words, self.variables())
-        assert not check or run.returncode == 0, run.stdout + run.stderr
-        return run
+        return self.fork("snakemake.cli", words, check)
 
     def placed(self) -> list:
         """Options that name Snakefile, folder and configuration."""
@@ -80,8 +78,10 @@ class Project:
 
     def fsad(self, *arguments, check=True) -> subprocess.CompletedProcess:
         """Run the command line here."""
-        command = [sys.executable, "-m", "fsad.cli", *arguments]
-        return self.run(command, check)
+        if self.launcher or self.repository != REPOSITORY:
+            command = [sys.executable, "-m", "fsad.cli", *arguments]
+            return self.run(command, check)
+        return self.fork("fsad.cli", arguments, check)
 
     def run(self, command, check=True) -> subprocess.CompletedProcess:
         """Run a command here."""
@@ -92,6 +92,12 @@ class Project:
             text=True,
             env=self.variables(),
         )
+        assert not check or run.returncode == 0, run.stdout + run.stderr
+        return run
+
+    def fork(self, module, arguments, check=True) -> subprocess.CompletedProcess:
+        """Run the command line of a module here, without the time to import others."""
+        run = forked.run(module, self.folder, arguments, self.variables())
         assert not check or run.returncode == 0, run.stdout + run.stderr
         return run
 

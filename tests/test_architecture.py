@@ -15,6 +15,7 @@ LEVELS = (
     {"backbones"},
     {"methods"},
     {"evaluation"},
+    {"deployment"},
     {"reports"},
     {"planning"},
     {"reference", "demo"},

@@ -1,13 +1,16 @@
 """The command line, as far as it does not train (that is tests/workflow)."""
 
+import json
 import sys
 from unicodedata import normalize
 
+import numpy as np
 import pytest
 import yaml
 from PIL import Image
 
 from fsad import cli
+from fsad.data.layouts import GOOD
 from fsad.demo import dataset, large
 from helpers import write_class
 
@@ -18,40 +21,56 @@ def run(monkeypatch, *arguments):
     cli.main()
 
 
+def noise(name, kind, rng):
+    """An image and a mask in the place of those that are rendered."""
+    image = rng.integers(0, 256, (8, 8, 3), np.uint8)
+    return image, np.full((8, 8), 255 * (kind != GOOD), np.uint8)
+
+
 @pytest.fixture
 def small_demo(monkeypatch):
-    """One image of a kind instead of many; counts how often it is generated."""
+    """One small image of a kind instead of many; lists the seeds of calls."""
     calls, generate = [], dataset.generate
 
-    def small(root, seed):
-        calls.append(seed)
+    def small(root, seed, good):
+        calls.append((seed, good))
         generate(root, seed, train=1, good=1, defect=1)
 
     monkeypatch.setattr(dataset, "generate", small)
+    monkeypatch.setattr(dataset, "render", noise)
     return calls
 
 
-def test_demo_data_is_generated_once(monkeypatch, tmp_path, small_demo):
+def test_demo_data_is_generated_once_for_a_seed(monkeypatch, tmp_path, small_demo):
+    image = tmp_path / "data" / dataset.CLASSES[0] / "train/good/000.png"
     for _ in range(2):
         run(monkeypatch, "demo-data", tmp_path / "data")
-    assert small_demo == [0]
+    assert small_demo == [(0, 16)]
     assert {
         path.name for path in (tmp_path / "data").iterdir() if path.is_dir()
     } == set(dataset.CLASSES)
     assert (tmp_path / "data/prompts.yaml").is_file()
-
-
-def test_another_seed_replaces_the_demo_data(monkeypatch, tmp_path, small_demo):
-    image = tmp_path / "data" / dataset.CLASSES[0] / "train/good/000.png"
-    run(monkeypatch, "demo-data", tmp_path / "data")
     first = image.read_bytes()
     run(monkeypatch, "demo-data", tmp_path / "data", "--seed", 1)
-    assert small_demo == [0, 1]
+    assert small_demo == [(0, 16), (1, 16)]
     assert image.read_bytes() != first
 
 
+def test_more_good_images_are_generated_on_demand(monkeypatch, tmp_path, small_demo):
+    run(monkeypatch, "demo-data", tmp_path / "data")
+    run(monkeypatch, "demo-data", tmp_path / "data", "--good", 3)
+    assert small_demo == [(0, 16), (0, 3)]
+    assert json.loads((tmp_path / "data/made_by.json").read_text())["good"] == 3
+
+
+def test_the_number_of_large_images_is_fixed(monkeypatch, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        run(monkeypatch, "demo-data", tmp_path / "data", "--large", "--good", 3)
+    assert "error: --good: not with --large" in capsys.readouterr().err
+
+
 def test_large_images_are_generated_on_demand(monkeypatch, tmp_path):
-    monkeypatch.setattr(large, "SIDE", 200)
+    monkeypatch.setattr(large, "render", noise)
     run(monkeypatch, "demo-data", "--large", tmp_path / "data")
     prompts = yaml.safe_load((tmp_path / "data/prompts.yaml").read_text())
     assert set(prompts) == set(large.EXTENTS)
@@ -75,6 +94,31 @@ def test_numbers_are_at_least_one(monkeypatch, capsys, value):
     with pytest.raises(SystemExit):
         run(monkeypatch, "train", "cls", *place, "--epochs", value)
     assert f"'{value}' is not a number of at least 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "1e-60", "1e60", "much"])
+def test_a_threshold_is_a_finite_number_above_0(monkeypatch, capsys, value):
+    place = ["--run", "r", "--out", "o", "images"]
+    with pytest.raises(SystemExit):
+        run(monkeypatch, "predict", *place, f"--threshold={value}")
+    message = f"--threshold: '{value}' is not a finite number above 0"
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["5%", "0.05", "5 %", "5e-2"])
+def test_a_share_is_a_percentage_or_a_fraction(text):
+    assert cli._share(text) == 0.05
+
+
+@pytest.mark.parametrize("value", ["5", "0%", "100%", "nan", "5%%", "", "-1%", "half"])
+def test_any_other_share_is_refused_by_the_name_of_its_option(
+    monkeypatch, capsys, value
+):
+    known = ["d.safetensors", "good", "--out", "o.safetensors"]
+    with pytest.raises(SystemExit):
+        run(monkeypatch, "calibrate", *known, f"--false-alarms={value}")
+    message = f"argument --false-alarms: {value!r} is not a share between 0 and 1"
+    assert message in capsys.readouterr().err
 
 
 def test_a_class_may_be_named_in_another_unicode_form(monkeypatch, tmp_path):

@@ -73,8 +73,12 @@ def make(folder, tmp_path):
     return run
 
 
-@pytest.mark.parametrize("task", ["cls", "seg"])
-@pytest.mark.parametrize("name", EXPERIMENTS)
+# Both tasks of a method without training read one prediction.
+RUNS = [(name, "seg") for name in EXPERIMENTS]
+RUNS += [("promptad", "cls"), ("promptad_tiles", "cls")]
+
+
+@pytest.mark.parametrize(("name", "task"), RUNS)
 def test_what_lies_outside_a_region_changes_nothing(make, folder, name, task):
     region = {"roi": str(folder / "roi.png")}
     one, metrics = make(name, task, override=region)
@@ -82,8 +86,12 @@ def test_what_lies_outside_a_region_changes_nothing(make, folder, name, task):
     assert one.keys() == other.keys()
     assert all(np.array_equal(one[key], other[key]) for key in one)
     assert metrics["last"] == same_metrics["last"]
-    free, _ = make(name, task, "other")
-    assert not np.array_equal(free["last_scores"], one["last_scores"])
+
+
+@pytest.mark.parametrize("name", ["patchcore", "patchcore_tiles"])
+def test_without_a_region_all_of_an_image_counts(make, name):
+    one, other = (make(name, "seg", root)[0] for root in ("data", "other"))
+    assert not np.array_equal(one["last_scores"], other["last_scores"])
 
 
 def test_maps_of_tiles_are_finer(make):

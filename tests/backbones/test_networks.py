@@ -181,15 +181,18 @@ def test_stages_of_a_vit_are_its_tokens(vit, towers):
             assert torch.equal(ours, tokens.permute(0, 3, 1, 2))
 
 
-def test_layers_that_are_not_there_are_refused(vit, cnn):
+def test_blocks_that_are_not_there_are_refused(vit):
+    assert depth(vit[1]) == 4
     with pytest.raises(UserError, match=r"no 'layer2'; take of blocks\.0 to blocks\.3"):
         networks.stages(vit[1], images(64, 64), ["layer2"])
+
+
+def test_layers_that_are_not_there_are_refused(cnn):
     with pytest.raises(UserError, match=r"no 'layer9'; take of .*(layer2|\.2|\.1)"):
         networks.stages(cnn[1], images(64, 64), ["layer9"])
 
 
-def test_tokens_of_a_cnn_are_refused(cnn, vit):
-    assert depth(vit[1]) == 4
+def test_tokens_of_a_cnn_are_refused(cnn):
     with pytest.raises(UserError, match="is a CNN, without tokens; take a ViT"):
         networks.tokens(cnn[1], images(64, 64), [0], norm=True)
 

@@ -24,6 +24,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from graphs import measured
 from sklearn.metrics import roc_auc_score
 from timing import against, seconds, timed
 
@@ -43,6 +44,7 @@ from fsad.data.prepare import load_support, load_test
 from fsad.data.views import View
 from fsad.data.words import tokenize
 from fsad.evaluation import metrics
+from fsad.evaluation.detector import Detector, view_of
 from fsad.evaluation.tasks import TASKS, Truth
 from fsad.methods.patches import nearest_cosine
 from fsad.methods.promptad.losses import objective
@@ -244,13 +246,27 @@ def auroc(masks: np.ndarray) -> dict:
     return against(ours, timed(lambda: roc_auc_score(masks.ravel(), maps.ravel())))
 
 
+def predict(towers, samples, known: dict, learned: dict) -> dict:
+    """Scores of new images on a CPU, in torch and as a graph of ONNX."""
+    network = open_network(towers[0].to("cpu", "float32"))
+    memory = {name: torch.from_numpy(known[name]) for name in MEMORY}
+    learned = {name: tensor.cpu() for name, tensor in learned.items()}
+    fitted = PromptADDetector("seg", OPTIONS["resolution"], "any", memory, learned)
+    described = {"class": CLASS, "method": "promptad", "task": "seg", "threshold": None}
+    described |= {"options": OPTIONS, "map_range": [0, 1], "images": SUPPORT, "run": {}}
+    detector = Detector(network, READOUT, fitted, described | {"backbone": "random"})
+    pictures = (images.read_image(sample.path) for sample in samples[:EMBEDDED])
+    return measured(detector, [view_of(detector, picture) for picture in pictures])
+
+
 JOB = """
 import json, sys
 from fsad.artifacts.sources import Embedding, RunJob, Source
 from fsad.evaluation.runs import run_job
 from fsad.jobs.job import job
 folder, given, threads = sys.argv[1], json.loads(sys.argv[2]), int(sys.argv[3])
-sources = {name: Source(*given.pop(name)) for name in ("text", "prompts", "masks")}
+names = "vision", "text", "prompts", "masks"
+sources = {name: Source(*given.pop(name)) for name in names}
 test = Embedding(*(Source(*part) for part in given.pop("test")))
 support = {int(seed): Embedding(*(Source(*part) for part in parts))
            for seed, parts in given.pop("support").items()}
@@ -282,6 +298,8 @@ def run_job(caches: Caches, out: Path, tasks: Sequence[str], epochs: int) -> Run
     options = OPTIONS | {"device": caches.device, "epochs": epochs}
     common = {"module": "fsad.methods.promptad.method", "support": SUPPORT}
     common |= {"seed": OPTIONS["seed"], "stage": "run", "class": CLASS}
+    common |= {"method": "promptad", "backbone": BACKBONE["model"], **DESCRIBED}
+    common |= {"made_from": {"text": ""}}
     records = [
         {**common, "task": task, "options": options | {"n_pro": N_PRO[task]}}
         for task in tasks
@@ -290,19 +308,19 @@ def run_job(caches: Caches, out: Path, tasks: Sequence[str], epochs: int) -> Run
     def source(name: str, record: Mapping) -> Source:
         return Source(str(caches.folder / name), record)
 
-    test, support = (
-        Embedding(Source("", {}), source(f"{name}.npz", DESCRIBED))
-        for name in ("test", "support")
-    )
+    made = DESCRIBED | {"device": caches.device, "precision": "float32"}
+    drawn = source("support_images.npz", DESCRIBED)
+    test = Embedding(Source("", {}), source("test.npz", made))
+    support = Embedding(drawn, source("support.npz", made))
     return RunJob(
         folders=[str(out / f"run{index}") for index in range(len(records))],
         records=records,
         test=test,
         support={OPTIONS["seed"]: support},
-        vision=None,
+        vision=source("vision.safetensors", {}),
         text=source("text.safetensors", {}),
         prompts=source("prompts.npz", {}),
-        masks=source("masks.npz", {}),
+        masks=source("masks.npz", {"resolution": OPTIONS["resolution"]}),
     )
 
 
@@ -336,7 +354,7 @@ def training_free(name: str, threads: int, device: str) -> dict:
     return json.loads(subprocess.check_output([*command, "--device", device]))
 
 
-def prepare(data: Path, folder: Path, towers, threads: int) -> tuple:
+def prepare(data: Path, caches: Caches, towers, threads: int) -> tuple:
     """Caches of bottle as the pipeline makes them; also returned."""
     files = layouts.list_class("mvtec", data, CLASS)
     view, augment = (part._asdict() for part in (READOUT.view, Augment()))
@@ -349,9 +367,13 @@ def prepare(data: Path, folder: Path, towers, threads: int) -> tuple:
     known = embed_draw(network, support, READOUT)
     tokens = tokenize(CLASS, STATES)
     arrays = {"prompts": tokens, "test": seen, "support": known, "masks": masks}
+    arrays |= {"support_images": support}
+    settings = {"images": SUPPORT, "device": caches.device, "precision": "float32"}
+    settings |= {"resolution": OPTIONS["resolution"]}
     for name, content in arrays.items():
-        write_npz(folder / f"{name}.npz", content, {"images": SUPPORT, **DESCRIBED})
-    save_tower(folder / "text.safetensors", towers[1], {})
+        write_npz(caches.folder / f"{name}.npz", content, settings | DESCRIBED)
+    for name, tower in zip(("vision", "text"), towers, strict=True):
+        save_tower(caches.folder / f"{name}.safetensors", tower, {})
     return files.test, test, seen, known, masks["masks"]
 
 
@@ -369,7 +391,7 @@ def main() -> None:
     clip = load_clip(BACKBONE).to(device)
     towers = split_towers(clip, BACKBONE["model"])
     caches = Caches(out / "work", device)
-    prepared = prepare(arguments.data, caches.folder, towers, threads)
+    prepared = prepare(arguments.data, caches, towers, threads)
     samples, test, seen, known, masks = prepared
     prompts = torch.nn.functional.normalize(torch.randn(2, 640), dim=-1).to(device)
     scale = torch.tensor(towers[1].config["logit_scale"], dtype=torch.float64)
@@ -384,6 +406,7 @@ def main() -> None:
         "cores": cores(caches, threads),
         "together": together(caches, threads),
         "auroc": auroc(masks),
+        "predict": predict(towers, samples, known, pixels[-1]),
         **{f"training_free_{n}": training_free(n, threads, device) for n in FIGURES},
     }
     figures["summary"] = summary(figures, threads)
@@ -407,6 +430,11 @@ def summary(figures: dict, threads: int) -> dict:
         "two_jobs_at_once": figures["cores"]["two_at_once"],
         "together_job_ratio": figures["together"]["job"]["ratio"],
         "published_job_seconds": OPTIONS["epochs"] * epoch,
+        **{
+            f"predict_{name}_{threads}": figures["predict"][f"threads_{threads}"][name]
+            for threads in (1, 2)
+            for name in ("torch_ms", "onnx_ms", "ratio")
+        },
         **training_free_summary(figures),
     }
 

@@ -7,7 +7,7 @@ images) and of defective ones, means over the seeds.
 """
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +15,9 @@ import pandas as pd
 
 from fsad.artifacts.paths import TREE, fill, parse_run
 from fsad.backbones.embed import BATCH
-from fsad.data.groups import split
+from fsad.data.images import read_image
 from fsad.data.layouts import list_class
-from fsad.data.prepare import load_test
-from fsad.evaluation.detector import Detector, detect
+from fsad.evaluation.detector import Detector, detect, view_of
 from fsad.evaluation.restore import run_detector
 from fsad.reports.formats import ABSENT, markdown_table
 
@@ -32,26 +31,29 @@ def rates(folder: Path, root: Path) -> dict:
     files = list_class("folder", root / run.dataset, run.class_name)
     support = {name for name, _ in detector.described["run"]["support"]}
     unseen = [sample for sample in files.train if sample.name not in support]
-    (samples,) = load_test([*files.test, *unseen], [detector.readout.view], threads=2)
-    above = is_anomalous(detector, samples)
-    good = samples["labels"] == 0
+    samples = [*files.test, *unseen]
+    scores = image_scores(detector, [sample.path for sample in samples])
+    above = is_anomalous(detector, scores)
+    good = np.array([sample.label == 0 for sample in samples])
     keys = dict(
         zip(KEYS, (run.experiment, run.class_name, run.task, run.shots), strict=True)
     )
     return keys | {"good": above[good].mean(), "defective": above[~good].mean()}
 
 
-def is_anomalous(detector: Detector, samples: Mapping) -> np.ndarray:
-    """Whether the score of each image is above the threshold, bool [N].
+def image_scores(detector: Detector, paths: Sequence[Path]) -> np.ndarray:
+    """Scores of image files, float32 [N]."""
+    scores = []
+    for start in range(0, len(paths), BATCH):
+        batch = map(read_image, paths[start : start + BATCH])
+        found, _ = detect(detector, [view_of(detector, image) for image in batch])
+        scores += [*found]
+    return np.array(scores)
 
-    samples: `images` as in `groups`, and others of `load_test`.
-    """
-    values = np.empty(len(samples["labels"]), np.float32)
-    for rows, own in split(samples, ["images"]):
-        for start in range(0, len(rows), BATCH):
-            some = slice(start, start + BATCH)
-            values[rows[some]], _ = detect(detector, own["images"][some])
-    return values > np.float32(detector.described["threshold"])
+
+def is_anomalous(detector: Detector, scores: np.ndarray) -> np.ndarray:
+    """Whether each score is above the threshold, bool [N]."""
+    return scores > np.float32(detector.described["threshold"])
 
 
 def run_folders(results: Path) -> list[Path]:

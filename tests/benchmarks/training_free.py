@@ -25,18 +25,21 @@ from timing import compared, growth, seconds
 from torch import Tensor
 
 from fsad.artifacts.files import write_npz
-from fsad.artifacts.sources import Embedding, RunJob, Source
+from fsad.artifacts.sources import Source
 from fsad.backbones.devices import check_device
 from fsad.backbones.embed import BATCH, embed_batch, normalise_pixels
-from fsad.backbones.features import FeatureSet
+from fsad.backbones.features import FeatureSet, stored_features
 from fsad.backbones.load import load_towers
 from fsad.backbones.neighbourhoods import pooled
 from fsad.backbones.networks import open_network
 from fsad.backbones.readout import described, named_readout
 from fsad.data.augment import Augment
 from fsad.data.views import View
+from fsad.evaluation.detector import Detector as NewImages
+from fsad.evaluation.inputs import Inputs
 from fsad.evaluation.observe import observe, predict
-from fsad.evaluation.runs import run_job
+from fsad.evaluation.runs import make_runs
+from fsad.evaluation.tasks import Truth
 from fsad.methods import winclip
 from fsad.methods.base import Detector
 from fsad.methods.registry import load
@@ -285,44 +288,38 @@ def nested_draws(case: Case, device: str) -> dict:
 def stored(device: str) -> dict:
     """Memory that a job takes to score 2,000 images from a file of features."""
     with tempfile.TemporaryDirectory() as folder:
-        few, all_of_them = (
-            stored_job(Path(folder, str(count)), count, device)
-            for count in (BATCH, STORED)
-        )
-        run_job(few)
-        size = Path(all_of_them.test.features.path).stat().st_size
-        _, grown = growth(lambda: run_job(all_of_them))
+        few, all_of_them = (Path(folder, str(count)) for count in (BATCH, STORED))
+        make_runs(*stored_run(few, BATCH, device))
+        run = stored_run(all_of_them, STORED, device)
+        size = (all_of_them / "test.npz").stat().st_size
+        _, grown = growth(lambda: make_runs(*run))
     megabytes = {"file_mb": size / 2**20, "grown_mb": grown / 2**20}
     return {"images": STORED, **megabytes, "ratio": size / grown}
 
 
-def stored_job(folder: Path, count: int, device: str) -> RunJob:
-    """A 1-shot AnomalyDINO on a file of so many images, copies of one."""
+def stored_run(folder: Path, count: int, device: str) -> tuple:
+    """A 1-shot AnomalyDINO on a file of so many images, copies of one, and what it
+    reads; it is not calibrated, as no image passes a network."""
     readout = named_readout("tokens", View("square", GRID * 14), Augment(), LAST)
     described_as = {"readout": described(readout)}
-    settings, width = {**described_as, "images": [["0", ""]]}, 384
+    width = 384
     image = np.random.default_rng(0).standard_normal((1, GRID, GRID, width), np.float32)
     patch = np.broadcast_to(image.astype(np.float16), (count, *image.shape[1:]))
     rows = np.arange(count)
     truth = {"labels": (rows % 2).astype(np.uint8), "names": rows.astype(str)}
-    write_npz(folder / "test.npz", {"patch": patch, **truth}, settings)
+    write_npz(folder / "test.npz", {"patch": patch, **truth}, described_as)
     support = -image[:, None].astype(np.float16)
-    write_npz(folder / "support.npz", {"patch": support}, settings)
-    test, drawn = (
-        Embedding(Source("", {}), Source(str(folder / f"{name}.npz"), described_as))
-        for name in ("test", "support")
-    )
     options = {**SHARED, **CASES["anomalydino"].options, "device": device}
     record = {"stage": "run", "module": "fsad.methods.anomalydino", "task": "cls"}
     record |= {"class": "drawn", "seed": 0, "shots": 1, "options": options}
-    record |= {"support": settings["images"]}
-    return RunJob(
-        folders=[str(folder / "run")],
-        records=[record],
-        test=test,
-        support={0: drawn},
-        **dict.fromkeys(("vision", "text", "prompts", "masks")),
+    inputs = Inputs(
+        test=stored_features(Source(folder / "test.npz", described_as)),
+        support=lambda _: {"patch": support},
+        detector=lambda _, fitted: NewImages(None, readout, fitted, {}),
+        text=None,
+        truth=Truth(truth["labels"], None),
     )
+    return [(folder / "run", record)], inputs
 
 
 FIGURES: dict[str, Callable[[str], dict]] = {

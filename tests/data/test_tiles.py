@@ -1,7 +1,15 @@
 import numpy as np
 import pytest
 
-from fsad.data.tiles import auto_grid, cut, insides, pictures, shares, spans
+from fsad.data.tiles import (
+    auto_grid,
+    cut,
+    insides,
+    pictures,
+    shares,
+    spans,
+    tiled_shape,
+)
 from fsad.data.views import View, resized
 
 GRID = View("square", 8, grid=(2, 3))
@@ -23,7 +31,9 @@ def image(height=40, width=60):
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("name", VIEWS)
 def test_tiles_cover_an_image_and_are_equally_large(name, shape):
-    for found, side in zip(spans(shape, VIEWS[name]), shape, strict=True):
+    view = VIEWS[name]
+    sides = tiled_shape(shape, view)
+    for found, side in zip(spans(shape, view), sides, strict=True):
         assert (found[0, 0], found[-1, 1]) == (0, side)
         assert len({end - start for start, end in found.tolist()}) == 1
         assert (found[1:, 0] <= found[:-1, 1]).all()
@@ -36,18 +46,34 @@ def test_tiles_by_size_have_it_and_overlap_by_as_much_as_asked():
 
 
 def test_tiles_of_a_grid_overlap_by_a_share_of_their_side():
-    rows, _ = spans((100, 10), View("square", 8, grid=(3, 1), overlap=0.25))
-    assert rows.tolist() == [[0, 40], [30, 70], [60, 100]]
+    view = View("square", 8, grid=(3, 1), overlap=0.25)
+    rows, columns = spans((100, 10), view)
+    assert tiled_shape((100, 10), view) == (20, 8)
+    assert rows.tolist() == [[0, 8], [6, 14], [12, 20]]
+    assert columns.tolist() == [[0, 8]]
 
 
-def test_a_tile_is_the_resized_part_of_the_image():
+@pytest.mark.parametrize("view", [GRID, View("square", 8, tile=20)])
+def test_a_tile_is_the_resized_part_of_the_image(view):
     picture = image()
-    tiles = cut(picture, GRID)
+    tiles = cut(picture, view)
     assert tiles.shape == (2, 3, 8, 8, 3)
     expected = resized(picture[20:, 20:40], View("square", 8))
     assert np.array_equal(tiles[1, 1], expected)
-    edge = cut(picture, View("edge", 8, grid=(1, 3)))
-    assert edge.shape == (1, 3, 16, 8, 3)
+
+
+def test_tiles_of_a_grid_keep_the_proportions_of_the_image_where_asked():
+    view = View("edge", 8, grid=(1, 3))
+    assert tiled_shape((40, 60), view) == (16, 24)
+    assert cut(image(), view).shape == (1, 3, 16, 8, 3)
+
+
+def test_a_grid_cuts_an_image_whose_sides_it_does_not_divide():
+    """The image is resized as a whole, so that no tile has other pixels."""
+    picture = image(41, 59)
+    large = resized(picture, View("square", 16))
+    tiles = cut(picture, View("square", 8, grid=(2, 2)))
+    assert np.array_equal(tiles[1, 0], large[8:, :8])
 
 
 def test_the_whole_image_is_seen_beside_its_tiles():
@@ -61,7 +87,7 @@ def test_places_of_tiles_are_shares_of_each_image():
     rows, columns = shares(np.array([[10, 30], [10, 31]]), view)
     assert rows.tolist() == [[[0, 1]], [[0, 1]]]
     assert columns[0] == pytest.approx(np.array([[0, 1], [1, 2], [2, 3]]) / 3)
-    assert columns[1] == pytest.approx(np.array([[0, 11], [10, 21], [20, 31]]) / 31)
+    assert columns[1] == pytest.approx(columns[0])
     assert [len(x) for x in shares(np.empty((0, 2), int), view)] == [0, 0]
 
 

@@ -71,8 +71,9 @@ def test_what_other_programs_leave_is_passed_over(tmp_path):
     assert listed(tmp_path) == ["@a.png"]
 
 
-HEAD = "image,score,threshold,anomalous,error\n"
+HEAD = "image,class,score,threshold,normalised,anomalous,error\n"
 HEADS = HEAD, "\ufeff" + HEAD.replace(",", ";"), HEAD.replace(",", "\t")
+HEADS += ("image,score,threshold,anomalous,error\n",)
 
 
 @pytest.mark.parametrize("head", HEADS)

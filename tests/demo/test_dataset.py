@@ -22,7 +22,7 @@ KINDS = [(name, kind) for name in CLASSES for kind in DEFECTS[name]]
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("demo")
-    generate(root, train=4, good=8, defect=4)
+    generate(root, train=4, good=6, defect=3)
     return root
 
 
@@ -33,11 +33,6 @@ def small(tmp_path_factory) -> Path:
     return root
 
 
-def test_same_seed_same_bytes(small, tmp_path):
-    generate(tmp_path, **SMALL)
-    assert file_bytes(tmp_path) == file_bytes(small)
-
-
 def test_another_seed_changes_every_file(small, tmp_path):
     generate(tmp_path, seed=1, **SMALL)
     ours, others = file_bytes(small), file_bytes(tmp_path)
@@ -45,7 +40,7 @@ def test_another_seed_changes_every_file(small, tmp_path):
     assert all(ours[path] != others[path] for path in ours)
 
 
-def test_images_do_not_depend_on_the_counts(small, data):
+def test_a_seed_gives_the_same_bytes_whatever_the_counts(small, data):
     assert file_bytes(small).items() <= file_bytes(data).items()
 
 
@@ -75,13 +70,13 @@ def test_the_layout_is_that_of_mvtec(data):
     for name in CLASSES:
         files = list_class("mvtec", data, name)
         assert len(files.train) == 4
-        expected = {GOOD: 8, **dict.fromkeys(DEFECTS[name], 4)}
+        expected = {GOOD: 6, **dict.fromkeys(DEFECTS[name], 3)}
         assert sorted(sample.name for sample in files.test) == sorted(
             f"{kind}/{i:03}.png"
             for kind, count in expected.items()
             for i in range(count)
         )
-        assert len(files.mask_files) == 4 * len(DEFECTS[name])
+        assert len(files.mask_files) == 3 * len(DEFECTS[name])
 
 
 def test_two_textures_and_two_objects_of_three_defects(small):

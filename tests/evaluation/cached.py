@@ -128,7 +128,7 @@ def run_job(results, sources, *runs: Run, method="promptad", **changed) -> RunJo
         records=[run_record(sources, run, method, **changed) for run in runs],
         test=Embedding(sources["images"], sources["test"]),
         support={run.seed: drawn for run in runs},
-        vision=None,
+        vision=sources["vision"],
         masks=sources["masks"],
         **dict.fromkeys(("text", "prompts")) | {name: sources[name] for name in texts},
     )

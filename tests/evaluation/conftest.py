@@ -59,7 +59,9 @@ def make_detector(towers):
         fitted = restore(task, OPTIONS, support, own)
         described_as = {"method": "promptad", "task": task, "options": OPTIONS}
         described_as |= {"readout": described(READOUT), "class": "nut", "images": []}
-        described_as |= {"run": {"seed": 1, "class": "nut"}, "backbone": "tiny"}
+        run = {"seed": 1, "class": "nut", "made_from": {"text": "tiny's"}}
+        run |= {"module": "fsad.methods.promptad.method"}
+        described_as |= {"run": run, "backbone": "tiny"}
         shape = np.array([20, 50])
         support = [{"images": image, "shape": shape} for image in images]
         return Detector(network, READOUT, fitted, described_as | known, support)

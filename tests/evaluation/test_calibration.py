@@ -9,7 +9,7 @@ from fsad.backbones.networks import open_network
 from fsad.backbones.readout import Readout
 from fsad.data.augment import Augment
 from fsad.data.views import View
-from fsad.evaluation.calibration import calibrate, views
+from fsad.evaluation.calibration import calibrate, operating_point, views
 from fsad.evaluation.detector import Detector, detect
 from fsad.methods import subspacead, winclip
 from helpers import OPTIONS
@@ -70,6 +70,19 @@ def test_the_range_of_maps_has_the_highest_in_its_middle(calibrated, good, shots
     assert (low + high) / 2 == pytest.approx(found["threshold"], rel=1e-5)
 
 
+@pytest.mark.parametrize("shots", [1, 3])
+def test_it_is_told_where_the_threshold_comes_from(calibrated, good, shots):
+    found = calibrated(good[:shots], "cls").described["calibrated"]
+    unknown = {"false_alarms": None, "confidence": None}
+    assert found == {"from": "support", "images": shots, **unknown}
+
+
+def test_the_middle_of_the_colours_has_the_rank_of_the_threshold():
+    extents = [(0.1, 5.0), (0.2, 3.0), (0.6, 4.0)]
+    found = operating_point(np.array([7.0, 9.0, 8.0]), extents, rank=2)
+    assert found == {"threshold": 8.0, "map_range": [0.2, pytest.approx(7.8)]}
+
+
 def test_the_detector_keeps_the_whole_memory(make_detector, calibrated, good):
     before, after = make_detector(good[:3], "cls"), calibrated(good[:3], "cls")
     for name, bank in before.fitted.support.items():
@@ -104,8 +117,9 @@ def test_a_detector_without_training_is_fitted_to_the_others(towers, good):
     def fitted(images):
         support = embed_draw(network, {"images": images[:, None]}, readout)
         (step,) = subspacead.create("cls", options, None).fit(support, (1, 2))
-        known = {"method": "subspacead", "task": "cls", "options": options}
-        known |= {"run": {"seed": 1, "class": "nut"}}
+        known = {"task": "cls", "options": options}
+        known |= {"run": {"seed": 1, "class": "nut", "made_from": {}}}
+        known["run"]["module"] = "fsad.methods.subspacead"
         return Detector(network, readout, step.detector, known), support
 
     detector, support = fitted(good[:4])
@@ -127,8 +141,8 @@ def test_a_detector_of_words_keeps_them_with_other_support_images(towers, good):
     def fitted(images):
         support = embed_draw(network, {"images": images[:, None]}, readout)
         restored = winclip.restore("cls", options, support, learned)
-        known = {"method": "winclip", "task": "cls", "options": options}
-        known |= {"run": {"seed": 1, "class": "nut"}}
+        run = {"module": "fsad.methods.winclip", "made_from": {"text": "tiny's"}}
+        known = {"task": "cls", "options": options, "run": run}
         return Detector(network, readout, restored, known), support
 
     found = calibrate(*fitted(good[:3]), seen(good[:3]))
@@ -142,6 +156,7 @@ def test_a_detector_of_words_keeps_them_with_other_support_images(towers, good):
 def test_without_support_images_there_is_no_threshold(make_detector, good):
     detector = make_detector(good[:1], "seg")
     found = calibrate(detector, {}, []).described
+    assert found["calibrated"]["images"] == 0
     assert (found["threshold"], found["map_range"]) == (None, [0.0, 1.0])
 
 

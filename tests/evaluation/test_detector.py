@@ -6,16 +6,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+import fsad
 from evaluation.cached import seen
 from fsad.backbones.embed import embed_batch
 from fsad.backbones.tower import load_tensors, save_tensors, save_tower
 from fsad.errors import UserError
-from fsad.evaluation.detector import (
-    detect,
-    load_detectors,
-    save_detectors,
-    view_of,
-)
+from fsad.evaluation.detector import detect, view_of
+from fsad.evaluation.detector_files import load_detectors, save_detectors
 from fsad.methods.maps import full_maps
 from helpers import NEEDS_GPU, OPTIONS, relative_error
 
@@ -23,7 +20,7 @@ from helpers import NEEDS_GPU, OPTIONS, relative_error
 @pytest.fixture(params=["cls", "seg"])
 def detector(request, make_detector, pixels):
     """A detector whose memory is the first image, mirrored."""
-    described = {"threshold": 0.25, "map_range": [0.0, 0.5]}
+    described = {"threshold": 0.25, "map_range": [0.0, 0.5], "calibrated": {}}
     return make_detector(pixels[:1, :, ::-1].copy(), request.param, **described)
 
 
@@ -92,7 +89,7 @@ def test_metadata_comes_back_and_the_file_is_the_same_each_time(detector, tmp_pa
 
 
 def test_several_classes_share_a_tower_in_one_file(make_detector, pixels, tmp_path):
-    known = {"threshold": None, "map_range": [0.0, 0.5]}
+    known = {"threshold": None, "map_range": [0.0, 0.5], "calibrated": {}}
     pair = [
         make_detector(pixels[i : i + 1], task, **known, **{"class": name})
         for i, (name, task) in enumerate([("nut", "cls"), ("bolt", "seg")])
@@ -165,10 +162,58 @@ WRONG = {
 @pytest.mark.parametrize("kind", WRONG)
 def test_an_image_of_another_type_or_shape_is_refused(make_detector, pixels, kind):
     detector, image = make_detector(pixels[:1], "cls"), WRONG[kind](pixels[0])
-    found = "list" if kind == "list" else f"{image.dtype} {[*image.shape]}"
-    wanted = f"image: must be uint8 [H, W, 3] RGB in a NumPy array, not {found};"
+    found = "list of 32" if kind == "list" else f"{image.dtype} {[*image.shape]}, "
+    wanted = "image: must be uint8 [H, W, 3] RGB, 0 to 255, in a NumPy array, not "
+    wanted += found
     with pytest.raises(UserError, match=re.escape(wanted)):
         view_of(detector, image)
+
+
+def test_several_images_are_predicted_with_the_decision(make_detector, pixels):
+    """More images than a batch, and of two sizes."""
+    known = {"threshold": 0.1, "map_range": [0.0, 0.5], "calibrated": {}}
+    detector = make_detector(pixels[:1], "seg", **known)
+    images = [*pixels, pixels[0, :20]] * 3
+    scores, maps, anomalous = detector.predict(images)
+    expected = [detect(detector, [view_of(detector, x)])[0][0] for x in images]
+    assert scores == pytest.approx(np.array(expected), rel=1e-5)
+    assert maps.shape == (12, 16, 16)
+    assert anomalous.tolist() == [score > np.float32(0.1) for score in scores]
+    assert 0 < anomalous.sum() < 12
+    other = detector._replace(described=detector.described | {"threshold": None})
+    assert other.predict(pixels)[2] is None
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (lambda x: x[0], "uint8 [32, 32, 3], 0 to 255"),
+        (lambda x: [], "list of 0"),
+        (lambda x: "photograph.png", "str of 14"),
+        (lambda x: None, "NoneType"),
+        (lambda x: [x[0], x[1] / 255], "images[1]: must be uint8"),
+        (lambda x: [x[0], x[1] / 255], "not float64 [32, 32, 3], 0 to 1;"),
+    ],
+)
+def test_images_of_another_kind_are_refused(make_detector, pixels, given, told):
+    detector = make_detector(pixels[:1], "seg", threshold=0.1)
+    with pytest.raises(UserError, match=re.escape(told)):
+        detector.predict(given(pixels))
+
+
+def test_a_detector_is_loaded_by_its_class(make_detector, pixels, tmp_path):
+    known = {"threshold": 0.1, "map_range": [0.0, 0.5], "calibrated": {}}
+    pair = [
+        make_detector(pixels[:1], "seg", **known, **{"class": name})
+        for name in ("nut", "bolt")
+    ]
+    save_detectors(tmp_path / "d.safetensors", pair)
+    loaded = fsad.load(tmp_path / "d.safetensors", class_name="bolt")
+    assert loaded.described["class"] == "bolt"
+    with pytest.raises(UserError, match="class: there are several; name one of"):
+        fsad.load(tmp_path / "d.safetensors")
+    with pytest.raises(UserError, match="class: 'pin' is not there; take nut"):
+        fsad.load(tmp_path / "d.safetensors", class_name="pin")
 
 
 def test_a_mirrored_view_is_taken(make_detector, pixels):
@@ -193,7 +238,7 @@ def test_maps_at_raw_have_the_size_of_the_images(make_detector, pixels, task):
 def test_a_region_of_interest_is_kept_in_the_file(make_detector, pixels, tmp_path):
     region = np.zeros((40, 20), bool)
     region[:20] = True
-    known = {"threshold": 0.25, "map_range": [0.0, 0.5]}
+    known = {"threshold": 0.25, "map_range": [0.0, 0.5], "calibrated": {}}
     detector = make_detector(pixels[:1], "seg", **known)._replace(region=region)
     save_detectors(tmp_path / "d.safetensors", [detector])
     loaded = load_detectors(tmp_path / "d.safetensors")["nut"]

@@ -1,14 +1,21 @@
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from evaluation import cached
 from evaluation.cached import seen
-from fsad.artifacts.files import read_npz, read_settings, write_npz
+from fsad.artifacts.files import (
+    read_npz,
+    read_record,
+    read_settings,
+    write_npz,
+    write_record,
+)
 from fsad.backbones import readout
 from fsad.errors import UserError
-from fsad.evaluation.calibration import calibrate
+from fsad.evaluation.calibration import POINT, calibrate
 from fsad.evaluation.detector import detect
 from fsad.evaluation.restore import run_detector
 from fsad.evaluation.runs import run_job
@@ -57,14 +64,30 @@ def test_the_detector_of_a_run_predicts_as_the_run(folders, task):
     assert maps == pytest.approx(full, rel=1e-5)
 
 
-def test_the_detector_is_calibrated_on_the_support_images(folders):
-    detector = run_detector(folders["seg"])
+@pytest.mark.parametrize("task", RUNS)
+def test_the_detector_is_calibrated_on_the_support_images(folders, task):
+    detector = run_detector(folders[task])
     support = cached.feature_sets(detector.network.tower)["support"]
     images = cached.image_sets()["support"]["images"][:2, 0]
     first = {name: array[:2] for name, array in support.items()}
     expected = calibrate(detector, first, seen(images)).described
-    assert detector.described["threshold"] == expected["threshold"]
-    assert detector.described["map_range"] == expected["map_range"]
+    for name in POINT:
+        assert detector.described[name] == expected[name]
+
+
+def test_a_run_of_another_version_has_no_threshold(folders):
+    path = Path(folders["cls"], "metrics.json")
+    found = read_record(path)
+    write_record(path, {n: x for n, x in found.items() if n not in POINT})
+    with pytest.raises(UserError, match=f"{path}: of a version without thresholds"):
+        run_detector(folders["cls"])
+
+
+def test_the_metrics_of_another_run_are_refused(folders):
+    path = Path(folders["cls"], "metrics.json")
+    Path(folders["seg"], "metrics.json").rename(path)
+    with pytest.raises(UserError, match=f"{path}: is of task seg, not cls"):
+        run_detector(folders["cls"])
 
 
 def test_the_detector_has_the_metadata_of_its_run(folders):

@@ -18,12 +18,15 @@ from fsad.artifacts.schema import with_defaults
 from fsad.artifacts.sources import Embedding, Source
 from fsad.artifacts.stages import check_record
 from fsad.backbones.features import FeatureSet
+from fsad.backbones.networks import open_network
 from fsad.backbones.tower import save_tower
 from fsad.data.groups import stacked
 from fsad.data.masks import IGNORED
 from fsad.errors import UserError
 from fsad.evaluation import metrics, runs
-from fsad.evaluation.inputs import Inputs
+from fsad.evaluation.calibration import POINT
+from fsad.evaluation.detector import Detector
+from fsad.evaluation.inputs import Inputs, first_rows, new_detector
 from fsad.evaluation.tasks import Truth
 from fsad.methods.base import Prediction, Step, Text
 from fsad.methods.maps import NOMINAL, full_maps, picture_map
@@ -153,8 +156,16 @@ def inputs(features, task, text=None):
         count = len(record["support"])
         return {n: array[:count] for n, array in features["support"].items()}
 
-    words = text and Text(text[0][1], text[1])
-    return Inputs(FeatureSet(*known), support, words, truth(task, len(rows)))
+    def detector(record, fitted):
+        if text is None:
+            return Detector(None, None, fitted, {})
+        drawn = cached.image_sets()["support"]
+        images = first_rows(drawn, len(record["support"]))
+        tower = text[0][0].to(record["options"]["device"], "float32")
+        return new_detector(open_network(tower), record, images, fitted)
+
+    words, true = text and Text(text[0][1], text[1]), truth(task, len(rows))
+    return Inputs(FeatureSet(*known), support, detector, words, true)
 
 
 @pytest.fixture(scope="module")
@@ -311,6 +322,15 @@ def test_metrics_are_those_of_the_stored_scores(folder, task):
 def test_the_epochs_of_last_and_best_are_recorded(folder):
     assert results(folder)["last"]["epoch"] == 4
     assert results(folder)["best"]["epoch"] in (2, 4)
+
+
+def test_the_threshold_and_where_it_comes_from_are_recorded(folder, task):
+    found = results(folder)
+    low, high = found["map_range"]
+    assert 0 <= low < high
+    assert found["calibrated"]["images"] == 2
+    if task == "seg":
+        assert found["threshold"] == pytest.approx((low + high) / 2, rel=1e-6)
 
 
 def test_history_has_a_row_for_every_epoch(folder, task):
@@ -559,8 +579,7 @@ def free_job(request, tmp_path, towers, tokens):
 
     def make(name, *chosen):
         known = tmp_path / name, sources, *chosen
-        job = cached.run_job(*known, method=method, **defaults | given)
-        return job, sources["vision"]
+        return cached.run_job(*known, method=method, **defaults | given)
 
     return make
 
@@ -571,7 +590,7 @@ def assert_same_runs(job, other):
 
 
 def test_both_tasks_share_one_prediction(free_job, monkeypatch):
-    job, _ = free_job("results", CLS, SEG)
+    job = free_job("results", CLS, SEG)
     passes, observe = [], runs.observe
     monkeypatch.setattr(runs, "observe", lambda *x: passes.append(x) or observe(*x))
     runs.run_job(job)
@@ -586,8 +605,19 @@ def test_both_tasks_share_one_prediction(free_job, monkeypatch):
     assert seg["last"].keys() >= set(metrics.METRICS["seg"])
 
 
+def test_both_tasks_share_one_calibration(free_job, monkeypatch):
+    job, draws, calibrate = free_job("results", *BOTH), [], runs.calibrate
+    monkeypatch.setattr(runs, "calibrate", lambda *x: draws.append(x) or calibrate(*x))
+    runs.run_job(job)
+    assert len(draws) == len(DRAWS)
+    points = [
+        {name: results(Path(folder))[name] for name in POINT} for folder in job.folders
+    ]
+    assert points[::2] == points[1::2]
+
+
 def test_one_evaluation_is_measured_once(free_job, monkeypatch):
-    job, _ = free_job("results", CLS)
+    job = free_job("results", CLS)
     measured, original = [], runs._results
     monkeypatch.setattr(runs, "_results", lambda *x: measured.append(x) or original(*x))
     runs.run_job(job)
@@ -597,20 +627,20 @@ def test_one_evaluation_is_measured_once(free_job, monkeypatch):
 
 
 def test_runs_without_training_are_the_same_alone_and_together(free_job):
-    together, _ = free_job("results", *BOTH)
+    together = free_job("results", *BOTH)
     runs.run_job(together)
     for folder, run in zip(together.folders, BOTH, strict=True):
-        alone, _ = free_job("alone", run)
+        alone = free_job("alone", run)
         runs.run_job(alone)
         assert_same_files(Path(folder), Path(alone.folders[0]))
 
 
 def test_computed_features_give_the_bytes_of_those_in_files(free_job):
-    kept, vision = free_job("results", *BOTH)
+    kept = free_job("results", *BOTH)
     runs.run_job(kept)
-    computed, _ = free_job("computed", *BOTH)
+    computed = free_job("computed", *BOTH)
     Path(computed.test.features.path).unlink()
-    runs.run_job(computed._replace(vision=vision))
+    runs.run_job(computed._replace(stored=False))
     assert_same_runs(kept, computed)
 
 
@@ -622,18 +652,18 @@ def test_computed_features_of_a_method_that_trains_give_the_same_bytes(
     computed = cached.run_job(tmp_path / "computed", sources, CLS, SEG)
     for source in (computed.test.features, computed.support[1].features):
         Path(source.path).unlink()
-    runs.run_job(computed._replace(vision=sources["vision"]))
+    runs.run_job(computed._replace(stored=False))
     assert_same_runs(kept, computed)
 
 
 def test_runs_without_training_need_no_test_images(free_job):
     """Whether features are in files or computed."""
     for name, is_kept in (("kept", True), ("computed", False)):
-        job, vision = free_job(name, CLS, SEG)
+        job = free_job(name, CLS, SEG)
         for path, record in (*job.test, job.masks):
             none = {n: array[:0] for n, array in read_npz(path).items()}
             write_npz(path, none, record)
-        runs.run_job(job if is_kept else job._replace(vision=vision))
+        runs.run_job(job._replace(stored=is_kept))
         for folder, metric in zip(job.folders, ("image_auroc", "aupro"), strict=True):
             found = metrics.read_metrics(Path(folder) / "metrics.json")
             assert math.isnan(found["last"][metric])
@@ -641,7 +671,7 @@ def test_runs_without_training_need_no_test_images(free_job):
 
 
 def test_runs_without_training_at_raw(free_job, tmp_path):
-    job, _ = free_job("results", CLS, SEG)
+    job = free_job("results", CLS, SEG)
     masks = [np.zeros(shape, np.uint8) for shape in SHAPES]
     masks[2][8:20, 4:9] = masks[3][20:, 30:] = 1
     source = Source(
@@ -666,7 +696,7 @@ def test_runs_without_training_at_raw(free_job, tmp_path):
 
 
 def test_only_the_missing_run_without_training_is_made(free_job, made):
-    runs.run_job(free_job("results", CLS)[0])
-    job, _ = free_job("results", CLS, SEG)
+    runs.run_job(free_job("results", CLS))
+    job = free_job("results", CLS, SEG)
     runs.run_job(job)
     assert made == job.folders

@@ -285,10 +285,10 @@ def test_features_are_kept_by_choice_or_up_to_a_size(micro, choice, image_size, 
     runs = plan.class_runs("memory", PLACE)
     job = plan.run_job(runs)
     read = {job.test.features.path, *(x.features.path for x in job.support.values())}
-    images = {job.test.images.path, *(x.images.path for x in job.support.values())}
-    tower = plan.vision("memory").path
-    expected = read if kept else images | {tower}
-    assert set(plan.run_files(runs)) == expected | {job.masks.path}
+    expected = read if kept else {job.test.images.path}
+    expected |= {job.masks.path, plan.vision("memory").path}
+    expected |= {x.images.path for x in job.support.values()}  # to calibrate
+    assert set(plan.run_files(runs)) == expected
 
 
 def test_experiments_of_one_backbone_and_readout_share_their_features(micro):

@@ -25,11 +25,14 @@ def run(name, value, task="cls", shots=1, seed=1, *, best=0.0, **keys):
     settings = {"experiment": "original", "dataset": "mvtec", "class": name}
     settings |= {"task": task, "shots": shots, "seed": seed}
     settings |= {"method": "promptad", "backbone": "ViT-B-16_tag", "code": "now"}
-    settings |= {"options": {"epochs": 10, "resolution": 256}, **keys}
+    settings |= {"options": {"epochs": 10, "resolution": 256}}
+    settings |= {"support": [[f"good/{i}.png", f"{i}" * 64] for i in range(shots)]}
+    settings |= keys
     components = {"text_probability": value - 20, "memory_distance": value - 10}
     last = {"epoch": 10, **dict.fromkeys(names, value), "components": components}
     higher = {"epoch": 5, **dict.fromkeys(names, value + best)}
-    return {"last": last, "best": last | higher, "settings": settings}
+    found = {"last": last, "best": last | higher, "settings": settings}
+    return found | {"threshold": 0.25 * shots}
 
 
 def key(content) -> Run:

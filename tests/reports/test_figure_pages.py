@@ -114,7 +114,7 @@ def write_scores(folder, name, shots, seed=1, labels=(0, 1)):
     settings |= {"class": name, "shots": shots, "seed": seed}
     path = folder / f"{name}_{shots}_{seed}.npz"
     write_npz(path, arrays, settings)
-    return Source(path, settings)
+    return Source(path, settings), 0.5 * seed if shots else None
 
 
 def test_scores_have_a_section_for_each_number_of_shots(tmp_path):
@@ -125,6 +125,16 @@ def test_scores_have_a_section_for_each_number_of_shots(tmp_path):
     assert {"nut", "bolt"} <= set(words(found["4-shot"]))
 
 
+def test_scores_of_zero_shots_have_no_threshold(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        figure_pages.figures, "histograms", lambda s: seen.append(s) or ""
+    )
+    scores = [write_scores(tmp_path, "nut", 0)]
+    figure_pages.write_scores(tmp_path / "page.html", scores)
+    assert seen[0]["nut"].thresholds == []
+
+
 def test_scores_of_all_seeds_are_put_together(tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(
@@ -132,6 +142,7 @@ def test_scores_of_all_seeds_are_put_together(tmp_path, monkeypatch):
     )
     scores = [write_scores(tmp_path, "nut", 1, s, [0, 1, 1][:s]) for s in (2, 3)]
     figure_pages.write_scores(tmp_path / "page.html", scores)
-    (labels, values) = seen[0]["nut"]
+    labels, values, thresholds = seen[0]["nut"]
+    assert thresholds == [1, 1.5]
     assert labels.tolist() == [0, 1, 0, 1, 1]
     assert values.tolist() == [0, 1, 0, 0.5, 1]

@@ -41,7 +41,8 @@ def epochs(best):
     return History("bottle", 1, 1, auroc, 15, best)
 
 
-SCORES = {"bottle": (np.array([0, 1, 1]), np.array([0.1, 0.2, 0.3]))}
+LABELLED = np.array([0, 1, 1]), np.array([0.1, 0.2, 0.3])
+SCORES = {"bottle": figures.Scores(*LABELLED, [0.15, 0.25])}
 JOBS = pd.DataFrame(
     {"rule": ["train", "train", "embed"], "s": [3.0, 4.0, 1.0], "cores": [1, 0.5, 2]}
 )
@@ -149,3 +150,12 @@ def test_the_map_of_methods_has_a_column_for_each_and_empty_fields(drawn):
 def test_experiments_are_ranked_from_the_best(drawn):
     found = words(drawn["rankings"])
     assert found.index("original") < found.index("qq")
+
+
+def test_each_threshold_is_a_dashed_line(drawn):
+    without = {"bottle": SCORES["bottle"]._replace(thresholds=[])}
+    dashes = [
+        svg.count("stroke-dasharray: 3.7")
+        for svg in (drawn["histograms"], figures.histograms(without))
+    ]
+    assert dashes == [3, 1]  # one of them in the legend

@@ -67,8 +67,8 @@ def store_images(folder):
     return cached
 
 
-def write(folder, records, cached):
-    order = {"experiments": EXPERIMENTS, "classes": CLASSES}
+def write(folder, records, cached, experiments=EXPERIMENTS, classes=CLASSES):
+    order = {"experiments": experiments, "classes": classes}
     jobs = {"benchmarks": folder / "benchmarks", "threads": 2, "notes": ["assumed"]}
     write_report(folder / "report", records, order, cached, jobs)
 
@@ -136,15 +136,17 @@ def test_a_run_of_another_record_is_refused(tmp_path):
     "name", ["scores.npz", "history.csv", "own_nut_images.npz", "own_nut_masks.npz"]
 )
 def test_another_file_in_its_place_is_refused_by_name(tmp_path, name):
+    """Of one class, whose pages alone are drawn before."""
     records, cached = store_runs(tmp_path), store_images(tmp_path)
-    path = next(tmp_path.rglob(name))
+    records = {path: r for path, r in records.items() if "/first/own/nut/" in path}
+    path = next(path for path in tmp_path.rglob(name) if "second" not in path.parts)
     if path.suffix == ".npz":
         settings = read_settings(path) | {"class": "bolt"}
         write_npz(path, read_npz(path), settings)
     else:
         path.write_text("epoch,image_auroc,pixel_auroc\n5,1,1\n")
     with pytest.raises(UserError, match=rf"{name}: (is of class bolt|damaged)"):
-        write(tmp_path, records, cached)
+        write(tmp_path, records, cached[:2], ["first"], {"own": ["nut"]})
 
 
 def key(task, shots, seed, name="nut"):

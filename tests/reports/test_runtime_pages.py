@@ -56,6 +56,22 @@ def settings(tmp_path):
     return rows(tmp_path / "settings.html")
 
 
+def test_the_support_images_of_the_largest_draw_are_collapsed(tmp_path):
+    runs = [run("bottle", 80, shots=k, seed=seed) for k in (2, 1) for seed in (1, 2)]
+    runs.append(run("nut", 80, shots=0, seed=1))
+    runtime_pages.write_settings(tmp_path / "settings.html", runs, [])
+    shown = "good/0.png (00000000), good/1.png (11111111)"
+    assert rows(tmp_path / "settings.html")[-4:] == [
+        ["data set", "class", "seed", "images"],
+        ["mvtec", "bottle", "1", shown],
+        ["mvtec", "bottle", "2", shown],
+        ["mvtec", "nut", "1", "–"],
+    ]
+    before, _, after = (tmp_path / "settings.html").read_text().partition("<details>")
+    assert "good/0.png" not in before
+    assert "good/0.png" in after.partition("</details>")[0]
+
+
 def test_inputs_in_doubt_come_first(settings):
     assert settings[:2] == [["reason"], ["nut: is &lt;dark&gt;"]]
 

@@ -34,9 +34,10 @@ RUNS = [
 ]
 
 
-@pytest.fixture
-def folder(tmp_path):
-    return written(tmp_path, RUNS)
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The tables of RUNS; tests leave them as they are."""
+    return written(tmp_path_factory.mktemp("tables"), RUNS)
 
 
 def written(tmp_path, runs, classes=CLASSES["mvtec"], failed=(), logs=(), **options):
@@ -224,8 +225,7 @@ def test_the_long_table_holds_every_value(folder):
 
 
 def test_the_order_of_runs_does_not_matter(tmp_path, folder):
-    (tmp_path / "other").mkdir()
-    other = written(tmp_path / "other", RUNS[::-1])
+    other = written(tmp_path, RUNS[::-1])
     for path in folder.iterdir():
         assert path.read_bytes() == (other / path.name).read_bytes()
 
@@ -305,8 +305,7 @@ def test_a_failed_run_is_named_and_its_class_in_no_mean(tmp_path):
 
 
 def test_the_long_table_keeps_runs_that_did_not_fail(tmp_path, folder):
-    (tmp_path / "other").mkdir()
-    other = written(tmp_path / "other", RUNS, failed=FAILED, logs=["a.log"])
+    other = written(tmp_path, RUNS, failed=FAILED, logs=["a.log"])
     name = "metrics.csv"
     assert (other / name).read_bytes() == (folder / name).read_bytes()
 

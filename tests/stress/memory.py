@@ -78,7 +78,7 @@ def repeated(config: str, out: str, count: str) -> tuple[int, int, int]:
     plan = Plan(yaml.safe_load(Path(config).read_text()))
     job, sizes = plan.run_job(plan.runs[:1]), []
     for index in range(int(count)):
-        run_job(job._replace(folders=[f"{out}/{index}"]))
+        run_job(job._replace(folders=[f"{out}/{index}"], stored=False))
         sizes.append(resident())
     return len(sizes), sizes[len(sizes) // 10 - 1], sizes[-1]
 

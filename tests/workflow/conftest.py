@@ -1,6 +1,7 @@
 """Micro projects: a fresh one for each test, and one that has run."""
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -30,3 +31,10 @@ def finished(tmp_path_factory) -> Project:
     project = Project(tmp_path_factory.mktemp("finished")).write()
     project.snakemake()
     return project
+
+
+@pytest.fixture
+def copied(finished, tmp_path) -> Project:
+    """A copy of the finished project that a test may change."""
+    shutil.copytree(finished.folder, tmp_path, dirs_exist_ok=True)
+    return Project(tmp_path)

@@ -1,6 +1,7 @@
 """Weights from a file."""
 
 import hashlib
+import shutil
 
 import numpy as np
 import open_clip
@@ -17,6 +18,7 @@ TEST_IMAGES = "results/cache/own/bolt/test_px32.npz"
 @pytest.fixture
 def checkpoint(project):
     """The model whose weights lie in weights.pt, as the configuration says."""
+    shutil.rmtree(project.folder / "data/metal_nut")
     torch.manual_seed(5)
     model = perturbed(open_clip.CLIP(**TINY)).eval()
     torch.save(model.state_dict(), project.folder / "weights.pt")

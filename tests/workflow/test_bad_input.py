@@ -8,8 +8,6 @@ import csv
 import pytest
 from PIL import Image
 
-from helpers import write_class
-
 IMAGE = "data/bolt/test/hole/001.png"
 
 
@@ -35,32 +33,21 @@ def truncate(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-def test_a_failed_class_is_named_in_the_tables_until_it_is_mended(project):
-    write_class(project.folder / "data", "pin")
-    project.configure(tasks=["cls"], shots=[1])
-    image = project.folder / IMAGE
+def test_a_failed_class_is_named_in_the_tables_until_it_is_mended(copied):
+    """Its runs of before are there still, and must not be shown."""
+    whole, image = copied.tables(), copied.folder / IMAGE
     original = image.read_bytes()
     truncate(image)
-    run = project.snakemake(check=False)
+    run = copied.snakemake(check=False)
     assert run.returncode == 1
     assert f"error: {IMAGE}: cannot be read as an image" in run.stdout + run.stderr
     assert "Traceback" not in run.stdout + run.stderr
-    done = (project.folder / "results/runs").rglob("metrics.json")
-    assert {path.parts[-5] for path in done} == {"metal_nut", "pin"}
-    assert_failed(project.tables())
+    assert_failed(copied.tables(), 4)
 
     image.write_bytes(original)
-    project.snakemake()
-    mended = project.tables()
-    assert b"failed" not in mended["own_cls.md"]
-    assert "Nothing to be done" in project.snakemake().stderr
-
-    truncate(image)  # its run of before is there still, and must not be shown
-    assert project.snakemake(check=False).returncode == 1
-    assert_failed(project.tables())
-    image.write_bytes(original)
-    project.snakemake()
-    assert project.tables() == mended
+    copied.snakemake()
+    assert copied.tables() == whole
+    assert "Nothing to be done" in copied.snakemake().stderr
 
 
 def test_a_class_of_larger_images_goes_on_once_they_are_allowed(project):
@@ -70,8 +57,12 @@ def test_a_class_of_larger_images_goes_on_once_they_are_allowed(project):
     project.configure(**options, max_megapixels=1)
     run = project.snakemake(check=False)
     error = f"error: {IMAGE}: has 1001000 pixels; raise `max_megapixels`, or save"
+    assert run.returncode == 1
     assert error in run.stdout + run.stderr
-    assert_failed(project.tables())
+    assert "Traceback" not in run.stdout + run.stderr
+    done = (project.folder / "results/runs").rglob("metrics.json")
+    assert {path.parts[-5] for path in done} == {"metal_nut"}
+    assert_failed(project.tables(), 1)
 
     project.configure(**options, max_megapixels=2)
     planned = project.planned_by_class()
@@ -90,10 +81,12 @@ def test_a_class_of_larger_images_goes_on_once_they_are_allowed(project):
     assert error in project.fsad(*by_hand, check=False).stderr
 
 
-def assert_failed(tables):
-    """The tables name bolt as failed, and the log, and have numbers of the others."""
+def assert_failed(tables, runs):
+    """The tables name so many runs of bolt as failed, and the log, and have numbers of
+    the others."""
     page = tables["own_cls.md"].decode()
-    assert "1 runs failed, and are in no mean: 1 of own/bolt. See " in page
+    failed = f"{runs} runs failed, and are in no mean: {runs} of own/bolt. See "
+    assert failed in page
     assert "results/logs/prepare/own/bolt.log" in page
     rows = list(csv.DictReader(tables["own_cls.csv"].decode().splitlines()))
     assert {row["k1"] for row in rows if row["class"] == "bolt"} == {"failed"}

@@ -1,6 +1,7 @@
 """Trained runs on new images: in place, exported, and as a rule."""
 
 import csv
+import re
 import shutil
 
 import numpy as np
@@ -10,20 +11,15 @@ from PIL import Image
 from evaluation.cached import seen
 from fsad.artifacts.files import read_record, write_record
 from fsad.data.layouts import list_class
-from fsad.evaluation.detector import detect, load_detectors
+from fsad.evaluation.detector import detect
+from fsad.evaluation.detector_files import load_detectors, save_detectors
 from fsad.evaluation.restore import run_detector
 from fsad.methods.maps import full_maps
 from project import Project
 
 RUN = "results/runs/original/own/bolt/k{shots}/s111/{task}"
+SPEED = r"\n{count} images, .* a second, .* ms an image \(decode .*\); write .*\n$"
 TEST_IMAGES = "results/cache/own/bolt/test_px32.npz"
-
-
-@pytest.fixture
-def copied(finished, tmp_path) -> Project:
-    """A copy of the finished project that a test may change."""
-    shutil.copytree(finished.folder, tmp_path, dirs_exist_ok=True)
-    return Project(tmp_path)
 
 
 def table(folder):
@@ -53,7 +49,10 @@ def test_a_run_scores_its_test_images_as_it_did(finished, task, shots):
 
 def test_predict_writes_scores_maps_and_overlays(finished, tmp_path):
     run = RUN.format(task="cls", shots=2)
-    finished.fsad("predict", "--run", run, "data/bolt/test", "--out", tmp_path)
+    call = "predict", "--run", run, "data/bolt/test", "--out", tmp_path
+    done = finished.fsad(*call)
+    assert not (tmp_path / "page.html").exists()
+    assert re.search(SPEED.format(count=len(table(tmp_path))), done.stdout)
     rows, scores = table(tmp_path), np.load(finished.folder / run / "scores.npz")
     assert list(rows) == sorted(scores["names"])
     for name, value in zip(scores["names"], scores["last_scores"], strict=True):
@@ -90,6 +89,59 @@ def test_an_exported_file_needs_nothing_else(finished, tmp_path):
     (features,) = finished.folder.glob("results/features/*_random0")
     assert described["backbone"] == features.name
     assert described["run"]["class"] == "bolt"
+
+
+@pytest.fixture
+def two_classes(finished, tmp_path):
+    """A file of two detectors, and a folder with images of both classes."""
+    bolt, other = (
+        run_detector(finished.folder / RUN.format(task=task, shots=2))
+        for task in ("seg", "cls")
+    )
+    other = other._replace(described=other.described | {"class": "nut"})
+    save_detectors(tmp_path / "two.safetensors", [bolt, other])
+    for name in ("bolt", "nut"):
+        folder = tmp_path / "images" / name
+        shutil.copytree(finished.folder / "data/bolt/test", folder)
+    return tmp_path / "two.safetensors"
+
+
+def test_images_of_two_classes_are_scored_from_one_file(finished, two_classes):
+    folder, out = two_classes.parent / "images", two_classes.parent / "out"
+    call = "predict", "--run", two_classes
+    finished.fsad(*call, folder, "--out", out, "--threshold", "0.25", "--html")
+    rows = table(out)
+    for task, name in (("seg", "bolt"), ("cls", "nut")):
+        run = RUN.format(task=task, shots=2)
+        scores = np.load(finished.folder / run / "scores.npz")
+        for image, score in zip(scores["names"], scores["last_scores"], strict=True):
+            row = rows[f"{name}/{image}"]
+            assert (row["class"], row["threshold"]) == (name, "0.25")
+            assert float(row["score"]) == pytest.approx(score, rel=1e-5)
+    page = (out / "page.html").read_text()
+    assert page.count("data:image/webp") == 2 * len(rows)
+    for name in ("bolt", "nut"):
+        own = two_classes.parent / name
+        finished.fsad(*call, folder / "bolt", "--out", own, "--class", name)
+        assert {row["class"] for row in table(own).values()} == {name}
+
+
+def test_an_image_of_none_of_several_classes_is_named(finished, two_classes):
+    image = two_classes.parent / "a.png"
+    shutil.copy(finished.folder / "data/bolt/test/good/000.png", image)
+    out = two_classes.parent / "out"
+    call = "predict", "--run", two_classes, two_classes.parent, "--out", out
+    done = finished.fsad(*call, check=False)
+    assert f"error: {image}: lies in no folder with the name of a class" in done.stderr
+    assert not out.exists()
+
+
+def test_a_page_is_never_overwritten(finished, tmp_path):
+    (tmp_path / "page.html").write_text("mine")
+    call = "predict", "--run", RUN.format(task="cls", shots=1), "data", "--html"
+    done = finished.fsad(*call, "--out", tmp_path, check=False)
+    assert f"--out: {tmp_path} holds scores already" in done.stderr
+    assert (tmp_path / "page.html").read_text() == "mine"
 
 
 def test_an_unreadable_image_is_told_and_the_others_go_on(finished, tmp_path):
@@ -169,6 +221,10 @@ WRONG = {
     "no run": (["--run", "data"], "data: no folder of a run"),
     "no exported file": (["--run", "tiny.json"], "tiny.json: is not a whole detector"),
     "no image": (["--run", RUN, "results"], "results: holds no image"),
+    "another class": (
+        ["--run", RUN, "--class", "nut"],
+        "class: 'nut' is not there; take",
+    ),
     "unknown device": (["--run", RUN, "--device", "tpu"], "device: 'tpu' is neither"),
 }
 

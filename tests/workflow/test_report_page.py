@@ -1,31 +1,13 @@
 """The report of a finished run, opened in a real browser."""
 
-import shutil
-
 import pytest
-from playwright.sync_api import sync_playwright
 
-BROWSERS = "chromium", "chromium-browser", "google-chrome"
 CATEGORIES = ["Overview", "Tables", "Training", "Image scores", "Anomaly maps", "Run"]
 CATEGORIES = [f"{i} {name}" for i, name in enumerate(CATEGORIES, start=1)]
 SHOWN = "Array.from(document.images, image => image.naturalWidth)"
 VIEW = "p => app.setView({content: 'html', contentPath: results[p].data_uri})"
 VIEWED = "p => document.querySelector('iframe')?.src == results[p].data_uri"
 PICTURES = {"overview": 4, "history": 2, "scores": 2, "examples": 4, "times": 1}
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """A headless Chromium of this machine."""
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        pytest.skip(f"no browser is installed, none of {', '.join(BROWSERS)}")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=path, args=["--no-sandbox"]
-        )
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

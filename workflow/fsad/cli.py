@@ -4,9 +4,12 @@ import argparse
 import shutil
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import yaml
 
 from fsad.artifacts import paths
@@ -73,15 +76,50 @@ def _at_least(least: int, text: str) -> int:
     return int(text)
 
 
+def _threshold(text: str) -> float:
+    single = np.finfo(np.float32)  # in which it is compared with scores
+    with suppress(ValueError):
+        if float(single.tiny) <= float(text) <= float(single.max):
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a finite number above 0")
+
+
+def _share(text: str) -> float:
+    """A share between 0 and 1, from `5%` or `0.05`."""
+    number, percent, rest = text.strip().partition("%")
+    with suppress(ValueError):
+        share = float(number) / (100 if percent else 1)
+        if 0 < share < 1 and not rest:
+            return share
+    raise argparse.ArgumentTypeError(
+        f"{text!r} is not a share between 0 and 1, as 5% or 0.05"
+    )
+
+
 INSTEAD = "instead of the config's"
 FIRST = "default: the first of the config"
 RUN_PATH = f"RESULTS/{TREE.run}".replace("{", "").replace("}", "")
 THREADS = option("--threads", type=_positive, default=2)
 MAX_MEGAPIXELS = option("--max-megapixels", type=_positive, help="of one image")
+OF_ALL = "of all images, of several in the file; default: by the images' folders"
 OUT_FOLDER = option("--out", type=_path, required=True, help="folder to write")
+DEVICE = option("--device", default="cpu", help="cpu, cuda or cuda:N")
 FOR_A_RUN = (
     option("--run", dest="source", type=_path, required=True, help=RUN_PATH),
-    option("--device", default="cpu", help="cpu, cuda or cuda:N"),
+    DEVICE,
+    THREADS,
+)
+SOURCES = f"{RUN_PATH}, or a file of fsad export"
+CLASS = option(
+    "--class", dest="class_name", metavar="CLASS", help="of several", type=nfc
+)
+FROM_GOOD_IMAGES = (
+    option("detector", type=_path, metavar="DETECTOR", help=SOURCES),
+    option("good", type=_path, metavar="GOOD_FOLDER", help="good images, none learned"),
+    option("--out", type=_path, required=True, help="file to write, .safetensors"),
+    CLASS,
+    MAX_MEGAPIXELS,
+    DEVICE,
     THREADS,
 )
 FOR_A_CALL = (
@@ -143,6 +181,7 @@ def _given(arguments: Namespace, names: Iterable[str]) -> dict:
 @command(
     option("folder", type=_path),
     option("--seed", type=_natural, default=0),
+    option("--good", type=_positive, help="good test images of a class, instead of 16"),
     option("--large", action="store_true", help="large images with small defects"),
 )
 def demo_data(arguments: Namespace) -> None:
@@ -150,9 +189,11 @@ def demo_data(arguments: Namespace) -> None:
     from fsad.demo.dataset import write_demo
     from fsad.demo.large import write_large
 
+    if arguments.large and arguments.good:
+        raise UserError("--good: not with --large, whose numbers are fixed; leave it")
     limit_threads(1)
     write = write_large if arguments.large else write_demo
-    write(arguments.folder, arguments.seed)
+    write(arguments.folder, arguments.seed, **_given(arguments, ["good"]))
 
 
 @command(
@@ -223,6 +264,9 @@ def _limit_pixels(arguments: Namespace) -> None:
 @command(
     option("images", nargs="+", type=_path, help="image files or folders"),
     OUT_FOLDER,
+    option("--class", dest="class_name", metavar="CLASS", type=nfc, help=OF_ALL),
+    option("--threshold", type=_threshold, help="of the image score, for all classes"),
+    option("--html", action="store_true", help="also write a page, OUT/page.html"),
     MAX_MEGAPIXELS,
     *FOR_A_RUN,
 )
@@ -231,32 +275,95 @@ def predict(arguments: Namespace) -> None:
     limit_torch_threads(arguments.threads)
     _limit_pixels(arguments)
     from fsad.data.layouts import find_images
+    from fsad.deployment.page import PAGE, add_thumbnails, write_page
     from fsad.evaluation import predict as prediction
+    from fsad.evaluation.timing import speed
 
-    if (arguments.out / prediction.TABLE).exists():
-        raise UserError(f"--out: {arguments.out} holds scores already; name another")
-    (detector,) = prediction.open_detectors(arguments.source, arguments.device).values()
+    out, thumbnails = arguments.out, {}
+    if any((out / name).exists() for name in (paths.TABLE, PAGE)):
+        raise UserError(f"--out: {out} holds scores already; name another")
+    detectors = prediction.open_detectors(arguments.source, arguments.device)
+    if arguments.threshold is not None:
+        detectors = prediction.with_threshold(detectors, arguments.threshold)
     images = find_images(arguments.images)
-    counts = prediction.predict(detector, images, arguments.out, arguments.threads)
-    done = f"{counts.anomalous} of {len(images)} images are anomalous"
-    if counts.anomalous is None:
-        done = f"{len(images)} images scored, without a threshold at zero shots"
-    print(f"{done}: {arguments.out}")
-    if counts.failed:
-        raise UserError(f"{counts.failed} of {len(images)} images could not be read")
+    assigned = prediction.detectors_of_images(detectors, images, arguments.class_name)
+    show = partial(add_thumbnails, thumbnails) if arguments.html else None
+    rows, seconds = prediction.predict(assigned, images, out, arguments.threads, show)
+    if arguments.html:
+        write_page(out / PAGE, rows, thumbnails)
+    print(f"{prediction.summary(rows)}: {out}")
+    if scored := sum(row.score is not None for row in rows):
+        print(speed(scored, seconds))
+    failed = sum(row.error != "" for row in rows)
+    if failed:
+        raise UserError(f"{failed} of {len(rows)} images could not be read")
 
 
 @command(
-    option("--out", type=_path, required=True, help="file to write, .safetensors"),
-    *FOR_A_RUN,
+    option("--run", dest="sources", nargs="+", type=_path, required=True, help=SOURCES),
+    option("--out", type=_path, required=True, help=".safetensors or .onnx"),
+    CLASS,
+    option("--check", type=_path, help="images on which .onnx is compared too"),
+    MAX_MEGAPIXELS,
+    THREADS,
 )
 def export(arguments: Namespace) -> None:
-    """write a run as one file that fsad predict takes"""
+    """write runs, of a class each, as one file that fsad predict takes, or one as a
+    graph of ONNX that is compared with torch"""
     limit_torch_threads(arguments.threads)
-    from fsad.evaluation.detector import save_detectors
-    from fsad.evaluation.restore import run_detector
+    _limit_pixels(arguments)
+    from fsad.deployment.export import export_file
 
-    save_detectors(arguments.out, [run_detector(arguments.source, arguments.device)])
+    done = export_file(
+        arguments.out, arguments.sources, arguments.class_name, arguments.check
+    )
+    print(f"{arguments.out}: {done}")
+
+
+@command(
+    *FROM_GOOD_IMAGES,
+    option("--false-alarms", type=_share, default="5%", help="at most [5%%]"),
+    option("--confidence", type=_share, default="95%", help="of that bound [95%%]"),
+)
+def calibrate(arguments: Namespace) -> None:
+    """set the threshold of a detector from good images, for a bound of false alarms"""
+    detectors, name = _open_to_change(arguments)
+    from fsad.deployment.thresholds import Bound, calibrate_on_good, summary
+
+    bound = Bound(arguments.false_alarms, arguments.confidence)
+    found = calibrate_on_good(detectors[name], arguments.good, bound)
+    _save_changed(arguments.out, detectors | {name: found.detector})
+    print("\n".join(summary(found, bound)))
+
+
+@command(*FROM_GOOD_IMAGES)
+def extend(arguments: Namespace) -> None:
+    """add good images to the memory of a detector, and calibrate it again"""
+    detectors, name = _open_to_change(arguments)
+    from fsad.deployment.growth import extend, summary
+
+    found = extend(detectors[name], arguments.good, arguments.threads)
+    _save_changed(arguments.out, detectors | {name: found.detector})
+    print("\n".join(summary(found)))
+
+
+def _open_to_change(arguments: Namespace) -> tuple[dict, str]:
+    """Detectors by class, and the class of the one that changes."""
+    limit_torch_threads(arguments.threads)
+    _limit_pixels(arguments)
+    from fsad.evaluation.detector_files import chosen_class
+    from fsad.evaluation.predict import open_detectors
+
+    if arguments.out.suffix != ".safetensors":
+        raise UserError(f"--out: {arguments.out} must end in .safetensors")
+    detectors = open_detectors(arguments.detector, arguments.device)
+    return detectors, chosen_class(detectors, arguments.class_name)
+
+
+def _save_changed(out: Path, detectors: Mapping) -> None:
+    from fsad.evaluation.detector_files import save_detectors
+
+    save_detectors(out, [*detectors.values()])
 
 
 @command(

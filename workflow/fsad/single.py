@@ -18,9 +18,11 @@ from fsad.data.images import load_masks, masks_in_order, warn
 from fsad.data.prepare import load_support, load_test, looks
 from fsad.data.words import class_tokens
 from fsad.errors import UserError
-from fsad.evaluation.inputs import Inputs
+from fsad.evaluation.detector import Detector
+from fsad.evaluation.inputs import Inputs, first_rows, new_detector
 from fsad.evaluation.runs import make_runs
 from fsad.evaluation.tasks import Truth
+from fsad.methods import base
 from fsad.methods.base import Text
 from fsad.planning.options import class_files, class_override, class_region
 from fsad.planning.plan import Plan
@@ -92,10 +94,14 @@ def _inputs(plan: Plan, run: Run, images: tuple[dict, dict], truth: Truth) -> In
         towers = load_towers(config["backbones"][name])
     vision = towers["vision"].to(config["device"], config["precision"])
     network, (test, support) = open_network(vision), images
-    drawn = embed_draw(network, support, readout)
-    drawn = {name: array[: run.shots] for name, array in drawn.items()}
-    features = computed_features(network, test, readout)
-    return Inputs(features, lambda _: drawn, _text(plan, run, towers), truth)
+    drawn = first_rows(embed_draw(network, support, readout), run.shots)
+    features, text = computed_features(network, test, readout), _text(plan, run, towers)
+    images = first_rows(support, run.shots)
+
+    def detector(record: Mapping, fitted: base.Detector) -> Detector:
+        return new_detector(network, record, images, fitted)
+
+    return Inputs(features, lambda _: drawn, detector, text, truth)
 
 
 def _text(plan: Plan, run: Run, towers: Mapping) -> Text | None:

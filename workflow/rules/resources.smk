@@ -11,7 +11,7 @@ MEASURED = {
     "prepare_masks": (60, 13, 0.1),
     "tokenize_prompts": (775, 0, 0.1),
     "embed": (1250, 520, 2.8),
-    "train": (1290, 290, 2.2),
+    "train": (1900, 290, 2.2),
     "draw_panels": (80, 150, 0.1),
     "predict": (1300, 0, 2.5),
     "tables": (95, 0, 0.1),

@@ -10,5 +10,4 @@ with (
     gpu_slot(snakemake.config),
 ):
     planned = RunJob(**snakemake.params.job)
-    computes = planned.vision.path in snakemake.input  # features that are in no file
-    run_job(planned if computes else planned._replace(vision=None))
+    run_job(planned._replace(stored=planned.test.features.path in snakemake.input))

@@ -21,24 +21,26 @@ class Embedding(NamedTuple):
 class RunJob(NamedTuple):
     """Runs of one experiment and class in one job, and the files that they read.
 
-    folders, records: one for each run. test, support (by seed): of their features.
-    vision: the tower that computes them in the job, None where they are in files. text,
-    prompts: text tower and tokens, None for a method that reads no text. masks: None
-    if no run needs them.
+    folders, records: one for each run. test, support (by seed): images and features.
+    vision: the tower, which sees support images anew to calibrate. text, prompts: text
+    tower and tokens, None for a method that reads no text. masks: None if no run needs
+    them. stored: whether the features are in files, else the job computes them.
     """
 
     folders: Sequence[str]
     records: Sequence[Mapping]
     test: Embedding
     support: Mapping[int, Embedding]
-    vision: Source | None
+    vision: Source
     text: Source | None
     prompts: Source | None
     masks: Source | None
+    stored: bool = True
 
     def inputs(self) -> list[str]:
         """Paths of all files that the job reads."""
+        drawn = [x.images for x in self.support.values()]
         sets = self.test, *self.support.values()
-        read = [x.images if self.vision else x.features for x in sets]
+        read = [x.features for x in sets] if self.stored else [self.test.images]
         shared = filter(None, (self.vision, self.text, self.prompts, self.masks))
-        return [source.path for source in (*read, *shared)]
+        return [source.path for source in (*drawn, *read, *shared)]

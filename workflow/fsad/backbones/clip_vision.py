@@ -8,6 +8,7 @@ from torch import Tensor
 
 from fsad.backbones.readout import Variant
 from fsad.backbones.tower import Tower
+from fsad.backbones.tracing import in_blocks
 from fsad.backbones.transformer import (
     attend,
     attention_inputs,
@@ -124,7 +125,7 @@ def _window_features(tower: Tower, tokens: Tensor, windows: Tensor) -> Tensor:
     gathered = tokens[:, windows]  # (B, rows, columns, T, Dv)
     flat = gathered.flatten(0, 2)  # each window is an element of the batch
     count = max(1, WINDOW_TOKENS[tokens.device.type] // windows.shape[2])
-    parts = [_final_tokens(tower, part)[:, 0] for part in flat.split(count)]
+    parts = [_final_tokens(tower, part)[:, 0] for part in in_blocks(flat, count)]
     return _project(tower, torch.cat(parts)).unflatten(0, gathered.shape[:3])
 
 
@@ -159,7 +160,7 @@ def _tokens(tower: Tower, pixels: Tensor) -> Tensor:
     # A matrix product, since cuDNN's convolutions round float32 to TF32.
     patches = F.unfold(pixels, size, stride=size).mT  # (B, gh*gw, 3 * size * size)
     patches = F.linear(patches, weights["conv1.weight"].flatten(1))
-    summary = weights["class_embedding"].expand(len(patches), 1, -1)
+    summary = weights["class_embedding"].expand(patches.shape[0], 1, -1)
     own, grid = weights["positional_embedding"], patch_grid(tower, pixels)
     tokens = torch.cat([summary, patches], 1) + _positions(own, grid)
     return layer_norm(tokens, weights, "ln_pre", tower.config["eps"])

@@ -31,14 +31,19 @@ def embed_batch(network: Network, images: np.ndarray, readout: Readout) -> Featu
     the blocks. `neighbourhoods`: `patch` [B, h, w, T]. `windows`: see
     `clip_vision.embed_windows`. A batch that does not fit a GPU is computed in halves.
     """
-    kinds = {"promptad": _promptad, "tokens": _tokens, "windows": _windows}
-    read = {**kinds, "neighbourhoods": _neighbourhoods}[readout.kind]
 
     @torch.inference_mode()
     def compute(some: np.ndarray) -> Features:
-        return read(network, normalise_pixels(some, network.tower), readout.fields)
+        return embed_tensor(network, torch.from_numpy(some), readout)
 
     return in_halves(compute, images)
+
+
+def embed_tensor(network: Network, images: Tensor, readout: Readout) -> Features:
+    """`embed_batch` of a tensor uint8 [B, H, W, 3], in one pass that can be traced."""
+    kinds = {"promptad": _promptad, "tokens": _tokens, "windows": _windows}
+    read = {**kinds, "neighbourhoods": _neighbourhoods}[readout.kind]
+    return read(network, normalise_pixels(images, network.tower), readout.fields)
 
 
 def embed_pictures(
@@ -197,12 +202,12 @@ def _moments(patches: Tensor, inside: Tensor | None) -> Features:
     return {"count": count, "sum": patches.sum(-2), "outer": patches.mT @ patches}
 
 
-def normalise_pixels(images: np.ndarray, tower: Tower) -> Tensor:
+def normalise_pixels(images: np.ndarray | Tensor, tower: Tower) -> Tensor:
     """Convert uint8 [B, H, W, 3] to normalised float32 [B, 3, H, W].
 
     Mean and std are those of the tower; the result is on its device.
     """
     mean = torch.tensor(tower.config["mean"], device=tower.device)
     std = torch.tensor(tower.config["std"], device=tower.device)
-    pixels = torch.from_numpy(images).to(tower.device).float() / 255
+    pixels = torch.as_tensor(images).to(tower.device).float() / 255
     return ((pixels - mean) / std).permute(0, 3, 1, 2).contiguous()

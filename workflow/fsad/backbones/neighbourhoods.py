@@ -24,12 +24,13 @@ class Kernels(NamedTuple):
     """The two poolings of one layer, for features `start` to `start + T`.
 
     channels: int64 [T * c], c neighbouring channels of each feature. weights: float32
-    [T, c, size, size].
+    [T, c, size, size]. They are arrays, since a tensor that is made while a graph is
+    traced has no values, and kernels are kept.
     """
 
     start: int
-    channels: Tensor
-    weights: Tensor
+    channels: np.ndarray
+    weights: np.ndarray
 
 
 def auto_width(channels: Sequence[int], size: int = 3) -> int:
@@ -50,7 +51,7 @@ def pooled(
     bilinearly, corners not aligned. size: odd side of a neighbourhood, zeros outside.
     """
     grid = maps[0].shape[2:]
-    features = maps[0].new_zeros(len(maps[0]), patch_width, *grid)
+    features = maps[0].new_zeros(maps[0].shape[0], patch_width, *grid)
     for index, layer in enumerate(maps):
         place, widths = (index, len(maps)), (layer_width, patch_width)
         kernels = layer_kernels(layer.shape[1], place, widths, size)
@@ -63,8 +64,10 @@ def pooled(
 
 def _convolved(layer: Tensor, kernels: Kernels) -> Tensor:
     """Features [B, T, h, w] of maps [B, C, h, w]."""
-    weights = kernels.weights.to(layer.device)
-    read = layer[:, kernels.channels.to(layer.device)].unflatten(1, weights.shape[:2])
+    channels, weights = (
+        torch.from_numpy(array).to(layer.device) for array in kernels[1:]
+    )
+    read = layer[:, channels].unflatten(1, weights.shape[:2])
     groups, padding = len(weights), weights.shape[-1] // 2
     # Depthwise convolutions are faster than one with several channels a group.
     return sum(
@@ -92,8 +95,8 @@ def layer_kernels(
     first, span = used.argmax(1), used.sum(1).max()
     chosen = np.minimum(first, channels - span)[:, None] + np.arange(span)
     weights = np.take_along_axis(weights, chosen[:, :, None], 1).astype(np.float32)
-    weights = torch.from_numpy(weights).unflatten(2, (size, size))
-    return Kernels(int(reads[0]), torch.from_numpy(chosen.reshape(-1)), weights)
+    weights = weights.reshape(*weights.shape[:2], size, size)
+    return Kernels(int(reads[0]), chosen.reshape(-1), weights)
 
 
 def pooling_matrix(length: int, width: int) -> np.ndarray:

@@ -148,9 +148,11 @@ def _timm_tokens(
 def _set_positions(network: Network, shape: tuple[int, int]) -> None:
     """Resize the positions to images of a shape, as DINOv2 does and timm does not."""
     embedding, stored = network.module.patch_embed, network.tower.weights["pos_embed"]
+    before = embedding.grid_size
     embedding.set_input_size(img_size=shape)  # of this grid: left alone by timm
-    positions = dinov2_positions(stored, embedding.grid_size)
-    network.module.pos_embed = nn.Parameter(positions, requires_grad=False)
+    if embedding.grid_size != before:
+        positions = dinov2_positions(stored, embedding.grid_size)
+        network.module.pos_embed = nn.Parameter(positions, requires_grad=False)
 
 
 def dinov2_positions(embedding: Tensor, grid: tuple[int, int]) -> Tensor:

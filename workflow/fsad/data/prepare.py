@@ -147,21 +147,23 @@ def load_support(
     record: Mapping,
     threads: int,
     region: np.ndarray | None = None,
+    first: int = 0,
 ) -> dict[str, np.ndarray]:
     """Decode support images and make copies of them.
 
     record: of stage `support`, with seed, class, view and augment. Returns `images`
     [k, c, H, W, 3], c copies of each, or tiles [k, c, R, C, H, W, 3] of them, `whole`
     where the view has it, and others of `load_images`. region: see `write_class`; it is
-    returned as `region` too, uint8. Raises UserError if the images are of several
-    shapes.
+    returned as `region` too, uint8. first: place of the first image in its draw. Raises
+    UserError if the images are of several shapes.
     """
     view, augment = View(**record["view"]), Augment(**record["augment"])
     key = random_key(record["seed"], record["class"])
     images = [None] * len(samples)
 
     def put(row: int, image: np.ndarray) -> None:
-        image, key_of_row = _inside(image, region, samples[row]), (*key, row)
+        image = _inside(image, region, samples[row])
+        key_of_row = *key, first + row
         seen = [pictures(x, view) for x in copies(image, augment, key_of_row)]
         if region is not None:
             white = copies(as_image(region), augment, key_of_row)

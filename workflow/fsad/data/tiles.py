@@ -8,7 +8,7 @@ from math import ceil
 
 import numpy as np
 
-from fsad.data.views import View, resized
+from fsad.data.views import View, resampled, resized, view_shape
 
 SQUAREST = 1.25  # most that the sides of a tile of `auto_grid` differ by
 LEAST_TILES = 2
@@ -20,12 +20,11 @@ MIDDLE = 127  # between black and white
 def cut(image: np.ndarray, view: View) -> np.ndarray:
     """The tiles of an image uint8 [H, W, 3] in a view, uint8 [R, C, h, w, 3]."""
     rows, columns = spans(image.shape[:2], view)
-    return np.stack(
-        [
-            np.stack([resized(image[a:b, c:d], view) for c, d in columns.tolist()])
-            for a, b in rows.tolist()
-        ]
-    )
+    if view.grid is not None:
+        shape = tiled_shape(image.shape[:2], view)
+        image = resampled(image, shape, view.filter)
+    parts = [[image[a:b, c:d] for c, d in columns.tolist()] for a, b in rows.tolist()]
+    return np.array([[resized(part, view) for part in row] for row in parts])
 
 
 def pictures(image: np.ndarray, view: View) -> dict[str, np.ndarray]:
@@ -51,25 +50,56 @@ def insides(white: np.ndarray, view: View) -> dict[str, np.ndarray]:
     return {name: inside.astype(np.uint8) for name, inside in marked.items()}
 
 
+def tiled_shape(shape: Sequence[int], view: View) -> tuple[int, int]:
+    """Height and width to which an image of this shape is resized before it is cut.
+
+    Tiles by size are cut from the image as it is. The tiles of a grid then have the
+    size of the view.
+    """
+    if view.grid is None:
+        height, width = shape
+        return height, width
+    lengths = _tile_shape(shape, view)
+    height, width = (
+        round(length * _factor(count, view))
+        for length, count in zip(lengths, view.grid, strict=True)
+    )
+    return height, width
+
+
+def _tile_shape(shape: Sequence[int], view: View) -> tuple[int, int]:
+    """Height and width of a tile, where it is cut."""
+    if view.grid is None:
+        height, width = (min(side, view.tile) for side in shape)
+        return height, width
+    pairs = zip(shape, view.grid, strict=True)
+    lengths = (ceil(round(side / _factor(count, view), 6)) for side, count in pairs)
+    return view_shape(tuple(lengths), view)
+
+
+def _factor(count: int, view: View) -> float:
+    """Length of a side with this many tiles, in lengths of a tile."""
+    return 1 + (count - 1) * (1 - view.overlap)
+
+
 def spans(shape: Sequence[int], view: View) -> tuple[np.ndarray, np.ndarray]:
     """First pixel and end of the rows [R, 2] and columns [C, 2] of tiles, int64.
 
-    shape: height and width of the image. All tiles of an image are equally large, and
-    none is larger than the image.
+    shape: height and width of the image. Pixels are those of `tiled_shape`. All tiles
+    of an image are equally large, and none is larger than the image.
     """
+    sides, lengths = tiled_shape(shape, view), _tile_shape(shape, view)
     counts = view.grid or (None, None)
-    rows, columns = (_spans(s, c, view) for s, c in zip(shape, counts, strict=True))
+    keys = zip(sides, lengths, counts, strict=True)
+    rows, columns = (_spans(*key, view.overlap) for key in keys)
     return rows, columns
 
 
-def _spans(side: int, count: int | None, view: View) -> np.ndarray:
-    """Spans [n, 2] along a side of this many pixels; count: None for tiles by size."""
-    kept = 1 - view.overlap
+def _spans(side: int, length: int, count: int | None, overlap: float) -> np.ndarray:
+    """Spans [n, 2] of tiles of a length along a side; count: None for as many as it
+    takes."""
     if count is None:
-        length = min(side, view.tile)
-        count = 1 + ceil(round((side - length) / (length * kept), 6))
-    else:
-        length = ceil(round(side / (1 + (count - 1) * kept), 6))
+        count = 1 + ceil(round((side - length) / (length * (1 - overlap)), 6))
     starts = np.linspace(0, side - length, count).round().astype(int)
     return np.stack([starts, starts + length], 1)
 
@@ -82,8 +112,9 @@ def shares(shapes: np.ndarray, view: View) -> tuple[np.ndarray, np.ndarray]:
     """
     like = spans(shapes[0] if len(shapes) else (view.size, view.size), view)
     rows, columns = (np.empty((len(shapes), *x.shape), np.float32) for x in like)
-    for row, (height, width) in enumerate(shapes.tolist()):
-        of_rows, of_columns = spans((height, width), view)
+    for row, shape in enumerate(shapes.tolist()):
+        height, width = tiled_shape(shape, view)
+        of_rows, of_columns = spans(shape, view)
         rows[row], columns[row] = of_rows / height, of_columns / width
     return rows, columns
 

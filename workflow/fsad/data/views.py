@@ -17,9 +17,10 @@ class View(NamedTuple):
     (OpenCV), `bicubic` is Pillow's, with which the published numbers of AnomalyDINO
     and SubspaceAD were made.
 
-    An image may be cut into tiles, each of which is then resized. grid: rows and
-    columns of tiles. tile: side of a tile in pixels of the image. overlap: share of a
-    tile that the next one covers too. whole: whether the whole image is seen as well.
+    An image may be cut into tiles of the size of the view. grid: rows and columns of
+    tiles, into which the resized image is cut. tile: side of a tile in pixels of the
+    image, each of which is resized. overlap: share of a tile that the next one covers
+    too. whole: whether the whole image is seen as well.
     """
 
     fit: str
@@ -58,11 +59,15 @@ class View(NamedTuple):
 
 def resized(image: np.ndarray, view: View) -> np.ndarray:
     """Resize uint8 [H, W, 3] without cropping, see `view_shape`."""
-    shape = view_shape(image.shape[:2], view)
-    if view.filter == "area":
+    return resampled(image, view_shape(image.shape[:2], view), view.filter)
+
+
+def resampled(image: np.ndarray, shape: tuple[int, int], how: str) -> np.ndarray:
+    """Resize uint8 [H, W, 3] to a height and width; how: the filter of a view."""
+    if how == "area":
         return area_or_cubic(image, shape)
-    resampled = Image.fromarray(image).resize(shape[::-1], Image.Resampling.BICUBIC)
-    return np.asarray(resampled)
+    pixels = Image.fromarray(image).resize(shape[::-1], Image.Resampling.BICUBIC)
+    return np.asarray(pixels)
 
 
 def view_shape(shape: tuple[int, int], view: View) -> tuple[int, int]:

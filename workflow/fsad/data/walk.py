@@ -29,8 +29,9 @@ NOT_READ = """.npy .npz .mat .heic .heif .dng .cr2 .cr3 .crw .nef .nrw .arw .orf
 LEFT_BY_OTHERS = {"__macosx", "__pycache__", "thumbnails", "thumbs", "thumbs.db"}
 LEFT_BY_OTHERS |= {"ehthumbs.db", "desktop.ini", "$recycle.bin", "#recycle"}
 LEFT_BY_OTHERS |= {"lost+found"}
-# Start of a table of predictions, as it is or saved by a spreadsheet program.
-PREDICTIONS = re.compile(rb'(\xef\xbb\xbf)?"?image"?[,;\t]"?score"?[,;\t]"?threshold')
+# Start of a table of predictions, as it is or saved by a spreadsheet program; those of
+# before 0.6 have no class.
+PREDICTIONS = re.compile(rb'(\xef\xbb\xbf)?"?image"?[,;\t]("?class"?[,;\t])?"?score"?')
 RUNS = re.sub(r"\{\w+\}", "*", RUN)  # below a folder of results
 CONTROL = {*range(9), *range(14, 27), *range(28, 32)}  # characters that text has not
 STUBS = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}  # formats known, but not read

@@ -52,17 +52,26 @@ CLASSES = tuple(PARTS)
 PROMPTS = {name: prompts_of(name, kinds) for name, kinds in DEFECTS.items()}
 
 
-def write_demo(root: Path, seed: int = 0) -> None:
+GOOD_TESTS = 16
+
+
+def write_demo(root: Path, seed: int = 0, good: int = GOOD_TESTS) -> None:
     """Write the data set and its prompts into a folder, unless they are up to date.
 
-    Raises UserError if the folder holds anything else.
+    good: number of good test images per class. Raises UserError if the folder holds
+    anything else.
     """
-    made_by = {"seed": seed, "code": code_digest("fsad.demo.dataset")}
-    write_once(root, made_by, PROMPTS, lambda: generate(root, seed))
+    made_by = {"seed": seed, "good": good, "code": code_digest("fsad.demo.dataset")}
+    write_once(root, made_by, PROMPTS, lambda: generate(root, seed, good=good))
 
 
 def generate(
-    root: Path, seed: int = 0, *, train: int = 12, good: int = 16, defect: int = 8
+    root: Path,
+    seed: int = 0,
+    *,
+    train: int = 12,
+    good: int = GOOD_TESTS,
+    defect: int = 8,
 ) -> None:
     """Write the data set into a folder, in the layout of MVTec AD.
 

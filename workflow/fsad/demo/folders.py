@@ -23,7 +23,8 @@ def write_once(
 ) -> None:
     """Generate a data set and write its prompts into a folder, unless it is up to date.
 
-    made_by: seed and code, stored beside the data; a change of them makes it anew.
+    made_by: seed, code and number of images where it can be chosen, stored beside the
+    data; a change of them makes it anew.
     Raises UserError if the folder holds anything but such data.
     """
     stamp = root / "made_by.json"

@@ -17,6 +17,7 @@ Without support images there is no threshold, and overlays show probabilities, 0
 """
 
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 
 import cv2
 import numpy as np
@@ -24,8 +25,8 @@ import numpy as np
 from fsad.data.prepare import random_key
 from fsad.evaluation.detector import Detector, Seen, detect
 from fsad.methods import parts
-from fsad.methods.registry import METHODS, load
 
+POINT = "threshold", "map_range", "calibrated"
 PICTURES = "images", "whole"
 MOVE = 0.035  # of the image's side
 TURN = 2  # degrees
@@ -36,24 +37,61 @@ LIGHT = 0.1
 def calibrate(
     detector: Detector, support: Mapping[str, np.ndarray], images: Sequence[Seen]
 ) -> Detector:
-    """Set `threshold` and `map_range` of a detector, from its support images.
+    """Set `threshold`, `map_range` and `calibrated` of a detector, from its support
+    images.
 
     support: features of the k support images that it was fitted to. images: of each
-    what the network takes. map_range: map values that overlays show. It starts at the
-    median of the maps that the threshold comes from; their maximum is its middle.
-    threshold: None for zero shots.
+    what the network takes. threshold: the highest score, None for zero shots.
+    map_range: see `operating_point`. calibrated: where they come from, see `source_of`.
     """
-    if not images:
-        found = {"threshold": None, "map_range": [0.0, 1.0]}
-        return detector._replace(described=detector.described | found)
+    found = {"threshold": None, "map_range": [0.0, 1.0]}
     if len(images) > 1:
         values, maps = _left_out(detector, support, images)
-    else:
+    elif images:
         values, maps = detect(detector, changed(images[0]))
-    pixels = np.concatenate([one.ravel() for one in maps])
-    low, high = float(np.median(pixels)), float(pixels.max())
-    found = {"threshold": float(values.max()), "map_range": [low, 2 * high - low]}
+    if images:
+        found = operating_point(values, [*map(map_extent, maps)], rank=1)
+    found["calibrated"] = source_of("support", len(images))
     return detector._replace(described=detector.described | found)
+
+
+def source_of(
+    origin: str,
+    images: int,
+    false_alarms: float | None = None,
+    confidence: float | None = None,
+) -> dict:
+    """Where a threshold comes from, and the number of images.
+
+    origin: `support`, `good images`, or `new support images` after a coreset.
+    false_alarms, confidence: see `deployment.thresholds`, None for support
+    images.
+    """
+    bound = {"false_alarms": false_alarms, "confidence": confidence}
+    return {"from": origin, "images": images, **bound}
+
+
+def map_extent(full: np.ndarray) -> tuple[float, float]:
+    """Median and maximum of an anomaly map [H, W]."""
+    return float(np.median(full)), float(full.max())
+
+
+def operating_point(
+    scores: np.ndarray, extents: Sequence[tuple[float, float]], rank: int
+) -> dict:
+    """`threshold` and `map_range` from good images.
+
+    scores: [n]. extents: `map_extent` of each image. rank: of the threshold among the
+    scores, 1 for the highest. map_range: map values that overlays show. It starts at
+    the median of the medians. Its middle has the rank of the threshold among the
+    maxima, so that where a score is the maximum of its map the middle is the threshold,
+    and elsewhere as many of these images reach beyond the middle as are above the
+    threshold.
+    """
+    medians, maxima = np.transpose(extents)
+    threshold, middle = (float(np.sort(x)[-rank]) for x in (scores, maxima))
+    low = float(np.median(medians))
+    return {"threshold": threshold, "map_range": [low, max(low, 2 * middle - low)]}
 
 
 def _left_out(
@@ -63,20 +101,20 @@ def _left_out(
     found = []
     for index in range(len(images)):
         others = {name: np.delete(x, index, 0) for name, x in support.items()}
-        found.append(detect(_refitted(detector, others), [images[index]]))
+        found.append(detect(refitted(detector, others), [images[index]]))
     scores, maps = zip(*found, strict=True)
     return np.concatenate(scores), [one for own in maps for one in own]
 
 
-def _refitted(detector: Detector, support: Mapping[str, np.ndarray]) -> Detector:
+def refitted(detector: Detector, support: Mapping[str, np.ndarray]) -> Detector:
     """The detector with other support images, fitted to them unless it read text.
 
     What a method has learned from text is kept: there is no text tower any more.
     """
-    described, method = detector.described, detector.described["method"]
-    task, options, run = (described[name] for name in ("task", "options", "run"))
-    module = load(method)
-    if not METHODS[method].reads_text:
+    names = "task", "options", "run"
+    task, options, run = (detector.described[name] for name in names)
+    module = import_module(run["module"])
+    if "text" not in run["made_from"]:
         key = random_key(run["seed"], run["class"])
         (step,) = parts.create(module, task, options, None).fit(support, key)
         return detector._replace(fitted=step.detector)

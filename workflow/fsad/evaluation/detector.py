@@ -1,38 +1,26 @@
-"""A run as a detector: anomaly scores and maps of new images.
+"""A run as a detector: anomaly scores and maps of new images."""
 
-A file holds one vision tower and the detectors of one or several classes.
-"""
-
-from collections.abc import ItemsView, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence, Sized
 from itertools import chain
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from fsad.backbones.devices import check_device
-from fsad.backbones.embed import embed_pictures
+from fsad.backbones.embed import BATCH, embed_pictures
 from fsad.backbones.features import stored, tile_spans
-from fsad.backbones.networks import Network, open_network
-from fsad.backbones.readout import Readout, parse_readout
-from fsad.backbones.tower import Tower, load_tensors, save_tensors, weights_digest
+from fsad.backbones.networks import Network
+from fsad.backbones.readout import Readout
 from fsad.data.groups import split, stacked
 from fsad.data.masks import RAW
 from fsad.data.region import as_image, check_region, resized_region, without_outside
 from fsad.data.tiles import insides, pictures
 from fsad.errors import UserError
-from fsad.evaluation.runs import image_scores
-from fsad.methods import base, parts
+from fsad.evaluation.tasks import image_scores
+from fsad.evaluation.timing import timed
+from fsad.methods import base
 from fsad.methods.maps import full_maps, picture_map
-from fsad.methods.registry import METHODS, load
 
-DETECTORS = "detectors"
-KEYS = {"class", "method", "task", "options", "readout", "threshold", "map_range"}
-KEYS |= {"images", "run"}
-VISION = "vision."  # begins the names of the tower's tensors in a file
-PARTS = "support", "learned", "seen", "image"  # of the tensors of a detector
 SHAPE = "shape"
 # What a network takes of an image, see `tiles.pictures`, and `shape`, its height and
 # width.
@@ -44,11 +32,11 @@ class Detector(NamedTuple):
 
     network: of the vision tower. readout: the features, and the view of images that
     they are of. fitted: see `methods.base`. described: `class`, `method`, `task`,
-    `options` of the run, `readout`, `threshold` and `map_range` of `calibration` (no
-    threshold, None, at zero shots), `images`, names and digests of the support images,
-    `backbone` (its name, with the tag or digest of the weights), and `run`, the
-    settings stored in the run. seen: what the network takes of each support image.
-    region: of interest, bool of the shape [H, W] of all images, or None.
+    `options` of the run, `readout`, `threshold`, `map_range` and `calibrated` of
+    `calibration` (no threshold, None, at zero shots), `images`, names and digests of
+    the support images, `backbone` (its name, with the tag or digest of the weights),
+    and `run`, the settings stored in the run. seen: what the network takes of each
+    support image. region: of interest, bool of the shape [H, W] of all images, or None.
     """
 
     network: Network
@@ -58,125 +46,42 @@ class Detector(NamedTuple):
     seen: Sequence[Seen] = ()
     region: np.ndarray | None = None
 
+    def predict(
+        self, images: Sequence[np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Scores float32 [N], anomaly maps float32 [N, R, R], and bool [N], whether
+        images are anomalous, their score above the threshold.
 
-def load_detectors(path: str | Path, device: str = "cpu") -> dict[str, Detector]:
-    """Load the detectors in a file of `save_detectors`, by class.
-
-    Raises UserError if it is not one, or its vision tower is another than saved.
-    """
-    check_device(device)
-    tensors, header = load_tensors(path, DETECTORS, "a whole detector of `fsad export`")
-    described = header[DETECTORS]
-    if not all(one.keys() >= KEYS and one["method"] in METHODS for one in described):
-        raise UserError(f"{path}: a detector of another version; export it again")
-    vision = with_prefix(tensors, VISION)
-    if weights_digest(vision) != header["vision_sha256"]:
-        raise UserError(
-            f"{path}: its vision tower is not the exported one; export it again"
-        )
-    (precision,) = {one["options"]["precision"] for one in described}
-    network = open_network(Tower(vision, header["config"]).to(device, precision))
-    found = {}
-    for index, one in enumerate(described):
-        groups = (with_prefix(tensors, f"{index}.{part}.") for part in PARTS)
-        found[one["class"]] = _restored(network, one, device, *groups)
-    return found
+        images: uint8 [H, W, 3] RGB each, 0 to 255, of any sizes; an array [N, H, W, 3]
+        will do. At `resolution: raw` the maps are a list, [H, W] of each image. A
+        detector without a threshold, of zero shots, gives None in place of the third.
+        Raises UserError for an image of another type or shape, before any is looked at.
+        """
+        _check_images(images)
+        starts = range(0, len(images), BATCH)
+        views = ([view_of(self, x) for x in images[i : i + BATCH]] for i in starts)
+        scores, maps = zip(*(detect(self, seen) for seen in views), strict=True)
+        scores, maps = np.concatenate(scores), [one for some in maps for one in some]
+        threshold = self.described["threshold"]
+        anomalous = None if threshold is None else scores > np.float32(threshold)
+        return scores, maps if _is_raw(self) else np.stack(maps), anomalous
 
 
-def _restored(
-    network: Network, described: dict, device: str, *groups: Mapping[str, Tensor]
-) -> Detector:
-    support, learned, seen, others = groups
-    detector = assemble(network, described, support, learned, device)
-    arrays = {name: tensor.numpy() for name, tensor in seen.items()}
-    region = others.get("region")
-    region = None if region is None else region.numpy() > 0
-    return detector._replace(seen=each_image(arrays), region=region)
-
-
-def each_image(arrays: Mapping[str, np.ndarray]) -> list[Seen]:
-    """What a network takes of each of several images, from arrays of all."""
-    count = len(arrays[SHAPE]) if arrays else 0
-    return [{name: x[row] for name, x in arrays.items()} for row in range(count)]
-
-
-def assemble(
-    network: Network,
-    described: dict,
-    support: base.Features,
-    learned: base.Features,
-    device: str,
-) -> Detector:
-    """A detector on the device of its network, from its tensors."""
-    options, method = described["options"] | {"device": device}, described["method"]
-    module, tensors = load(method), (support, learned)
-    fitted = parts.restore(module, described["task"], options, tensors)
-    return Detector(network, parse_readout(described["readout"]), fitted, described)
-
-
-def with_prefix(arrays: Mapping, prefix: str) -> dict:
-    """Arrays whose names start with a prefix, without it."""
-    found = (name for name in arrays if name.startswith(prefix))
-    return {name.removeprefix(prefix): arrays[name] for name in found}
-
-
-def save_detectors(path: str | Path, detectors: Sequence[Detector]) -> None:
-    """Write detectors, of a class each, and their one vision tower to one safetensors
-    file, atomically.
-
-    Raises UserError unless they are of one tower and of different classes.
-    """
-    digest = _common_tower(detectors)
-    tower = detectors[0].network.tower
-    tensors = {f"{VISION}{name}": weight for name, weight in tower.weights.items()}
-    for index, detector in enumerate(detectors):
-        groups = zip(PARTS, _tensors(detector), strict=True)
-        tensors |= {f"{index}.{p}.{n}": x for p, group in groups for n, x in group}
-    described = [detector.described for detector in detectors]
-    header = {"config": tower.config, "vision_sha256": digest, DETECTORS: described}
-    save_tensors(path, tensors, header)
-
-
-def _common_tower(detectors: Sequence[Detector]) -> str:
-    """Digest of the tower of all detectors; UserError for several, or for classes that
-    are not different."""
-    towers = [detector.network.tower for detector in detectors]
-    digests = {weights_digest(tower.weights) for tower in towers}
-    known = [detector.described for detector in detectors]
-    if len(digests) > 1:
-        names = ", ".join(dict.fromkeys(one["backbone"] for one in known))
-        raise UserError(f"--run: of several backbones ({names}); export one file each")
-    classes = [one["class"] for one in known]
-    twice = {name for name in classes if classes.count(name) > 1}
-    if twice:
-        raise UserError(f"--run: several of {', '.join(sorted(twice))}; name one each")
-    return digests.pop()
-
-
-def _tensors(detector: Detector) -> list[ItemsView[str, Tensor]]:
-    """Tensors of a detector, by names of PARTS."""
-    seen, region, others = {}, detector.region, {}
-    if detector.seen:
-        names = detector.seen[0]
-        stacks = {n: np.stack([image[n] for image in detector.seen]) for n in names}
-        seen = {name: torch.from_numpy(array) for name, array in stacks.items()}
-    if region is not None:
-        others["region"] = torch.from_numpy(region.astype(np.uint8))
-    groups = detector.fitted.support, detector.fitted.learned, seen, others
-    return [group.items() for group in groups]
-
-
-def detect(detector: Detector, seen: Sequence[Seen]) -> tuple[np.ndarray, np.ndarray]:
+def detect(
+    detector: Detector, seen: Sequence[Seen], seconds: Counter[str] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Scores float32 [N] and anomaly maps float32 [N, R, R] of images.
 
     seen: of each image, of `view_of`. With PromptAD a cls detector gives fused scores
     and maps of the memory alone, a seg detector fused maps and their maxima. At
-    `resolution: raw` the maps are a list, [H, W] of each image.
+    `resolution: raw` the maps are a list, [H, W] of each image. seconds: to which the
+    wall-clock time of the steps `network` and `score` is added.
     """
+    seconds = Counter() if seconds is None else seconds
     shapes = np.array([image[SHAPE] for image in seen])
     names = [name for name in seen[0] if name != SHAPE]
     groups = split(stacked([{n: x[n] for n in names} for x in seen], {}), names)
-    found = [_detect(detector, own, shapes[rows]) for rows, own in groups]
+    found = [_detect(detector, own, shapes[rows], seconds) for rows, own in groups]
     scores, maps = (chain.from_iterable(x) for x in zip(*found, strict=True))
     order = np.argsort(np.concatenate([rows for rows, _ in groups]))
     scores, maps = np.array([*scores])[order], [*maps]
@@ -185,12 +90,18 @@ def detect(detector: Detector, seen: Sequence[Seen]) -> tuple[np.ndarray, np.nda
 
 
 def _detect(
-    detector: Detector, pictures: Mapping[str, np.ndarray], shapes: np.ndarray
+    detector: Detector,
+    pictures: Mapping[str, np.ndarray],
+    shapes: np.ndarray,
+    seconds: Counter[str],
 ) -> tuple[np.ndarray, Sequence[np.ndarray]]:
     """Scores [n] and full maps of images of one shape as the network takes them."""
     network, readout = detector.network, detector.readout
-    found = stored(embed_pictures(network, pictures, readout), readout)
-    return score(detector, found | tile_spans({"shapes": shapes}, readout.view), shapes)
+    with timed(seconds, "network"):  # waits for a GPU: features come back to the CPU
+        found = stored(embed_pictures(network, pictures, readout), readout)
+    with timed(seconds, "score"):
+        found |= tile_spans({"shapes": shapes}, readout.view)
+        return score(detector, found, shapes)
 
 
 def view_of(detector: Detector, image: np.ndarray) -> Seen:
@@ -199,7 +110,7 @@ def view_of(detector: Detector, image: np.ndarray) -> Seen:
     Raises UserError for anything else, since values of other types have another range,
     and for an image of another shape than the region of interest.
     """
-    _check_image(image)
+    _check_image(image, "image")
     shape, region, view = image.shape[:2], detector.region, detector.readout.view
     inside = {}
     if region is not None:
@@ -208,16 +119,35 @@ def view_of(detector: Detector, image: np.ndarray) -> Seen:
     return {**pictures(image, view), **inside, SHAPE: np.array(shape)}
 
 
-def _check_image(image: np.ndarray) -> None:
-    found = type(image).__name__
-    if isinstance(image, np.ndarray):
-        found = f"{image.dtype} {list(image.shape)}"
-        if image.dtype == np.uint8 and image.shape[2:] == (3,) and image.size:
-            return
+def _check_images(images: Sequence[np.ndarray]) -> None:
+    single = isinstance(images, np.ndarray) and images.ndim != 4
+    if single or not isinstance(images, list | tuple | np.ndarray) or not len(images):
+        raise UserError(
+            "images: must be one or more images uint8 [H, W, 3] RGB, in a list or an "
+            f"array [N, H, W, 3], not {_told(images)}"
+        )
+    for index, image in enumerate(images):
+        _check_image(image, f"images[{index}]")
+
+
+def _check_image(image: np.ndarray, name: str) -> None:
+    is_bytes = isinstance(image, np.ndarray) and image.dtype == np.uint8
+    if is_bytes and image.shape[2:] == (3,) and image.size:
+        return
     raise UserError(
-        f"image: must be uint8 [H, W, 3] RGB in a NumPy array, not {found}; see "
-        "`images.read_image`"
+        f"{name}: must be uint8 [H, W, 3] RGB, 0 to 255, in a NumPy array, not "
+        f"{_told(image)}; see `fsad.data.images.read_image`"
     )
+
+
+def _told(value: object) -> str:
+    """Type, shape and range of what was given, in words."""
+    if not isinstance(value, np.ndarray):
+        size = f" of {len(value)}" if isinstance(value, Sized) else ""
+        return f"{type(value).__name__}{size}"
+    told = f"{value.dtype} {list(value.shape)}"
+    is_number = value.size and np.issubdtype(value.dtype, np.number)
+    return f"{told}, {value.min():g} to {value.max():g}" if is_number else told
 
 
 def score(

@@ -14,19 +14,21 @@ from fsad.backbones.devices import check_device
 from fsad.backbones.networks import Network, open_network
 from fsad.backbones.readout import parse_readout
 from fsad.backbones.tower import load_tower
-from fsad.data.prepare import REGION
-from fsad.data.tiles import SEEN
-from fsad.evaluation.calibration import calibrate
-from fsad.evaluation.detector import SHAPE, Detector, Seen, assemble, with_prefix
-from fsad.evaluation.inputs import first_images, read_draw
+from fsad.errors import UserError
+from fsad.evaluation.calibration import POINT
+from fsad.evaluation.detector import Detector
+from fsad.evaluation.detector_files import with_prefix
+from fsad.evaluation.inputs import first_images, new_detector, read_draw, read_images
+from fsad.evaluation.metrics import read_metrics
+from fsad.methods import parts
+from fsad.methods.registry import load
 
 
 def run_detector(folder: str | Path, device: str = "cpu") -> Detector:
-    """Restore the detector after the last epoch of a run, and calibrate it.
+    """Restore the detector after the last epoch of a run, with its threshold.
 
-    It is calibrated on the support images of the run. Raises UserError if `folder` is
-    not that of a finished run, or if a cached file that the run was made from is
-    missing or has been replaced.
+    Raises UserError if `folder` is not that of a finished run, or if a cached file that
+    the run was made from is missing or has been replaced.
     """
     check_device(device)
     results, run = parse_run(Path(folder).resolve())
@@ -45,19 +47,21 @@ def run_detector(folder: str | Path, device: str = "cpu") -> Detector:
     images, support = _support(tree, run, record, network)
     # Of the last epoch: that of `best` was picked on the test images.
     learned = with_prefix(read_npz(model), "last_")
-    detector = assemble(network, _described(record, device), support, learned, device)
-    region = images[REGION] > 0 if REGION in images else None
-    detector = detector._replace(seen=_seen(images), region=region)
-    return calibrate(detector, support, detector.seen)
+    options, module = record["options"] | {"device": device}, load(record["method"])
+    fitted = parts.restore(module, record["task"], options, (support, learned))
+    detector = new_detector(network, record, images, fitted)
+    point = _operating_point(run_path(tree.metrics, run), record)
+    described = detector.described | {"options": options} | point
+    return detector._replace(described=described)
 
 
-def _seen(images: Mapping[str, np.ndarray]) -> list[Seen]:
-    """What a network takes of each support image, without copies."""
-    names = [name for name in SEEN if name in images]
-    return [
-        {**{name: images[name][row, 0] for name in names}, SHAPE: shape}
-        for row, shape in enumerate(images["shapes"])
-    ]
+def _operating_point(path: str, record: Mapping) -> dict:
+    """`threshold`, `map_range` and `calibrated` of a run, from its metrics.json."""
+    metrics = read_metrics(path)
+    check_record(path, metrics["settings"], record)
+    if not metrics.keys() >= {*POINT}:
+        raise UserError(f"{path}: of a version without thresholds; make the run again")
+    return {name: metrics[name] for name in POINT}
 
 
 def _support(
@@ -66,7 +70,7 @@ def _support(
     """Support images of a run and their features; UserError if they were replaced."""
     paths, wanted = _paths(tree, run, record), record["support"]
     kept = os.path.exists(paths.features.path)
-    images = read_draw(Embedding(paths.images, paths.images), None)
+    images = read_images(paths.images)
     if kept:
         features = paths.features.path
         found = {"support": identity(read_settings(features), without=("images",))}
@@ -88,10 +92,3 @@ def _paths(tree: Tree, run: Run, record: Mapping) -> Embedding:
     return Embedding(
         Source(images, {}), Source(features, {"readout": record["readout"]})
     )
-
-
-def _described(record: Mapping, device: str) -> dict:
-    kept = ("class", "method", "task", "backbone", "readout")
-    options = {"options": record["options"] | {"device": device}}
-    known = {"images": record["support"], "run": dict(record)}
-    return {name: record[name] for name in kept} | options | known

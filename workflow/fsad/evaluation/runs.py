@@ -22,10 +22,11 @@ from fsad.artifacts.stages import is_same
 from fsad.backbones.features import in_memory
 from fsad.data.prepare import random_key
 from fsad.errors import UserError
+from fsad.evaluation.calibration import POINT, calibrate
 from fsad.evaluation.inputs import Inputs, job_inputs
 from fsad.evaluation.metrics import METRICS
 from fsad.evaluation.observe import Observed, observe, observe_each, predict
-from fsad.evaluation.tasks import TASKS, Truth, full_size
+from fsad.evaluation.tasks import TASKS, Truth, full_size, image_scores
 from fsad.methods import parts
 from fsad.methods.base import Detector, Features, Method, Prediction, Step
 from fsad.methods.maps import side
@@ -114,7 +115,17 @@ def make_runs(runs: Sequence[PlannedRun], inputs: Inputs) -> None:
     if inputs.test.is_costly and len(runs) > 1:
         inputs = inputs._replace(test=in_memory(inputs.test))
     for folder, record in runs:
-        write_run(folder, record, _fit(record, inputs, module), inputs)
+        fitted = _fit(record, inputs, module)
+        point = _operating_point(record, fitted[0]["last"].detector, inputs)
+        write_run(folder, record, fitted, point, inputs)
+
+
+def _operating_point(record: Mapping, detector: Detector, inputs: Inputs) -> dict:
+    """`threshold`, `map_range` and `calibrated` of a detector, see `calibrate`."""
+    new_images = inputs.detector(record, detector)
+    support = inputs.support(record)
+    found = calibrate(new_images, support, new_images.seen).described
+    return {name: found[name] for name in POINT}
 
 
 def _fit(record: Mapping, inputs: Inputs, module: ModuleType) -> Fitted:
@@ -152,12 +163,14 @@ def _run_together(
 
     observed = observe([*detectors.values()], inputs.test, observe_all)
     seen = dict(zip(detectors, observed, strict=True))
+    points = {
+        key: _operating_point(draws[key], detector, inputs)
+        for key, detector in detectors.items()
+    }
     for folder, record in runs:
-        own = seen[_draw(record)]
-        fitted = evaluate(
-            steps[_draw(record)], record, inputs.truth, lambda _, x=own: x
-        )
-        write_run(folder, record, fitted, inputs)
+        key = _draw(record)
+        fitted = evaluate(steps[key], record, inputs.truth, lambda _, x=seen[key]: x)
+        write_run(folder, record, fitted, points[key], inputs)
 
 
 def _draw(record: Mapping) -> tuple[int, int]:
@@ -165,13 +178,18 @@ def _draw(record: Mapping) -> tuple[int, int]:
 
 
 def write_run(
-    folder: str | Path, record: Mapping, fitted: Fitted, inputs: Inputs
+    folder: str | Path,
+    record: Mapping,
+    fitted: Fitted,
+    point: Mapping,
+    inputs: Inputs,
 ) -> None:
     """Write a run into `folder`.
 
     record: of stage `run`. It is stored in model.npz, scores.npz and metrics.json.
-    metrics.json has the digest of history.csv, and is written last: with it the run is
-    complete.
+    metrics.json has `threshold`, `map_range` and `calibrated` of `point`, those of the
+    detector after the last epoch, and the digest of history.csv, and is written last:
+    with it the run is complete.
     """
     (found, history), task = fitted, record["task"]
     folder, settings = Path(folder), with_provenance(record)
@@ -180,7 +198,7 @@ def write_run(
     table = _history(task, history)
     files.write_text(folder / paths.HISTORY, table)
     results = _selected_results(task, found, inputs.truth)
-    results |= {"history": content_digest(table), "settings": settings}
+    results |= {**point, "history": content_digest(table), "settings": settings}
     files.write_record(folder / paths.METRICS, results)
 
 
@@ -201,20 +219,6 @@ def _scores(found: Mapping[str, Evaluation], inputs: Inputs) -> dict[str, np.nda
         named = {"scores": scores, "maps": maps, **components}
         arrays |= {f"{selection}_{name}": array for name, array in named.items()}
     return arrays | {"sigma": np.array(detector.sigma)}
-
-
-def image_scores(
-    prediction: Prediction, full: Callable[[np.ndarray], Iterable[np.ndarray]]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Scores float32 [N] and maps float32 [N, gh, gw] of a prediction.
-
-    full: gives the full maps. Where the prediction has no scores, these are the maxima
-    of the full maps.
-    """
-    maps = prediction.maps.cpu().numpy()
-    if prediction.scores is None:
-        return np.array([one.max() for one in full(maps)], np.float32), maps
-    return prediction.scores.cpu().numpy(), maps
 
 
 def _selected_results(

@@ -125,3 +125,17 @@ TASKS = {
     ),
     "seg": Task(lambda prediction: prediction.maps, _pixel_auroc, _pixel_metrics),
 }
+
+
+def image_scores(
+    prediction: Prediction, full: Callable[[np.ndarray], Iterable[np.ndarray]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scores float32 [N] and maps float32 [N, gh, gw] of a prediction.
+
+    full: gives the full maps. Where the prediction has no scores, these are the maxima
+    of the full maps.
+    """
+    maps = prediction.maps.cpu().numpy()
+    if prediction.scores is None:
+        return np.array([one.max() for one in full(maps)], np.float32), maps
+    return prediction.scores.cpu().numpy(), maps

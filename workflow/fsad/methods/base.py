@@ -7,6 +7,10 @@ has two functions, and a third where it is without training:
     restore(task, options, support, learned) -> Detector
     observe_all(detectors, features) -> list[dict[str, Tensor]]
 
+and where what was learned cannot be fitted again to more support images another:
+
+    grown(detector, features, options, first) -> Detector
+
 options: those of the run. text: a `Text` where the registry entry has `reads_text`,
 else None. support, learned: those of a stored detector. `observe_all` gives what each
 detector observes, where those of fewer shots know the first images of those of more;

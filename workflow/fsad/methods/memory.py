@@ -10,42 +10,60 @@ from torch import Tensor
 # Similarities in one product. On a CPU the product then stays in the cache, on a GPU
 # the arithmetic outweighs the launch.
 PRODUCT_SIZE = {"cpu": 2**20, "cuda": 2**23}
+TRACED = 2**12  # rows of a bank in one product of a graph
 
 
 class Metric(NamedTuple):
     """A distance as `offset - max(vectors @ rows.T + bias)`.
 
     query: from patches [P, D] to vectors [P, D] and offset, a number or [P, 1]. bank:
-    from a chunk [M, D] to rows [M, D] and bias [M]. All float32 tensors of their own,
-    so that results do not depend on where the features lie in memory.
+    from a chunk [M, D] to rows [M, D] and bias [M]. All are tensors of their own, so
+    that results do not depend on where the features lie in memory; those of float16 are
+    float32. pairs: distances [...] of patches [..., D] to rows [..., D], without the
+    cancellation of the other formula.
     """
 
     query: Callable[[Tensor], tuple[Tensor, Tensor | float]]
     bank: Callable[[Tensor], tuple[Tensor, Tensor]]
+    pairs: Callable[[Tensor, Tensor], Tensor]
+
+
+def _precise(vectors: Tensor) -> Tensor:
+    return vectors if vectors.dtype == torch.float64 else vectors.float()
 
 
 def _unit(vectors: Tensor) -> Tensor:
-    return F.normalize(vectors.float(), dim=-1)
+    return F.normalize(_precise(vectors), dim=-1)
+
+
+def _unit_bank(chunk: Tensor) -> tuple[Tensor, Tensor]:
+    rows = _unit(chunk)
+    return rows, rows.new_zeros(len(rows))
 
 
 def _squared_query(patches: Tensor) -> tuple[Tensor, Tensor]:
-    patches = patches.float()
+    patches = _precise(patches)
     return 2 * patches, patches.square().sum(-1, keepdim=True)
 
 
 def _squared_bank(chunk: Tensor) -> tuple[Tensor, Tensor]:
-    rows = chunk.to(torch.float32, copy=True)
+    rows = _precise(chunk).clone()
     return rows, -rows.square().sum(-1)
+
+
+def _squared(patches: Tensor, rows: Tensor) -> Tensor:
+    return (_precise(patches) - rows).square().sum(-1)
 
 
 METRICS = {
     # 1 - cosine
     "cosine": Metric(
         query=lambda patches: (_unit(patches), 1.0),
-        bank=lambda chunk: (_unit(chunk), torch.zeros(len(chunk), device=chunk.device)),
+        bank=_unit_bank,
+        pairs=lambda patches, rows: _squared(_unit(patches), rows) / 2,
     ),
     # squared Euclidean distance, |a|^2 + |b|^2 - 2ab
-    "squared": Metric(query=_squared_query, bank=_squared_bank),
+    "squared": Metric(query=_squared_query, bank=_squared_bank, pairs=_squared),
 }
 
 
@@ -63,7 +81,10 @@ def nearest(
     The result after a chunk has the same bits whatever chunks follow, and an image's
     whatever images stand beside it: images are searched for one by one.
     """
-    of_query, of_bank = METRICS[metric]
+    if torch.compiler.is_exporting():
+        yield from _traced(patches, chunks, METRICS[metric], neighbours)
+        return
+    of_query, of_bank, _ = METRICS[metric]
     largest = [torch.empty(patches.shape[1], 0)] * len(patches)
     for chunk in chunks:
         rows, bias = of_bank(chunk)
@@ -74,6 +95,27 @@ def nearest(
             distances[image] = (offset - found).clamp(min=0).mean(-1)
             largest[image] = found
         yield distances
+
+
+def _traced(
+    patches: Tensor, chunks: Sequence[Tensor], metric: Metric, neighbours: int
+) -> Iterator[Tensor]:
+    """`nearest` of any number of images at once, for a graph."""
+    vectors, _ = metric.query(patches)
+    rows, bias, largest, places = [], [], [], []
+    for own, added in map(metric.bank, chunks):
+        first = sum(map(len, rows))
+        rows, bias = [*rows, *own.split(TRACED)], [*bias, *added.split(TRACED)]
+        for index in range(len(places), len(rows)):
+            product = vectors @ rows[index].T + bias[index]  # (B, P, m)
+            found = product.topk(min(neighbours, product.shape[-1]))
+            largest.append(found.values)
+            places.append(found.indices + first)
+            first += len(rows[index])
+        chosen = torch.cat(largest, -1)
+        count = min(neighbours, chosen.shape[-1])
+        near = torch.cat(places, -1).gather(-1, chosen.topk(count).indices)
+        yield metric.pairs(patches[:, :, None], torch.cat(rows)[near]).mean(-1)
 
 
 def _largest(
@@ -93,8 +135,8 @@ def _largest(
 def _top(values: Tensor, count: int) -> Tensor:
     """The `count` largest of each row, or all where there are fewer, descending."""
     if count == 1:
-        return values.amax(1, keepdim=True)  # several times as fast as topk
-    return values.topk(min(count, values.shape[1])).values
+        return values.amax(-1, keepdim=True)  # several times as fast as topk
+    return values.topk(min(count, values.shape[-1])).values
 
 
 def nearest_in_each(

@@ -83,6 +83,16 @@ def restore(
     return PartsDetector(*(module.restore(task, options, *own) for own in parts))
 
 
+def grown(
+    module: ModuleType, detector: Detector, features: Features, *settings
+) -> Detector:
+    """`grown` of a module, of both parts where a detector has them."""
+    if not isinstance(detector, PartsDetector):
+        return module.grown(detector, features, *settings)
+    pairs = zip(detector, _apart(features), strict=True)
+    return PartsDetector(*(module.grown(own, x, *settings) for own, x in pairs))
+
+
 def observe_all(
     module: ModuleType, detectors: Sequence[Detector], features: Features
 ) -> list[dict[str, Tensor]]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from fsad.backbones.devices import check_device
 from fsad.methods.base import Features, Prediction, Step
 from fsad.methods.maps import side
+from fsad.methods.memory import nearest
 from fsad.methods.patches import kept
 from fsad.methods.tiles import (
     NEAR,
@@ -55,11 +56,19 @@ class PatchCore(NamedTuple):
 def _coreset(
     support: Features, share: float, key: tuple[int, ...], place: Place | None = None
 ) -> dict[str, Tensor]:
-    rows = torch.cat([*bank_of(support, "patch", place)])
+    rows, images = _rows(support, place)
     if not len(rows):  # a tile outside the region of interest
-        return {"bank": rows}
-    draws = coreset_draws(rows.shape, key)
-    return {"bank": rows[greedy_coreset(rows, share, *draws)]}
+        return {"bank": rows, "images": images}
+    chosen = greedy_coreset(rows, share, *coreset_draws(rows.shape, key))
+    return {"bank": rows[chosen], "images": images[chosen]}
+
+
+def _rows(support: Features, place: Place | None) -> tuple[Tensor, Tensor]:
+    """Patches of all images [M, T], and the number of the image of each, int32 [M]."""
+    banks = [*bank_of(support, "patch", place)]
+    counts = torch.tensor([len(bank) for bank in banks])
+    numbers = torch.arange(len(banks), dtype=torch.int32)
+    return torch.cat(banks), numbers.repeat_interleave(counts)
 
 
 def _tile_coresets(
@@ -67,17 +76,25 @@ def _tile_coresets(
 ) -> dict[str, Tensor]:
     """A coreset of the patches of each tile, and their tiles."""
     places = [*tile_places(support["patch"].shape[1:3])]
-    banks = [_coreset(support, share, key, place)["bank"] for _, place in places]
-    counts = torch.tensor([len(bank) for bank in banks])
-    tiles = torch.tensor([tile for tile, _ in places]).repeat_interleave(counts, 0)
-    return {"bank": torch.cat(banks), "tiles": tiles}
+    found = [_coreset(support, share, key, place) for _, place in places]
+    return _of_tiles([tile for tile, _ in places], found)
+
+
+def _of_tiles(
+    tiles: Sequence[tuple[int, int]], found: Sequence[Mapping[str, Tensor]]
+) -> dict[str, Tensor]:
+    """Coresets of tiles as one, with the tile of each row."""
+    counts = torch.tensor([len(own["bank"]) for own in found])
+    rows = {name: torch.cat([own[name] for own in found]) for name in found[0]}
+    return rows | {"tiles": torch.tensor(tiles).repeat_interleave(counts, 0)}
 
 
 class PatchCoreDetector(NamedTuple):
     """Memory bank of one class.
 
     support: `patch` [k, gh, gw, T] without a coreset, else none. learned: `bank` [m, T]
-    with a coreset, and `tiles` [m, 2] where each tile has one, else none.
+    with a coreset, `images` [m], the number of the image of each row, and `tiles`
+    [m, 2] where each tile has a coreset; else none.
     """
 
     search: Search
@@ -137,6 +154,42 @@ def observe_all(
     return [{"distances": joined(distances, features)} for distances in found]
 
 
+def grown(
+    detector: PatchCoreDetector, features: Features, options: Mapping, first: int
+) -> PatchCoreDetector:
+    """A detector whose coreset goes on with the patches of more support images.
+
+    features: of these images. options: `coreset`, the share of their patches that is
+    taken. first: number of support images before.
+    """
+    share = options["coreset"]
+    new = {name: torch.as_tensor(x) for name, x in features.items()}
+    places = [(None, None)]
+    if "tiles" in detector.learned:
+        places = [*tile_places(new["patch"].shape[1:3])]
+    found = [_grown(detector, new, share, place) for _, place in places]
+    found = [own | {"images": own["images"] + first} for own in found]
+    tiles = [tile for tile, _ in places]
+    added = found[0] if tiles == [None] else _of_tiles(tiles, found)
+    known = detector.learned
+    learned = {n: torch.cat([known[n], x.to(known[n])]) for n, x in added.items()}
+    return detector._replace(learned=learned)
+
+
+def _grown(
+    detector: PatchCoreDetector, new: Features, share: float, place: Place | None
+) -> dict[str, Tensor]:
+    """Rows of new patches that are the farthest from a bank and from each other."""
+    rows, images = _rows(new, place)
+    (bank,) = detector.bank(place)
+    if not len(rows):
+        return {"bank": rows, "images": images}
+    (distances,) = nearest(rows[None], [bank], "squared")
+    count = max(1, int(share * len(rows)))
+    chosen = _farthest(rows.float(), distances[0].sqrt().to(rows.device), count)
+    return {"bank": rows[chosen], "images": images[chosen]}
+
+
 def greedy_coreset(
     features: Tensor, share: float, projection: Tensor | None, start_points: np.ndarray
 ) -> Tensor:
@@ -150,9 +203,17 @@ def greedy_coreset(
     points = features.float()
     points = points if projection is None else points @ projection.T
     starts = [(points - points[start]).norm(dim=1) for start in start_points]
-    distances = torch.stack(starts).mean(0)
-    indices = torch.empty(max(1, int(share * len(points))), dtype=torch.int64)
-    for place in range(len(indices)):
+    count = max(1, int(share * len(points)))
+    return _farthest(points, torch.stack(starts).mean(0), count)
+
+
+def _farthest(points: Tensor, distances: Tensor, count: int) -> Tensor:
+    """Indices int64 of points [n, T], each the farthest from those before.
+
+    distances: [n], to what was taken before them.
+    """
+    indices = torch.empty(count, dtype=torch.int64)
+    for place in range(count):
         indices[place] = taken = distances.argmax()
         distances = torch.minimum(distances, (points - points[taken]).norm(dim=1))
     return indices

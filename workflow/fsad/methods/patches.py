@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from fsad.backbones.features import SPANS
 from fsad.methods.base import Features
 from fsad.methods.maps import Resolution, Sigma, map_matrices
 from fsad.methods.memory import nearest
@@ -18,8 +19,12 @@ def on_device(array, device: str | torch.device) -> Tensor:
 def kept(
     features: Features, names: Iterable[str], device: str | torch.device
 ) -> dict[str, Tensor]:
-    """Features of these names on a device, without those that are not there."""
-    return {n: on_device(features[n], device) for n in names if n in features}
+    """Features of these names on a device, without those that are not there.
+
+    Where tiles lie is no tensor to compute with, and stays as it is.
+    """
+    found = {name: features[name] for name in names if name in features}
+    return {n: x if n in SPANS else on_device(x, device) for n, x in found.items()}
 
 
 @torch.inference_mode()
@@ -35,7 +40,7 @@ def nearest_cosine(patches: Tensor, bank: Tensor) -> Tensor:
 def upsample(maps: Tensor, resolution: Resolution, sigma: Sigma) -> Tensor:
     """Interpolate and smooth maps as `maps.full_maps`, on the device of the maps."""
     matrices = map_matrices(maps.shape[1:], resolution, sigma)
-    rows, columns = (torch.from_numpy(matrix).to(maps.device) for matrix in matrices)
+    rows, columns = (torch.from_numpy(matrix).to(maps) for matrix in matrices)
     return rows @ maps @ columns.T
 
 

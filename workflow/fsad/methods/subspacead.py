@@ -13,15 +13,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fsad.backbones.devices import check_device
+from fsad.backbones.tracing import in_blocks
 from fsad.data.tiles import INSIDE
 from fsad.methods.base import Features, Prediction, Step
 from fsad.methods.maps import side
-from fsad.methods.patches import top_mean, upsample
+from fsad.methods.patches import kept, top_mean, upsample
 from fsad.methods.tiles import NEAR, joined, share_inside, tile_at, tile_places
 
 SIGMA = 0.81 / 672  # of the published blur of 3 pixels, as a share of the side of a map
 TOP_SHARE = 0.01  # of the pixels, whose mean is the score of an image
 BLOCK = 16  # full maps at once
+SUMS = "count", "sum", "outer"  # features of the support images
+KEPT = *SUMS, INSIDE
 
 
 class Moments(NamedTuple):
@@ -55,8 +58,7 @@ class SubspaceAD(NamedTuple):
         support: `count` [k], `sum` [k, D] and `outer` [k, D, D], float64, of the
         patches of all copies of an image; of tiles [k, R, C] and so on.
         """
-        names = "count", "sum", "outer"
-        sums = Moments(*(torch.as_tensor(support[name]).cpu().sum(0) for name in names))
+        sums = Moments(*(torch.as_tensor(support[name]).cpu().sum(0) for name in SUMS))
         share, near = self.options["explained_variance"], self.options["position"]
         if sums.count.ndim == 0 or near != NEAR:
             learned = _learned(subspace(_added(sums), share))
@@ -67,7 +69,7 @@ class SubspaceAD(NamedTuple):
             learned = _of_tiles(found, sums.count.shape)
         share = TOP_SHARE * share_inside(support)
         learned["top_share"] = torch.tensor(share, dtype=torch.float64)
-        yield Step(1, {}, restore(self.task, self.options, {}, learned))
+        yield Step(1, {}, restore(self.task, self.options, support, learned))
 
 
 def _subspace_of(moments: Moments, share: float) -> Subspace:
@@ -105,7 +107,8 @@ class SubspaceADDetector(NamedTuple):
     """Subspace of one class; learned: `mean` [D], `components` [D, r], float32, and
     `top_share` of the pixels.
 
-    Where each tile has its own they are [R, C, D] and [R, C, D, r].
+    Where each tile has its own they are [R, C, D] and [R, C, D, r]. support: the sums
+    that the subspace was fitted to, on the CPU; it grows by those of more images.
     """
 
     resolution: int
@@ -138,10 +141,10 @@ class SubspaceADDetector(NamedTuple):
     @torch.inference_mode()
     def scored(self, mean: Prediction) -> Prediction:
         """The means of the largest pixels of maps as scores."""
-        parts = mean.maps.split(BLOCK)
-        blocks = (upsample(maps, self.resolution, self.sigma) for maps in parts)
+        parts = in_blocks(mean.maps, BLOCK)
+        full = (upsample(maps, self.resolution, self.sigma) for maps in parts)
         share = self.learned["top_share"].item()
-        scores = torch.cat([top_mean(full.flatten(1), share) for full in blocks])
+        scores = torch.cat([top_mean(maps.flatten(1), share) for maps in full])
         return mean._replace(scores=scores)
 
 
@@ -154,11 +157,12 @@ def create(task: str, options: Mapping, text: None) -> SubspaceAD:
 def restore(
     task: str, options: Mapping, support: Features, learned: Features
 ) -> SubspaceADDetector:
-    """A detector from its subspace; features of support images are not needed."""
+    """A detector from its subspace, and the sums of the support images to grow it."""
     names, device = ("mean", "components", "top_share"), options["device"]
     tensors = {name: torch.as_tensor(learned[name]).to(device) for name in names}
     resolution = side(options["resolution"])
-    return SubspaceADDetector(resolution, SIGMA * resolution, {}, tensors)
+    sums = kept(support, KEPT, "cpu")
+    return SubspaceADDetector(resolution, SIGMA * resolution, sums, tensors)
 
 
 def observe_all(
@@ -195,12 +199,12 @@ def residuals(patch: Tensor, mean: Tensor, components: Tensor) -> Tensor:
 
     mean [D], components [D, r]: float32, on the device of the computation.
     """
-    found = mean.new_empty(patch.shape[:-1])
-    for image, values in enumerate(patch):
-        centred = values.to(mean.device).float() - mean  # (..., D)
+    found = []
+    for values in in_blocks(patch, 1):
+        centred = values.to(mean.device).float() - mean  # (1, ..., D)
         inside = centred @ components @ components.T
-        found[image] = (centred - inside).square().sum(-1)
-    return found
+        found.append((centred - inside).square().sum(-1))
+    return torch.cat(found)
 
 
 def pixel_scores(full: Tensor) -> Tensor:

@@ -139,9 +139,9 @@ def joined(maps: Tensor, features: Features) -> Tensor:
     if maps.ndim == 3:
         return maps
     cells = maps.shape[3:]
-    spans = (torch.as_tensor(features[name]).cpu().numpy() for name in SPANS)
+    spans = (np.asarray(features[name]) for name in SPANS)
     matrices = map(torch.from_numpy, map(_matrices, spans, cells))
-    rows, columns = (matrix.to(maps.device) for matrix in matrices)
+    rows, columns = (matrix.to(maps) for matrix in matrices)
     return rows @ mosaic(maps) @ columns.mT
 
 

@@ -450,7 +450,7 @@ class Plan:
         """Files that the job of these runs reads."""
         job, run = self.run_job(runs), runs[0]
         kept = self.keeps_features(run.experiment, (run.dataset, run.class_name))
-        return (job._replace(vision=None) if kept else job).inputs()
+        return job._replace(stored=kept).inputs()
 
     def _any_support(self, run: Run) -> Embedding:
         """Support images and features, whichever: a run checks those that it needs."""

@@ -118,23 +118,31 @@ def _title(settings: Mapping) -> str:
     return f"{settings['dataset']}: {settings['experiment']}"
 
 
-def write_scores(path: str | Path, scores: Iterable[Source]) -> None:
+def write_scores(
+    path: str | Path, scores: Iterable[tuple[Source, float | None]]
+) -> None:
     """Write histograms of image scores after the last epoch, for one experiment.
 
-    scores: scores.npz of its cls runs on one data set, with the settings of each; seeds
-    are put together.
+    scores: scores.npz of its cls runs on one data set, with the settings and the
+    threshold of each; seeds are put together.
     """
     found = defaultdict(lambda: defaultdict(list))
-    for file, names in scores:
+    for (file, names), threshold in scores:
         run = read_npz(file, "labels", "last_scores", record=names)
-        labelled = run["labels"], run["last_scores"]
-        found[names["shots"]][names["class"]].append(labelled)
+        scored = figures.Scores(run["labels"], run["last_scores"], [threshold])
+        found[names["shots"]][names["class"]].append(scored)
     body = []
     for shots, classes in sorted(found.items()):
-        joined = {
-            name: tuple(map(np.concatenate, zip(*seeds, strict=True)))
-            for name, seeds in classes.items()
-        }
+        joined = {name: _joined(seeds) for name, seeds in classes.items()}
         body.append(_titled(f"{shots}-shot", figures.histograms(joined)))
-    about = "Image scores after the last epoch; a higher score is more anomalous."
+    about = (
+        "Image scores after the last epoch; a higher score is more anomalous. An image "
+        "above the threshold of its run (dashed, one a seed) is called anomalous."
+    )
     write_text(path, html_page(_title(names), [about], body))
+
+
+def _joined(seeds: Sequence[figures.Scores]) -> figures.Scores:
+    """Scores of all seeds; those of zero shots have no threshold."""
+    labels, values, thresholds = map(np.concatenate, zip(*seeds, strict=True))
+    return figures.Scores(labels, values, [x for x in thresholds if x is not None])

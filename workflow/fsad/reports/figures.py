@@ -61,6 +61,7 @@ LABELS = {
     "aupro": "AUPRO",
 }
 COLUMNS = 5  # panels side by side
+THRESHOLD = {"color": INK, "linewidth": 1, "linestyle": "--"}
 
 
 class History(NamedTuple):
@@ -214,23 +215,34 @@ def history(runs: Sequence[History], label: str) -> str:
     return _panels(classes, draw, handles, xlabel="epoch", ylabel=f"{label}, %")
 
 
-def histograms(scores: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> str:
+class Scores(NamedTuple):
+    """Labels [N] and scores [N] of the images of a class, and thresholds of runs."""
+
+    labels: np.ndarray
+    values: np.ndarray
+    thresholds: Sequence[float]
+
+
+def histograms(scores: Mapping[str, Scores]) -> str:
     """Plot image scores of good and defective test images, a panel for each class.
 
-    scores: labels [N] and scores [N] by class.
+    scores: by class. A dashed line marks each threshold.
     """
 
     def draw(axes: Axes, name: str) -> None:
-        labels, values = scores[name]
+        labels, values, thresholds = scores[name]
         bins = np.histogram_bin_edges(values, 24)
         for label, shade in enumerate((GOOD, DEFECT)):
             look = {"color": shade, "alpha": 0.65, "linewidth": 0}
             axes.hist(values[labels == label], bins, **look)
+        for threshold in thresholds:
+            axes.axvline(threshold, **THRESHOLD)
         axes.set_title(name)
         axes.locator_params(axis="x", nbins=4)
         axes.locator_params(axis="y", nbins=4, integer=True)
 
     handles = [_mark("good", "s", 8, GOOD), _mark("defect", "s", 8, DEFECT)]
+    handles += [Line2D([], [], label="threshold", **THRESHOLD)]
     return _panels(list(scores), draw, handles, xlabel="score", ylabel="images")
 
 

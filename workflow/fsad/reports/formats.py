@@ -24,7 +24,7 @@ STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1f2933; background: #fff;
        margin: 2rem auto; max-width: 72rem; padding: 0 1.5rem; }
 h1 { font-size: 1.5rem; margin: 0 0 .5rem; }
-h2 { font-size: 1.05rem; margin: 2rem 0 .5rem; }
+h2, summary { font-size: 1.05rem; margin: 2rem 0 .5rem; font-weight: bold; }
 p { color: #52606d; max-width: 48rem; }
 p.warning { color: #a61b1b; font-weight: 600; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
@@ -147,11 +147,23 @@ def latex_text(text: str) -> str:
 
 def to_html(page: Page) -> str:
     """Format a page as one HTML file that needs no other."""
+    return html_page(page.title, page.notes, html_tables(page.tables))
+
+
+def html_tables(tables: Iterable[Table]) -> list[str]:
+    """Format tables with their titles and notes as HTML."""
     body = []
-    for table in page.tables:
+    for table in tables:
         body += [f"<h2>{html.escape(table.title)}</h2>", html_table(table)]
         body += [f"<p>{html.escape(table.note)}</p>"] if table.note else []
-    return html_page(page.title, page.notes, body)
+    return body
+
+
+def collapsed(table: Table) -> str:
+    """Format a table as HTML of which only the title is shown, until it is clicked."""
+    title, content = html.escape(table.title), html_table(table)
+    note = f"<p>{html.escape(table.note)}</p>"
+    return f"<details><summary>{title}</summary>{note}{content}</details>"
 
 
 def html_page(title: str, notes: Iterable[str], body: Iterable[str]) -> str:

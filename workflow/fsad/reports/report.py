@@ -85,7 +85,11 @@ def _write_experiment(
     runs = {str(place / HISTORY): content[place] for place in keys}
     write_history(folder / "history.html", runs)
     scores = {place: _scores(place, content[place]) for place in keys}
-    scored = [scores[place] for place, key in keys.items() if key.task == "cls"]
+    scored = [
+        (scores[place], content[place]["threshold"])
+        for place, key in keys.items()
+        if key.task == "cls"
+    ]
     if scored:
         write_scores(folder / "scores.html", scored)
     shown = example_runs(keys)

@@ -11,6 +11,8 @@ from fsad.artifacts.files import write_text
 from fsad.reports import figures, formats
 from fsad.reports.formats import Table, cells, number
 
+SHORT = 8  # digits of a digest that are shown
+
 
 def write_times(path: str | Path, benchmarks: str | Path, threads: int) -> None:
     """Write wall time, cores and memory of the jobs recorded in a folder."""
@@ -56,13 +58,17 @@ def _jobs(folder: Path) -> pd.DataFrame:
 def write_settings(
     path: str | Path, runs: Iterable[Mapping], doubts: Sequence[str]
 ) -> None:
-    """Write every setting of the runs with all its values, and the versions.
+    """Write every setting of the runs with all its values, the versions, and names and
+    digests of the support images.
 
     runs: see `tables.read_runs`. doubts: reasons to doubt inputs, shown first.
     """
-    values, sections = defaultdict(dict), defaultdict(list)
+    values, sections, support = defaultdict(dict), defaultdict(list), {}
     for run in runs:
-        for name, value in _flat(run["settings"]):
+        settings = dict(run["settings"])
+        draw = tuple(settings[name] for name in ("dataset", "class", "seed"))
+        support[draw] = max(settings.pop("support"), support.get(draw, []), key=len)
+        for name, value in _flat(settings):
             values[name][value] = None
     for name, found in values.items():
         section, _, rest = name.rpartition(".")
@@ -71,8 +77,22 @@ def write_settings(
     if doubts:
         rows = [cells([doubt]) for doubt in doubts]
         tables.insert(0, Table("Inputs in doubt", ["reason"], rows, left=1))
-    page = formats.Page("Settings and versions", [], tables)
-    write_text(path, formats.to_html(page))
+    body = [*formats.html_tables(tables), formats.collapsed(_support_table(support))]
+    write_text(path, formats.html_page("Settings and versions", [], body))
+
+
+def _support_table(support: Mapping[tuple, Sequence]) -> Table:
+    """Names and short digests of the support images of each data set, class and seed.
+
+    support: names and digests of the largest draw.
+    """
+    rows = []
+    for draw, images in support.items():
+        shown = ", ".join(f"{name} ({digest[:SHORT]})" for name, digest in images)
+        rows.append(cells([*draw, shown or formats.ABSENT]))
+    note = f"Those of k shots are the first k; with {SHORT} digits of the SHA-256."
+    head = ["data set", "class", "seed", "images"]
+    return Table("Support images", head, rows, left=len(head), note=note)
 
 
 def _flat(settings: Mapping, prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -12,7 +12,8 @@
 # make bench-size   what Snakemake itself costs with 5,670 trainings
 # make test   linters and all tests
 # make quick  the tests that start no Snakemake, and trace no graph
-# make slow   those that do
+# make slow   those that do, but for
+# make cluster   those of clusters
 # make stress bad input, kills, full disks and more: results/stress/report.md
 # make lint   formatters and linters
 # make lock   digests of all packages, after a change of envs/requirements.txt
@@ -28,6 +29,7 @@ BIN := .venv/bin
 READY := .venv/ready
 ADDED := $(addprefix .venv/,$(addsuffix /ready,cluster export))
 SLOW := tests/workflow tests/stress tests/deployment/test_onnx_file.py
+CLUSTER := $(addprefix tests/workflow/,test_slurm.py test_profiles.py)
 DEMO_DATA := results/demo/data
 LARGE_DATA := results/large/data
 LITE0 := results/lite0/weights/efficientnet_lite0.safetensors
@@ -41,7 +43,7 @@ ROOTS := --config \
 REAL := $(SNAKEMAKE) --configfile config/real.yaml $(ROOTS)
 
 .PHONY: env demo large report verify real lite0 tiles detection bench bench-size real-data \
-	test quick slow stress lint lock audit
+	test quick slow cluster stress lint lock audit
 
 # Jobs start hundreds of Python processes, each of which would compile the library.
 unexport PYTHONDONTWRITEBYTECODE
@@ -124,15 +126,19 @@ $(ADDED): .venv/%/ready: envs/%.txt $(READY)
 		--target $(@D) --requirement $<
 	touch $@
 
-# On two cores at once: functions take one, and so do the dry runs of the pipeline.
+# At once: functions take one core, as do the dry runs of the pipeline, and tests of
+# clusters wait for the most part.
 test: lint $(ADDED)
-	$(MAKE) --jobs 2 --output-sync=target quick slow
+	$(MAKE) --jobs 3 --output-sync=target quick slow cluster
 
 quick: $(READY)
 	$(BIN)/python -m pytest $(addprefix --ignore ,$(SLOW))
 
 slow: $(READY) $(ADDED)
-	$(BIN)/python -m pytest $(SLOW)
+	$(BIN)/python -m pytest $(SLOW) $(addprefix --ignore ,$(CLUSTER))
+
+cluster: $(READY) $(ADDED)
+	$(BIN)/python -m pytest $(CLUSTER)
 
 stress: $(READY)
 	$(BIN)/python -m pytest tests/stress --stress

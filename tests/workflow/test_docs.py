@@ -94,7 +94,7 @@ def write_data(folder):
     (folder / "config/config.yaml").write_text(yaml.safe_dump(config))
     write_class(folder / "data/parts", "bolt")
     for name in CLASSES:
-        write_class(folder / "results/demo/data", name, good=16)
+        write_class(folder / "results/demo/data", name, train=6, good=16)
     (folder / "results/demo/data/prompts.yaml").write_text("{}")
     (folder / "tiny.json").write_text(json.dumps(TINY))
     tiny = {

@@ -1,11 +1,13 @@
 """Graphs of every method: those of torch, for any number of images."""
 
+import base64
 import json
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -16,13 +18,18 @@ from fsad.evaluation.detector import detect, view_of
 from helpers import REPOSITORY
 
 TILES = {"tiles": {"grid": [2, 2], "overlap": 0.25}, "whole": True}
+NEAR = {"tiles": {"grid": [1, 2]}, "position": "near"}
+ROI = np.zeros((40, 50), bool)
+ROI[5:30, 3:28] = True
 CASES = {
     "promptad_raw": {"resolution": "raw"},
-    "promptad_cls_tiles": {"task": "cls", **TILES},
-    "patchcore_coreset": {"coreset": 0.5, "neighbours": 2},
+    "promptad_cls_tiles": {"task": "cls", **TILES, "roi": ROI},
+    "patchcore_coreset": {"coreset": 0.5, "neighbours": 2, "roi": ROI},
     "anomalydino": {"fit": "edge"},
-    "subspacead_near": {"tiles": {"grid": [1, 2]}, "position": "near"},
+    "anomalydino_near": {**NEAR, "roi": ROI},
+    "subspacead_near": {**NEAR, "roi": ROI},
     "winclip_zero": {},
+    "winclip_roi": {"roi": ROI},
 }
 
 
@@ -55,6 +62,7 @@ def test_a_graph_is_the_detector_for_any_number_of_images(
     expected = detect(detector, seen)
     assert scores == pytest.approx(expected[0], rel=1e-3)  # of features in float16
     assert maps == pytest.approx(np.stack(expected[1]), rel=2e-2, abs=1e-4)
+    assert not maps[:, -2:].any() or detector.region is None
     alone, _ = run(path, {name: x[:1] for name, x in inputs.items()})
     assert alone == pytest.approx(scores[:1], rel=1e-5)
 
@@ -76,7 +84,7 @@ def test_networks_of_timm_are_exported(onnx, fit, photographs, tmp_path, name):
 
 @pytest.fixture(scope="module")
 def patchcore(fit, photographs):
-    return fit("patchcore", photographs[:2])
+    return fit("patchcore", photographs[:2], roi=ROI)
 
 
 def test_a_file_tells_what_it_is_and_is_the_same_each_time(onnx, patchcore, tmp_path):
@@ -98,6 +106,8 @@ def test_a_file_tells_what_it_is_and_is_the_same_each_time(onnx, patchcore, tmp_
     assert float(told["threshold"]) == patchcore.described["threshold"]
     assert json.loads(told["image_size"]) == [32, 32]
     assert "INTER_AREA" in told["resizing"]
+    region = cv2.imdecode(np.frombuffer(base64.b64decode(told["region"]), np.uint8), 0)
+    assert np.array_equal(region == 255, patchcore.region)
     assert told["run"] == digest_of(patchcore.described["run"])
     assert json.loads(told["support_images"]) == patchcore.described["images"]
     assert b"/fsad/" not in path.read_bytes()  # no file of the machine
@@ -110,7 +120,8 @@ def test_a_graph_that_differs_from_torch_is_not_written(
     from fsad.deployment import onnx_file
 
     monkeypatch.setattr(onnx_file, "_in_float64", lambda detector: other)
-    bank = {name: x.double() + shift for name, x in patchcore.fitted.support.items()}
+    bank = dict(patchcore.fitted.support)
+    bank["patch"] = bank["patch"].double() + shift
     other = patchcore._replace(fitted=patchcore.fitted._replace(support=bank))
     with pytest.raises(UserError, match=r"nut\.onnx: not written, since ONNX Runtime"):
         onnx_file.export_onnx(tmp_path / "nut.onnx", patchcore)
@@ -148,7 +159,7 @@ def test_what_no_graph_can_hold_is_named(fit, photographs, method, options, told
         check_exportable(detector)
 
 
-def test_images_of_several_shapes_and_regions_are_refused(patchcore):
+def test_images_of_several_shapes_are_refused(patchcore):
     from fsad.deployment.graph import check_exportable
 
     edge = patchcore.readout._replace(view=patchcore.readout.view._replace(fit="edge"))
@@ -156,8 +167,6 @@ def test_images_of_several_shapes_and_regions_are_refused(patchcore):
     seen = [*patchcore.seen, patchcore.seen[0] | {"shape": np.array([9, 9])}]
     with pytest.raises(UserError, match="fit: edge, or resolution: raw, of support"):
         check_exportable(patchcore._replace(readout=edge, seen=seen))
-    with pytest.raises(UserError, match="roi: is painted over before"):
-        check_exportable(patchcore._replace(region=np.ones((40, 50), bool)))
 
 
 def test_a_graph_that_is_too_large_is_refused():

@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fsad.backbones.embed import WHOLE, embed_tensor
+from fsad.backbones.embed import WHOLE, embed_pictures, embed_tensor
 from fsad.backbones.features import tile_spans
 from fsad.data.masks import RAW
-from fsad.data.tiles import spans, tiled_shape
+from fsad.data.region import as_image, resized_region
+from fsad.data.tiles import INSIDE, insides, pictures, spans, tiled_shape
 from fsad.data.views import view_shape
 from fsad.errors import UserError
 from fsad.evaluation.detector import SHAPE, Detector
@@ -34,6 +35,7 @@ class Graph(nn.Module):
         super().__init__()
         check_exportable(detector)
         self.detector = detector
+        self.inside = patches_inside(detector)
 
     def forward(
         self, images: Tensor, whole: Tensor | None = None
@@ -43,10 +45,30 @@ class Graph(nn.Module):
         if whole is not None:
             found = embed_tensor(self.detector.network, whole, self.detector.readout)
             features |= {f"{WHOLE}{name}": feature for name, feature in found.items()}
-        prediction = fitted.predict(fitted.observe(features))
+        prediction = fitted.predict(fitted.observe(features | self.inside))
         full = upsample(prediction.maps, *map_size(self.detector))
-        scores = prediction.scores
-        return full.amax((1, 2)) if scores is None else scores, full
+        scores = full.amax((1, 2)) if prediction.scores is None else prediction.scores
+        return scores, in_region(full, self.detector.region)
+
+
+def patches_inside(detector: Detector) -> dict[str, np.ndarray]:
+    """Which patches lie in the region of interest, as features of one image."""
+    region, view = detector.region, detector.readout.view
+    if region is None:
+        return {}
+    marked = insides(as_image(region), view)
+    image = {**pictures(np.zeros((*region.shape, 3), np.uint8), view), **marked}
+    some = {name: array[None] for name, array in image.items()}
+    found = embed_pictures(detector.network, some, detector.readout)
+    return {n: x.cpu().numpy() for n, x in found.items() if n.endswith(INSIDE)}
+
+
+def in_region(full: Tensor, region: np.ndarray | None) -> Tensor:
+    """Full maps [B, R, S], 0 outside the region of interest."""
+    if region is None:
+        return full
+    shown = resized_region(region, tuple(full.shape[1:]))
+    return full * torch.from_numpy(shown)
 
 
 def tiled_features(detector: Detector, images: Tensor) -> dict[str, Tensor]:
@@ -108,8 +130,6 @@ def check_exportable(detector: Detector) -> None:
         ),
         "tiles: their number depends on the image where they have a size; take `auto` "
         "or a grid": view.is_tiled and view.grid is None,
-        "roi: is painted over before an image is resized, which a graph does not see; "
-        "leave it out": detector.region is not None,
         "fit: edge, or resolution: raw, of support images of several shapes; take "
         "`fit: square` and a number": not is_fixed and len(_shapes(detector)) != 1,
     }

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from fsad.artifacts.digests import file_digests
 from fsad.backbones.features import embed_draw
@@ -121,7 +122,7 @@ def _refitted(
 
 def _joined(support: Features, features: Features) -> dict[str, np.ndarray]:
     """Features of the support images and of new ones, by the names of the first."""
-    known = {name: tensor.cpu().numpy() for name, tensor in support.items()}
+    known = {name: torch.as_tensor(x).cpu().numpy() for name, x in support.items()}
     if not known:  # zero shots
         return dict(features)
     return {name: np.concatenate([x, features[name]]) for name, x in known.items()}

@@ -1,5 +1,6 @@
 """Detectors as files of ONNX, compared with torch when they are written."""
 
+import base64
 import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -7,17 +8,19 @@ from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import torch
+from torch import Tensor
 
 from fsad.artifacts.content import digest_of
 from fsad.artifacts.files import atomic
 from fsad.backbones.embed import BATCH, embed_pictures
 from fsad.backbones.features import tile_spans
 from fsad.backbones.networks import open_network
-from fsad.data.tiles import spans, tiled_shape
+from fsad.data.tiles import INSIDE, spans, tiled_shape
 from fsad.data.views import resampled
-from fsad.deployment.graph import Graph, image_shape, input_shapes
+from fsad.deployment.graph import Graph, image_shape, input_shapes, patches_inside
 from fsad.errors import UserError
 from fsad.evaluation.calibration import views
 from fsad.evaluation.detector import Detector, Seen, score
@@ -138,10 +141,19 @@ def description(detector: Detector) -> dict[str, str]:
         "image_size": json.dumps(sizes["images"]),
         "input_sizes": json.dumps(sizes),
         "resizing": RESIZING[view.filter],
+        "region": _as_text(detector.region),
         "run": digest_of(known["run"]),
         "support_images": json.dumps(known["images"]),
         "fsad": metadata.version("fsad"),
     }
+
+
+def _as_text(region: np.ndarray | None) -> str:
+    """A region of interest as a PNG in Base64, white inside; empty for none."""
+    if region is None:
+        return ""
+    _, encoded = cv2.imencode(".png", region.astype(np.uint8) * 255)
+    return base64.b64encode(encoded.tobytes()).decode()
 
 
 def check_inputs(detector: Detector) -> Inputs:
@@ -229,6 +241,7 @@ def in_torch(detector: Detector, inputs: Inputs) -> tuple[np.ndarray, np.ndarray
         pictures["images"] = np.array(tiles).transpose(2, 0, 1, 3, 4, 5)
     found = embed_pictures(detector.network, pictures, detector.readout)
     features = {name: feature.double() for name, feature in found.items()}
+    features |= patches_inside(detector)
     shapes = np.array([shape] * len(images))
     features |= tile_spans({"shapes": shapes}, view)
     scores, maps = score(_in_float64(detector), features, shapes)
@@ -239,6 +252,10 @@ def _in_float64(detector: Detector) -> Detector:
     """A detector whose tensors after the network are float64."""
     known, fitted = detector.described, detector.fitted
     groups = fitted.support, fitted.learned
-    tensors = tuple({n: x.double() for n, x in group.items()} for group in groups)
+    tensors = tuple({n: _double(n, x) for n, x in group.items()} for group in groups)
     key = load(known["method"]), known["task"], known["options"] | {"device": "cpu"}
     return detector._replace(fitted=parts.restore(*key, tensors))
+
+
+def _double(name: str, values: Tensor | np.ndarray) -> Tensor | np.ndarray:
+    return values if name.endswith(INSIDE) else values.double()

@@ -94,7 +94,8 @@ def save_detectors(path: str | Path, detectors: Sequence[Detector]) -> None:
     tensors = {f"{VISION}{name}": weight for name, weight in tower.weights.items()}
     for index, detector in enumerate(detectors):
         groups = zip(PARTS, _tensors(detector), strict=True)
-        tensors |= {f"{index}.{p}.{n}": x for p, group in groups for n, x in group}
+        named = {f"{index}.{p}.{n}": x for p, group in groups for n, x in group}
+        tensors |= {name: torch.as_tensor(x) for name, x in named.items()}
     described = [detector.described for detector in detectors]
     header = {"config": tower.config, "vision_sha256": digest, DETECTORS: described}
     save_tensors(path, tensors, header)

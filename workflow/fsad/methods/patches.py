@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from fsad.backbones.features import SPANS
+from fsad.data.tiles import INSIDE
 from fsad.methods.base import Features
 from fsad.methods.maps import Resolution, Sigma, map_matrices
 from fsad.methods.memory import nearest
@@ -21,10 +22,12 @@ def kept(
 ) -> dict[str, Tensor]:
     """Features of these names on a device, without those that are not there.
 
-    Where tiles lie is no tensor to compute with, and stays as it is.
+    Where tiles and a region of interest lie stays as it is: the number of patches there
+    must be known while a graph is traced, which the values of tensors are not.
     """
     found = {name: features[name] for name in names if name in features}
-    return {n: x if n in SPANS else on_device(x, device) for n, x in found.items()}
+    places = {*SPANS, INSIDE}
+    return {n: x if n in places else on_device(x, device) for n, x in found.items()}
 
 
 @torch.inference_mode()

@@ -88,7 +88,9 @@ def bank_of(support: Features, name: str, place: Place | None) -> Sequence[Tenso
     patches = patches.flatten(1, -2)
     if inside is None:
         return patches
-    return [x[kept] for x, kept in zip(patches, inside.flatten(1), strict=True)]
+    rows = map(np.flatnonzero, np.asarray(inside))
+    places = (torch.from_numpy(row).to(patches.device) for row in rows)
+    return [x[place] for x, place in zip(patches, places, strict=True)]
 
 
 def share_inside(support: Features) -> float:

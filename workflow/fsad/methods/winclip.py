@@ -14,8 +14,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 
 from fsad.backbones.clip_text import encode_units
@@ -173,13 +175,16 @@ def _of_scale(features: Features, scale: int) -> dict[str, Tensor]:
     """
     found = {PATCH: features[PATCH if scale == 1 else _windows(scale)]}
     if INSIDE in features:
-        windows = features[INSIDE].unfold(-2, scale, 1).unfold(-2, scale, 1)
-        found[INSIDE] = windows.flatten(-2).any(-1)
+        inside, shape = np.asarray(features[INSIDE]), (scale, scale)
+        windows = sliding_window_view(inside, shape, (-2, -1))
+        found[INSIDE] = windows.any((-2, -1))
     return found
 
 
 def _inside(maps: Tensor, features: Features) -> Tensor:
-    return maps * features[INSIDE] if INSIDE in features else maps
+    return (
+        maps * on_device(features[INSIDE], maps.device) if INSIDE in features else maps
+    )
 
 
 def text_scores(features: Tensor, directions: Tensor) -> Tensor:

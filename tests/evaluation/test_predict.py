@@ -180,6 +180,9 @@ def test_a_detector_is_opened_from_a_file(detector, tmp_path):
     assert loaded.described["threshold"] == detector.described["threshold"]
     with pytest.raises(UserError, match="nowhere: no such run, nor a file of"):
         open_detectors("nowhere", "cpu")
+    (tmp_path / "d.onnx").touch()
+    with pytest.raises(UserError, match=r"d\.onnx: is a graph of ONNX; take"):
+        open_detectors(tmp_path / "d.onnx", "cpu")
 
 
 @pytest.mark.parametrize("work", ["read_image", "view_of", "overlay"])

@@ -83,6 +83,8 @@ def open_detectors(path: str | Path, device: str) -> dict[str, Detector]:
     except OSError as error:
         missing = "no such run, nor a file of fsad export"
         raise unreadable(path, error, missing) from None
+    if Path(path).suffix == ".onnx":
+        raise UserError(f"{path}: is a graph of ONNX; take .safetensors, or a run")
     if not Path(path).is_dir():
         return load_detectors(path, device)
     detector = run_detector(path, device)

@@ -28,8 +28,8 @@ def _is_in_good(path: Path, folder: Path) -> bool:
 
 def counted(
     images: Mapping[str, Path], detector: Detector
-) -> tuple[dict[str, Path], list[str]]:
-    """Images that count, and a line for each other one."""
+) -> tuple[dict[str, Path], dict[Path, str], list[str]]:
+    """Images that count, digests of all, and a line for each that does not count."""
     digests, counted, left_out = file_digests(images.values()), {}, []
     support = {digest: name for name, digest in detector.described["images"]}
     first = {}
@@ -41,4 +41,4 @@ def counted(
             left_out.append(f"{path}: left out, is the same file as {first[digest]}")
         else:
             first[digest], counted[name] = path, path
-    return counted, left_out
+    return counted, digests, left_out

@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from fsad.artifacts.digests import file_digests
 from fsad.backbones.features import embed_draw
 from fsad.data.faults import aspect_fault
 from fsad.data.images import warn
@@ -54,10 +53,9 @@ def extend(detector: Detector, folder: str | Path, threads: int) -> Growth:
     copies of files, do not count. Raises UserError where none is left, for an image
     that cannot be read, and for a folder that holds others than good ones.
     """
-    images, left_out = counted(find_good(folder), detector)
+    images, digests, left_out = counted(find_good(folder), detector)
     if not images:
         raise UserError(f"{folder}: all images are support images already; add others")
-    digests = file_digests(images.values())
     new = [[name, digests[path]] for name, path in images.items()]
     drawn = _drawn(detector, images, threads)
     features = embed_draw(detector.network, drawn, detector.readout)

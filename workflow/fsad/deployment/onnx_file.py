@@ -214,9 +214,13 @@ def compare(path: Path, detector: Detector, given: Iterable[Inputs]) -> Differen
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    exact, inside = _in_float64(detector), patches_inside(detector)
     largest, differences, count = np.zeros(2), np.zeros(2), 0
     for inputs in given:
-        found, expected = session.run(None, dict(inputs)), in_torch(detector, inputs)
+        found, expected = (
+            session.run(None, dict(inputs)),
+            in_torch(exact, inputs, inside),
+        )
         pairs = [*zip(found, expected, strict=True)]
         apart = [np.abs(one - other).max() for one, other in pairs]
         differences = np.maximum(differences, apart)
@@ -226,9 +230,12 @@ def compare(path: Path, detector: Detector, given: Iterable[Inputs]) -> Differen
     return Differences(count, scores, maps)
 
 
-def in_torch(detector: Detector, inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
+def in_torch(
+    detector: Detector, inputs: Inputs, inside: Mapping[str, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
     """Scores [B] and full maps of the inputs of the graph.
 
+    detector: of `_in_float64`. inside: of `patches_inside`.
     Features are not rounded to float16 as they are in files and by `detect`, where a
     difference in the last bit becomes a large one, and what follows them is computed in
     float64, so that the rounding of the file is all that is compared.
@@ -241,10 +248,10 @@ def in_torch(detector: Detector, inputs: Inputs) -> tuple[np.ndarray, np.ndarray
         pictures["images"] = np.array(tiles).transpose(2, 0, 1, 3, 4, 5)
     found = embed_pictures(detector.network, pictures, detector.readout)
     features = {name: feature.double() for name, feature in found.items()}
-    features |= patches_inside(detector)
+    features |= inside
     shapes = np.array([shape] * len(images))
     features |= tile_spans({"shapes": shapes}, view)
-    scores, maps = score(_in_float64(detector), features, shapes)
+    scores, maps = score(detector, features, shapes)
     return scores, np.stack([*maps])
 
 

@@ -56,7 +56,7 @@ def calibrate_on_good(
     files do not count. Raises UserError for too few images, for one that cannot be
     read, and for a folder that holds others than good ones.
     """
-    images, left_out = counted(find_good(folder), detector)
+    images, _, left_out = counted(find_good(folder), detector)
     rank = threshold_rank(len(images), bound)
     if rank == 0:
         raise UserError(

@@ -12,24 +12,23 @@
 # make bench-size   what Snakemake itself costs with 5,670 trainings
 # make test   linters and all tests
 # make quick  the tests that start no Snakemake, and trace no graph
-# make slow   those that do, but for
-# make cluster   those of clusters
 # make stress bad input, kills, full disks and more: results/stress/report.md
 # make lint   formatters and linters
 # make lock   digests of all packages, after a change of envs/requirements.txt
 # make audit  known weaknesses of these packages
 #
 # INDEX=URL   a package index beside pip's own, for env and lock
+# WORKERS=N   processes of tests; one of three waits for clusters most of the time
 
 PYTHON ?= python3
 CONFIG ?= config/demo.yaml
 CORES ?= all
 DEVICE ?= cpu
+WORKERS ?= 3
 BIN := .venv/bin
 READY := .venv/ready
 ADDED := $(addprefix .venv/,$(addsuffix /ready,cluster export))
 SLOW := tests/workflow tests/stress tests/deployment/test_onnx_file.py
-CLUSTER := $(addprefix tests/workflow/,test_slurm.py test_profiles.py)
 DEMO_DATA := results/demo/data
 LARGE_DATA := results/large/data
 LITE0 := results/lite0/weights/efficientnet_lite0.safetensors
@@ -37,13 +36,14 @@ SCENES := $(addprefix workflow/fsad/demo/,$(addsuffix .py, \
 	camera drawing folders materials part_defects parts))
 RESULTS = $(shell $(BIN)/python -c 'import sys, yaml; \
 	print(yaml.safe_load(open(sys.argv[1])).get("results", "results"))' "$(CONFIG)")
+PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 ROOTS := --config \
 	"datasets={mvtec: {root: '$(FSAD_REAL_DATA)/mvtec'}, folder: {root: '$(FSAD_REAL_DATA)/folder'}}"
 REAL := $(SNAKEMAKE) --configfile config/real.yaml $(ROOTS)
 
 .PHONY: env demo large report verify real lite0 tiles detection bench bench-size real-data \
-	test quick slow cluster stress lint lock audit
+	test quick stress lint lock audit
 
 # Jobs start hundreds of Python processes, each of which would compile the library.
 unexport PYTHONDONTWRITEBYTECODE
@@ -126,19 +126,11 @@ $(ADDED): .venv/%/ready: envs/%.txt $(READY)
 		--target $(@D) --requirement $<
 	touch $@
 
-# At once: functions take one core, as do the dry runs of the pipeline, and tests of
-# clusters wait for the most part.
 test: lint $(ADDED)
-	$(MAKE) --jobs 3 --output-sync=target quick slow cluster
+	$(PYTEST)
 
 quick: $(READY)
-	$(BIN)/python -m pytest $(addprefix --ignore ,$(SLOW))
-
-slow: $(READY) $(ADDED)
-	$(BIN)/python -m pytest $(SLOW) $(addprefix --ignore ,$(CLUSTER))
-
-cluster: $(READY) $(ADDED)
-	$(BIN)/python -m pytest $(CLUSTER)
+	$(PYTEST) $(addprefix --ignore ,$(SLOW))
 
 stress: $(READY)
 	$(BIN)/python -m pytest tests/stress --stress

@@ -28,6 +28,11 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 )
 
 
+def pytest_collection_modifyitems(items):
+    """Pipelines first, which take longest: processes of tests then end together."""
+    items.sort(key=lambda item: "workflow" not in item.path.parts)
+
+
 def pytest_collection_finish():
     """Modules live as long as the tests: no search for cycles passes them again."""
     gc.freeze()

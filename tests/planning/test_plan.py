@@ -204,8 +204,9 @@ def test_runs_are_every_combination(micro):
     plan = micro(seeds=[1, 2])
     assert len(plan.runs) == len(set(plan.runs)) == 2 * 2 * 2 * 2
     run = Run("original", "own", "bolt", "seg", 2, 1)
-    assert plan.is_planned(run)
-    assert not plan.is_planned(run._replace(shots=3))
+    assert plan.planned_run(run) == run
+    with pytest.raises(UserError, match="k3/s1/seg: no run of this configuration"):
+        plan.planned_run(run._replace(shots=3))
     assert len(plan.class_runs("original", ("own", "bolt"))) == 8
 
 

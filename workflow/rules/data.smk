@@ -66,7 +66,6 @@ rule tokenize_prompts:
         f"{TREE.logs}/tokenize_prompts.log",
     conda:
         "../../envs/fsad.yaml"
-    threads: 1
     resources:
         **needs("tokenize_prompts"),
     params:

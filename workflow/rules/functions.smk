@@ -1,28 +1,8 @@
-"""Functions of the rules: keys of wildcards, inputs, labels, tables after failures."""
-
-CATEGORIES = {
-    "overview": "1 Overview",
-    "methods": "1 Overview",
-    "history": "3 Training",
-    "scores": "4 Image scores",
-    "examples": "5 Anomaly maps",
-    "times": "6 Run",
-    "settings": "6 Run",
-}
-TITLES = {"times": "Run times and cores", "settings": "Settings and versions"}
+"""Functions of the rules: keys of wildcards, inputs, tables after failures."""
 
 
 def place(wildcards):
     return wildcards.dataset, wildcards.class_name
-
-
-def run_of(wildcards):
-    """The run of a path; it must be one of the configuration."""
-    keys = dict(wildcards.items())
-    run = Run(**keys | {"shots": int(keys["shots"]), "seed": int(keys["seed"])})
-    if not PLAN.is_planned(run):
-        raise WorkflowError(f"{run_path(TREE.run, run)}: no run of this configuration")
-    return run
 
 
 def needed(files, is_made):
@@ -41,9 +21,11 @@ def any_of(names):
 
 
 def runs_of(wildcards):
-    """The runs of a job."""
-    if "task" in wildcards.keys():
-        return [run_of(wildcards)]
+    """The runs of a job, which must be of the configuration."""
+    keys = dict(wildcards.items())
+    if "task" in keys:
+        run = Run(**keys | {"shots": int(keys["shots"]), "seed": int(keys["seed"])})
+        return [or_stop(PLAN.planned_run, run)]
     return PLAN.class_runs(wildcards.experiment, place(wildcards))
 
 
@@ -59,17 +41,15 @@ def of_seeds(pattern, view=("",)):
     return [fill(pattern, seed=s, view=v) for v in view for s in config["seeds"]]
 
 
-def class_outputs(pattern, tasks, zero=True):
+def class_outputs(pattern, tasks, zero):
     """Paths of all runs of a class, with wildcards for experiment and class.
 
     zero: with those of zero shots, if there are any.
     """
-    draws = PLAN.draws(tasks, zero)
-    return [fill(pattern, task=t, shots=k, seed=s) for t, k, s in draws]
-
-
-def class_metrics(wildcards):
-    return [run_path(TREE.metrics, run) for run in runs_of(wildcards)]
+    return [
+        fill(pattern, task=task, shots=shots, seed=seed)
+        for task, shots, seed in PLAN.draws(tasks, zero)
+    ]
 
 
 def drawn_files(wildcards):
@@ -92,15 +72,6 @@ def embedded_files(wildcards):
     files = [work.images.path for work in embeddings(wildcards)]
     files.append(PLAN.vision(reader(wildcards)).path)
     return needed(files, PLAN.has_features(reader(wildcards), place(wildcards)))
-
-
-def menu_labels(page):
-    """Data set, experiment or page by their names, of `DATASET/EXPERIMENT/PAGE`."""
-    *names, name = page.split("/")
-    if not names:
-        return {"page": TITLES[name]}
-    keys = ("data set", "experiment" if len(names) > 1 else "page")
-    return dict(zip(keys, [*names, name]))
 
 
 def write_incomplete_tables():

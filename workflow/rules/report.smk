@@ -13,8 +13,8 @@ rule report_pages:
             report(
                 f"{TREE.report}/{page}.html",
                 caption=f"../report/{page.split('/')[-1]}.rst",
-                category=CATEGORIES[page.split("/")[-1]],
-                labels=menu_labels(page),
+                category=menu.category(page),
+                labels=menu.labels(page),
             )
             for page in PLAN.pages()
         ],
@@ -22,7 +22,6 @@ rule report_pages:
         f"{TREE.logs}/report_pages.log",
     conda:
         "../../envs/fsad.yaml"
-    threads: 1
     resources:
         **needs("report_pages"),
     params:

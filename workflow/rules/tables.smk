@@ -1,5 +1,7 @@
 """From the metrics of all runs to the tables that people read."""
 
+from fsad.reports import menu
+
 LITERATURE = workflow.source_path("../../config/literature.csv")
 REFERENCES = workflow.source_path("../../config/references.bib")
 NAMES = PLAN.table_names()
@@ -21,7 +23,7 @@ rule tables:
             report(
                 f"{TREE.tables}/{name}.html",
                 caption="../report/tables.rst",
-                category="2 Tables",
+                category=menu.TABLES,
                 labels={"table": name.replace("_", " ")},
             )
             for name in NAMES
@@ -30,7 +32,6 @@ rule tables:
         f"{TREE.logs}/tables.log",
     conda:
         "../../envs/fsad.yaml"
-    threads: 1
     resources:
         **needs("tables"),
     params:

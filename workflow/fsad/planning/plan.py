@@ -9,7 +9,7 @@ import difflib
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
 from itertools import product
 from os.path import exists
@@ -177,6 +177,11 @@ class Plan:
         """The tasks of a class."""
         return options.class_tasks(self.config, self.classes[place])
 
+    def complete_classes(self) -> list[Place]:
+        """Classes with the data for all tasks of the configuration."""
+        wanted = self.config["tasks"]
+        return [place for place in self.classes if self.tasks(place) == wanted]
+
     def draws(self, tasks: list[str], zero: bool) -> list[tuple[str, int, int]]:
         """(task, shots, seed) of each run of an experiment and class.
 
@@ -196,9 +201,12 @@ class Plan:
         """Whether an experiment has no runs of one of the numbers of shots, 0."""
         return 0 in self.config["shots"] and not self.has_zero_shots(experiment)
 
-    def is_planned(self, run: Run) -> bool:
-        """Whether a run is one of the plan."""
-        return run in self._run_set()
+    def planned_run(self, run: Run) -> Run:
+        """The run, if it is one of the plan; else UserError."""
+        if run not in self._run_set():
+            path = run_path(self.tree.run, run)
+            raise UserError(f"{path}: no run of this configuration")
+        return run
 
     @kept
     def _run_set(self) -> set[Run]:
@@ -553,6 +561,24 @@ class Plan:
     def has_panels(self, run: Run) -> bool:
         """Whether the panels of a run are there as planned."""
         return _is_made(run_path(self.tree.panels_record, run), self.panels(run))
+
+    def count_test_images(
+        self, place: Place, weight: Callable[[str, Place], int]
+    ) -> int:
+        """Test images of a class, each as many times as the largest weight says.
+
+        weight: of an experiment and class, such as `tiles`.
+        """
+        weights = [weight(name, place) for name in self.config["experiments"]]
+        return max(weights) * len(self.classes[place].test)
+
+    def count_images_to_predict(
+        self, name: str, weight: Callable[[str, Place], int]
+    ) -> int:
+        """Images of an entry of `predict`, as `count_test_images` counts them."""
+        run = self.predicting_run(name)
+        count = weight(run.experiment, (run.dataset, run.class_name))
+        return count * len(self.images_to_predict(name))
 
     def predicting_run(self, name: str) -> Run:
         """The run that an entry of `predict` names."""

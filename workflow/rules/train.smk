@@ -11,8 +11,7 @@ ALONE = [name for name in config["experiments"] if PLAN.one_run_per_job(name)]
 # Experiments without the runs of zero shots that others have.
 FEW = [name for name in config["experiments"] if PLAN.skips_shots(name)]
 MANY = [name for name in config["experiments"] if name not in FEW]
-# Classes with the data for all tasks, as the start of a path.
-COMPLETE = any_of("/".join(place) + "/" for place in PLAN.complete_classes())
+COMPLETE = any_of(PLAN.complete_classes())
 # Which runs a class has depends on both; there is a rule for each combination.
 BY_SHOTS = [("", MANY, True)]
 if FEW and max(config["shots"]) > 0:  # a rule must have outputs

@@ -177,10 +177,12 @@ class Plan:
         """The tasks of a class."""
         return options.class_tasks(self.config, self.classes[place])
 
-    def complete_classes(self) -> list[Place]:
-        """Classes with the data for all tasks of the configuration."""
+    def complete_classes(self) -> list[str]:
+        """Classes with the data for all tasks of the configuration, as the start of a
+        path, DATASET/CLASS/."""
         wanted = self.config["tasks"]
-        return [place for place in self.classes if self.tasks(place) == wanted]
+        complete = (place for place in self.classes if self.tasks(place) == wanted)
+        return [f"{dataset}/{name}/" for dataset, name in complete]
 
     def draws(self, tasks: list[str], zero: bool) -> list[tuple[str, int, int]]:
         """(task, shots, seed) of each run of an experiment and class.

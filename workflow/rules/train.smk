@@ -12,7 +12,8 @@ ALONE = [name for name in config["experiments"] if PLAN.one_run_per_job(name)]
 FEW = [name for name in config["experiments"] if PLAN.skips_shots(name)]
 MANY = [name for name in config["experiments"] if name not in FEW]
 COMPLETE = any_of(PLAN.complete_classes())
-# Which runs a class has depends on both; there is a rule for each combination.
+# The runs of a class depend on the shots of its experiment and on its tasks: a rule for
+# each combination, whose name has both suffixes.
 BY_SHOTS = [("", MANY, True)]
 if FEW and max(config["shots"]) > 0:  # a rule must have outputs
     BY_SHOTS.append(("_few", FEW, False))
@@ -45,11 +46,11 @@ rule train:
         "../scripts/train.py"
 
 
-for (FEWER, NAMES, ZERO), (LESS, TASKS, DATASETS) in product(BY_SHOTS, BY_TASKS):
+for (OF_SHOTS, NAMES, ZERO), (OF_TASKS, TASKS, DATASETS) in product(BY_SHOTS, BY_TASKS):
 
     rule:
         name:
-            f"train_class{FEWER}{LESS}"
+            f"train_class{OF_SHOTS}{OF_TASKS}"
         input:
             run_inputs,
         output:
@@ -74,7 +75,7 @@ for (FEWER, NAMES, ZERO), (LESS, TASKS, DATASETS) in product(BY_SHOTS, BY_TASKS)
 
     rule:
         name:
-            f"draw_panels{FEWER}{LESS}"
+            f"draw_panels{OF_SHOTS}{OF_TASKS}"
         input:
             lambda w: [run_path(TREE.metrics, run) for run in runs_of(w)],
             drawn_files,

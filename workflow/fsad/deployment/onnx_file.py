@@ -217,10 +217,8 @@ def compare(path: Path, detector: Detector, given: Iterable[Inputs]) -> Differen
     exact, inside = _in_float64(detector), patches_inside(detector)
     largest, differences, count = np.zeros(2), np.zeros(2), 0
     for inputs in given:
-        found, expected = (
-            session.run(None, dict(inputs)),
-            in_torch(exact, inputs, inside),
-        )
+        found = session.run(None, dict(inputs))
+        expected = in_torch(exact, inputs, inside)
         pairs = [*zip(found, expected, strict=True)]
         apart = [np.abs(one - other).max() for one, other in pairs]
         differences = np.maximum(differences, apart)

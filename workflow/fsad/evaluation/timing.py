@@ -21,9 +21,7 @@ def speed(count: int, seconds: Counter[str]) -> str:
     """
     each = {step: 1000 * seconds[step] / count for step in seconds}
     written = each.pop("write", 0)
-    total, steps = (
-        sum(each.values()),
-        ", ".join(f"{n} {x:.1f}" for n, x in each.items()),
-    )
+    total = sum(each.values())
+    steps = ", ".join(f"{n} {x:.1f}" for n, x in each.items())
     rate = f"{1000 / total:.1f} a second, {total:.1f} ms an image ({steps})"
     return f"{count} images, {rate}; write {written:.1f}"

@@ -33,9 +33,9 @@ def memory(rule: str, images: int, attempt: int) -> int:
 
 
 def minutes(rule: str, images: int, epochs: Sequence[int], attempt: int) -> int:
-    """Minutes of a job: four times what was measured, as `memory` for the rest.
+    """Minutes of a job: four times those measured, the multiple at further attempts.
 
-    images: each counts as many times as a pass of the backbone takes. epochs: of each
+    images: each counts as the passes of the backbone that it takes. epochs: of each
     run of a job that trains, 1 without training.
     """
     _, _, measured = MEASURED[rule]

@@ -23,6 +23,8 @@ import yaml
 
 from fsad.artifacts.files import write_npz, write_record
 from fsad.artifacts.paths import run_path
+from fsad.planning.checks import make_plan
+from fsad.planning.pages import report_record
 from fsad.planning.plan import Plan
 
 REPOSITORY = Path(__file__).parents[2]
@@ -191,7 +193,7 @@ def pretend(folder: Path, config: Path) -> None:
         path.write_text("0")
     snakemake(folder, config, "--touch", "--forceall", "--quiet", "all")
     with chdir(folder):
-        plan = Plan(yaml.safe_load(config.read_text()))
+        plan = make_plan(yaml.safe_load(config.read_text()))
         write_records(plan)
     snakemake(folder, config, "--touch", "--forceall", "--quiet", "all")
 
@@ -207,7 +209,7 @@ def write_records(plan: Plan) -> None:
         for experiment in plan.config["experiments"]:
             for work in plan.embeddings(experiment, place):
                 write_npz(*work.features[:1], {}, work.features.record)
-    write_record(tree.report_record, plan.report())
+    write_record(tree.report_record, report_record(plan))
 
 
 def overhead(folder: Path, config: Path, name: str) -> dict:

@@ -12,7 +12,15 @@ import pytest
 from fsad.artifacts.files import write_record, write_text
 from fsad.artifacts.paths import PREDICTED, Run, fill, parse_run, run_path
 from fsad.errors import UserError
-from fsad.planning.plan import Plan
+from fsad.planning.checks import make_plan
+from fsad.planning.counts import passes, tiles
+from fsad.planning.disk import feature_sizes, keeps_features, run_files
+from fsad.planning.pages import has_report, page_names, report_record, table_names
+from fsad.planning.predictions import (
+    has_prediction,
+    prediction_record,
+    run_of,
+)
 from helpers import TINY, write_class
 
 TINY_RANDOM = {"model": "tiny.json", "pretrained": "random"}
@@ -32,7 +40,7 @@ def micro(tmp_path, monkeypatch):
         "backbones": {"tiny": TINY_RANDOM},
         "shots": [1, 2],
     }
-    return lambda **changes: Plan(config | changes)
+    return lambda **changes: make_plan(config | changes)
 
 
 RESNET = {"library": "timm", "model": "resnet18.a1_in1k", "image_size": 64}
@@ -231,8 +239,8 @@ def test_windows_take_the_time_of_more_passes_but_not_their_memory(micro):
     experiments = {"words": {"method": "winclip"}, "memory": {"method": "patchcore"}}
     plan = micro(experiments=experiments)
     place = ("own", "bolt")
-    assert [plan.tiles(name, place) for name in experiments] == [1, 1]
-    assert [plan.passes(name, place) for name in experiments] == [12, 1]
+    assert [tiles(plan, name, place) for name in experiments] == [1, 1]
+    assert [passes(plan, name, place) for name in experiments] == [12, 1]
 
 
 def test_zero_shots_alone_still_cache_a_support_image(micro):
@@ -263,7 +271,7 @@ def test_a_job_reads_masks_where_a_run_of_it_needs_any(micro):
     assert job.masks.path == "results/cache/own/bolt/masks_r256.npz"
     assert [record["task"] for record in job.records] == ["cls", "seg"]
     read = {job.masks.path, job.test.features.path, job.text.path}
-    assert set(plan.run_files([cls, seg])) >= read
+    assert set(run_files(plan, [cls, seg])) >= read
 
 
 MEMORY = {"method": "patchcore"}
@@ -281,15 +289,15 @@ def test_features_are_kept_by_choice_or_up_to_a_size(micro, choice, image_size, 
     plan = micro(
         backbones=backbones, experiments={"memory": MEMORY}, keep_features=choice
     )
-    assert plan.keeps_features("memory", PLACE) is kept
-    assert bool(plan.feature_sizes()) is kept
+    assert keeps_features(plan, "memory", PLACE) is kept
+    assert bool(feature_sizes(plan)) is kept
     runs = plan.class_runs("memory", PLACE)
     job = plan.run_job(runs)
     read = {job.test.features.path, *(x.features.path for x in job.support.values())}
     expected = read if kept else {job.test.images.path}
     expected |= {job.masks.path, plan.vision("memory").path}
     expected |= {x.images.path for x in job.support.values()}  # to calibrate
-    assert set(plan.run_files(runs)) == expected
+    assert set(run_files(plan, runs)) == expected
 
 
 def test_experiments_of_one_backbone_and_readout_share_their_features(micro):
@@ -392,24 +400,28 @@ def test_nothing_is_there_as_planned_before_it_is_made(micro):
     plan = micro()
     assert not any(map(plan.has_run, plan.runs))
     assert not plan.has_features("original", ("own", "bolt"))
-    assert not plan.has_report()
+    assert not has_report(plan)
 
 
 def test_outputs_are_asked_for_beside_their_record(micro):
     """A record alone does not show that what it describes is there."""
     run = "original/own/bolt/k1/s111/cls"
     plan = micro(predict={"new": {"run": run, "images": "data/bolt/test"}})
-    key = plan.predicting_run("new")
+    key = run_of(plan, "new")
     folder, tree = Path(run_path(plan.tree.run, key)), plan.tree
     prediction = Path(fill(tree.prediction, prediction="new"))
     made = [
-        (tree.report_record, plan.report(), [f"{p}.html" for p in plan.pages()]),
-        (prediction / "record.json", plan.prediction("new"), PREDICTED),
+        (
+            tree.report_record,
+            report_record(plan),
+            [f"{p}.html" for p in page_names(plan)],
+        ),
+        (prediction / "record.json", prediction_record(plan, "new"), PREDICTED),
         (folder / "metrics.json", {"settings": plan.run(key)}, RUN_FILES),
     ]
 
     def state():
-        has = plan.has_report(), plan.has_prediction("new"), plan.has_run(key)
+        has = has_report(plan), has_prediction(plan, "new"), plan.has_run(key)
         plan._kept.clear()
         return [*has, plan.lacks_files(key)]
 
@@ -428,14 +440,14 @@ def test_pages_and_tables_are_those_of_the_runs(micro):
         experiments={"a": {"variant": "original"}, "b": {"variant": "qq_dual"}}
     )
     of_all = ["own_methods", "components", "comparison"]
-    assert plan.table_names() == ["own_cls", "own_seg", *of_all]
+    assert table_names(plan) == ["own_cls", "own_seg", *of_all]
     kinds = "history", "examples", "scores"
     expected = {f"own/{name}/{kind}" for name in "ab" for kind in kinds}
     expected |= {"own/overview", "own/methods", "times", "settings"}
-    assert set(plan.pages()) == expected
+    assert set(page_names(plan)) == expected
     one = micro()
-    assert not {"own_methods", "comparison"} & {*one.table_names()}
-    assert "own/methods" not in one.pages()
+    assert not {"own_methods", "comparison"} & {*table_names(one)}
+    assert "own/methods" not in page_names(one)
 
 
 def test_planning_imports_no_torch():
@@ -456,8 +468,8 @@ def test_tiles_have_caches_of_their_own_beside_those_of_whole_images(micro):
     assert path.endswith("cache/own/bolt/test_px32_tiles1x2_whole.npz")
     assert plan.tiled_file(PLACE, path) == plan.images(PLACE, view)
     assert [view.name for view in plan.views()] == ["px32"]
-    assert plan.tiles("tiled", PLACE) == 3
-    sizes = plan.feature_sizes()
+    assert tiles(plan, "tiled", PLACE) == 3
+    sizes = feature_sizes(plan)
     plain, tiled = (sizes[plan.features(n, PLACE).path] for n in ("plain", "tiled"))
     assert tiled == 3 * plain
 

@@ -72,10 +72,10 @@ def repeated(config: str, out: str, count: str) -> tuple[int, int, int]:
     """
     from fsad.evaluation.runs import run_job
     from fsad.jobs.threads import limit_torch_threads
-    from fsad.planning.plan import Plan
+    from fsad.planning.checks import make_plan
 
     limit_torch_threads(1)
-    plan = Plan(yaml.safe_load(Path(config).read_text()))
+    plan = make_plan(yaml.safe_load(Path(config).read_text()))
     job, sizes = plan.run_job(plan.runs[:1]), []
     for index in range(int(count)):
         run_job(job._replace(folders=[f"{out}/{index}"], stored=False))

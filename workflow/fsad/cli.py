@@ -373,12 +373,13 @@ def _save_changed(out: Path, detectors: Mapping) -> None:
 def status(arguments: Namespace) -> None:
     """list what is done of a configuration, what is left, and failures"""
     from fsad.jobs.status import plain_jobs, report
-    from fsad.planning.plan import Plan
+    from fsad.planning.checks import make_plan
+    from fsad.planning.disk import planned
 
     call = arguments.snakefile, arguments.configfile, arguments.config
     jobs, config = graph_of_call(*call)
-    plan = Plan(config, strict=False)
-    print(report(plan.planned(), plain_jobs(jobs), plan.tree.benchmarks))
+    plan = make_plan(config, strict=False)
+    print(report(planned(plan), plain_jobs(jobs), plan.tree.benchmarks))
 
 
 @command(

@@ -24,6 +24,7 @@ from fsad.evaluation.runs import make_runs
 from fsad.evaluation.tasks import Truth
 from fsad.methods import base
 from fsad.methods.base import Text
+from fsad.planning.checks import make_plan
 from fsad.planning.options import class_files, class_override, class_region
 from fsad.planning.plan import Plan
 from fsad.reports.panels import run_maps, write_panels
@@ -43,8 +44,8 @@ def run_single(
     _check_free(out)
     check_device(config["device"])
     limit_pixels(config["max_megapixels"])
-    plan = Plan(_only(config, run, changed))
-    record, place = plan.run(run), (run.dataset, run.class_name)
+    plan = make_plan(_only(config, run, changed))
+    record, place = plan.run(run), run.place
     test, support = _images(plan, run)
     masks = None
     if run.task == "seg" or (vis and plan.classes[place].has_masks):
@@ -63,7 +64,7 @@ def run_single(
 
 def _images(plan: Plan, run: Run) -> tuple[dict, dict]:
     """Test images and support images, as the pipeline caches them."""
-    place, threads = (run.dataset, run.class_name), plan.config["threads"]
+    place, threads = run.place, plan.config["threads"]
     readout, samples = plan.readout(run.experiment, place), plan.classes[place].test
     region = class_region(plan.config, *place)
     (test,) = load_test(samples, [readout.view], threads, region)
@@ -76,7 +77,7 @@ def _images(plan: Plan, run: Run) -> tuple[dict, dict]:
 
 def _shown(plan: Plan, run: Run, test: dict) -> dict:
     """Whole test images; test: as the backbone sees them."""
-    place = run.dataset, run.class_name
+    place = run.place
     view = plan.readout(run.experiment, place).view
     if not view.is_tiled:
         return test
@@ -87,7 +88,7 @@ def _shown(plan: Plan, run: Run, test: dict) -> dict:
 
 
 def _inputs(plan: Plan, run: Run, images: tuple[dict, dict], truth: Truth) -> Inputs:
-    place, config = (run.dataset, run.class_name), plan.config
+    place, config = run.place, plan.config
     readout = plan.readout(run.experiment, place)
     name = config["experiments"][run.experiment]["backbone"]
     with named_backbone(name):
@@ -116,7 +117,7 @@ def _text(plan: Plan, run: Run, towers: Mapping) -> Text | None:
 def _only(config: Mapping, run: Run, changed: Mapping) -> dict:
     """The configuration of this run alone."""
     source = config["datasets"][run.dataset] | {"classes": [run.class_name]}
-    own = class_override(config, run.dataset, run.class_name)
+    own = class_override(config, *run.place)
     return {
         **config,
         "datasets": {run.dataset: source},
@@ -144,7 +145,7 @@ def _check_names(config: Mapping, run: Run) -> None:
             raise UserError(
                 f"--{option}: {getattr(run, option)!r} is not in the config ({names})"
             )
-    files = class_files(config, run.dataset, run.class_name)
+    files = class_files(config, *run.place)
     if run.task == "seg" and not files.has_seg:
         raise UserError(
             f"{run.dataset}/{run.class_name}: no masks, seg cannot be evaluated"

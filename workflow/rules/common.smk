@@ -12,8 +12,7 @@ from fsad.artifacts.paths import Run, fill, run_path
 from fsad.errors import UserError
 from fsad.jobs.locks import lock_results, reset_future_mtimes
 from fsad.jobs.parent_watch import SNAKEMAKE_PID
-from fsad.planning.options import planned_runs
-from fsad.planning.plan import Plan
+from fsad.planning import checks, disk, options, pages, panels, predictions
 
 
 def or_stop(work, *arguments, **options):
@@ -26,7 +25,7 @@ def or_stop(work, *arguments, **options):
 
 or_stop(internals.check_call, workflow)
 # A job of a cluster passes over classes that it has no files of.
-PLAN = or_stop(Plan, config, strict=workflow.is_main_process)
+PLAN = or_stop(checks.make_plan, config, strict=workflow.is_main_process)
 config, TREE = PLAN.config, PLAN.tree
 or_stop(internals.share_gpus, workflow, config)
 os.environ[SNAKEMAKE_PID] = str(os.getpid())  # jobs end with it, see fsad.jobs

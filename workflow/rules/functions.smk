@@ -33,7 +33,7 @@ def run_inputs(wildcards):
     runs = runs_of(wildcards)
     for run in filter(PLAN.lacks_files, runs):  # which the rules do not name
         internals.make_again(workflow, run_path(TREE.metrics, run))
-    return needed(PLAN.run_files(runs), all(map(PLAN.has_run, runs)))
+    return needed(disk.run_files(PLAN, runs), all(map(PLAN.has_run, runs)))
 
 
 def of_seeds(pattern, view=("",)):
@@ -54,8 +54,8 @@ def class_outputs(pattern, tasks, zero):
 
 def drawn_files(wildcards):
     """Cached images and masks that panels show."""
-    files = PLAN.shown_files(wildcards.experiment, place(wildcards))
-    return needed(files, all(map(PLAN.has_panels, runs_of(wildcards))))
+    files = panels.shown_files(PLAN, wildcards.experiment, place(wildcards))
+    return needed(files, panels.have_panels(PLAN, runs_of(wildcards)))
 
 
 def reader(wildcards):
@@ -85,9 +85,10 @@ def write_incomplete_tables():
         return
     from fsad.reports.tables import write_tables
 
-    made = planned_runs(config, [p for p in METRICS if p not in failed["missing"]])
+    made = [path for path in METRICS if path not in failed["missing"]]
+    made = options.planned_runs(config, made)
     lost = [run for p, run in zip(METRICS, PLAN.runs) if p in failed["lost"]]
-    known = TREE.tables, made, PLAN.order(), LITERATURE, config["tables"]
+    known = TREE.tables, made, pages.order(PLAN), LITERATURE, config["tables"]
     try:
         write_tables(*known, references=REFERENCES, failed=lost, logs=failed["logs"])
     except UserError as error:

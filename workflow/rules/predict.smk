@@ -4,9 +4,10 @@
 rule predict:
     input:
         lambda w: needed(
-            PLAN.detector_files(w.prediction), PLAN.has_prediction(w.prediction)
+            disk.detector_files(PLAN, w.prediction),
+            predictions.has_prediction(PLAN, w.prediction),
         ),
-        metrics=lambda w: run_path(TREE.metrics, PLAN.predicting_run(w.prediction)),
+        metrics=lambda w: run_path(TREE.metrics, predictions.run_of(PLAN, w.prediction)),
     output:
         scores=f"{TREE.prediction}/scores.csv",
         maps=directory(f"{TREE.prediction}/maps"),
@@ -19,7 +20,7 @@ rule predict:
     resources:
         **needs("predict"),
     params:
-        record=lambda w: PLAN.prediction(w.prediction),
+        record=lambda w: predictions.prediction_record(PLAN, w.prediction),
         device=config["device"],
         script=script_code("predict"),
     script:

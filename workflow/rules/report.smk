@@ -1,13 +1,13 @@
 """The pages of the report; `snakemake --report FILE.html` binds them and the tables."""
 
-PAGES = [f"{TREE.report}/{page}.html" for page in PLAN.pages()]
-SHOWN = PLAN.shown_of_all()
+PAGES = [f"{TREE.report}/{page}.html" for page in pages.page_names(PLAN)]
+SHOWN = pages.shown_of_all(PLAN)
 
 
 rule report_pages:
     input:
         runs=METRICS,
-        cached=lambda w: needed([path for path, _ in SHOWN], PLAN.has_report()),
+        cached=lambda w: needed([path for path, _ in SHOWN], pages.has_report(PLAN)),
     output:
         [
             report(
@@ -16,7 +16,7 @@ rule report_pages:
                 category=menu.category(page),
                 labels=menu.labels(page),
             )
-            for page in PLAN.pages()
+            for page in pages.page_names(PLAN)
         ],
     log:
         f"{TREE.logs}/report_pages.log",
@@ -26,10 +26,10 @@ rule report_pages:
         **needs("report_pages"),
     params:
         folder=lambda w, output: str(Path(output[-1]).parent),
-        record=PLAN.report(),
+        record=pages.report_record(PLAN),
         cached=SHOWN,
-        order=PLAN.order(),
-        jobs=PLAN.report_of_jobs(),
+        order=pages.order(PLAN),
+        jobs=pages.report_of_jobs(PLAN),
         script=script_code("report_pages"),
     script:
         "../scripts/report_pages.py"

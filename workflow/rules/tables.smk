@@ -4,7 +4,7 @@ from fsad.reports import menu
 
 LITERATURE = workflow.source_path("../../config/literature.csv")
 REFERENCES = workflow.source_path("../../config/references.bib")
-NAMES = PLAN.table_names()
+NAMES = pages.table_names(PLAN)
 TABLES = [
     *(f"{TREE.tables}/metrics.{suffix}" for suffix in ("csv", "parquet")),
     *(f"{TREE.tables}/{name}" for name in ("kinds.csv", "references.bib")),
@@ -35,9 +35,9 @@ rule tables:
     resources:
         **needs("tables"),
     params:
-        order=PLAN.order(),
+        order=pages.order(PLAN),
         options=config["tables"],
-        runs=PLAN.report()["runs"],
+        runs=pages.report_record(PLAN)["runs"],
         code=code_digest("fsad.reports.tables"),
         script=script_code("tables"),
     script:

@@ -91,7 +91,7 @@ for (OF_SHOTS, NAMES, ZERO), (OF_TASKS, TASKS, DATASETS) in product(BY_SHOTS, BY
         resources:
             **needs("draw_panels"),
         params:
-            panels=lambda w: PLAN.panel_job(w.experiment, place(w)),
+            panels=lambda w: panels.panel_job(PLAN, w.experiment, place(w)),
             script=script_code("draw_panels"),
         script:
             "../scripts/draw_panels.py"

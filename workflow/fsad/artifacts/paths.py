@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from fsad.errors import UserError
 
+Place = tuple[str, str]  # data set and class
+
 
 class Run(NamedTuple):
     """Key of a run: one fit of a method to a class for one task."""
@@ -16,6 +18,11 @@ class Run(NamedTuple):
     task: str
     shots: int
     seed: int
+
+    @property
+    def place(self) -> Place:
+        """Data set and class."""
+        return self.dataset, self.class_name
 
 
 # Files of a run, the metrics written last, and the record in a folder of outputs.

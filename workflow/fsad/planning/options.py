@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from fsad.artifacts.names import nfc
-from fsad.artifacts.paths import Run, parse_run
+from fsad.artifacts.paths import Place, Run, parse_run
 from fsad.artifacts.schema import (
     check_options,
     merged,
@@ -157,16 +157,14 @@ def experiment_backbone(config: Mapping, experiment: str) -> dict:
     return config["backbones"][config["experiments"][experiment]["backbone"]]
 
 
-def experiment_readout(
-    config: Mapping, experiment: str, place: tuple[str, str]
-) -> Readout:
+def experiment_readout(config: Mapping, experiment: str, place: Place) -> Readout:
     """The features that an experiment reads of a class; place: data set and class."""
     size = image_size(experiment_backbone(config, experiment))
     options = class_options(config, experiment, place)
     return experiment_method(config, experiment).readout(options, size)
 
 
-def class_options(config: Mapping, experiment: str, place: tuple[str, str]) -> dict:
+def class_options(config: Mapping, experiment: str, place: Place) -> dict:
     """The options of a method for a class: general, of the experiment, of the class.
 
     `tiles` that are `auto` are resolved; without any, position and whole do nothing,
@@ -192,7 +190,7 @@ def class_options(config: Mapping, experiment: str, place: tuple[str, str]) -> d
 
 
 def _auto_tiles(
-    config: Mapping, experiment: str, place: tuple[str, str], most: int
+    config: Mapping, experiment: str, place: Place, most: int
 ) -> dict | str:
     dataset, name = place
     size = image_size(experiment_backbone(config, experiment))
@@ -264,7 +262,7 @@ def class_region(
 
 def class_support(
     config: Mapping,
-    place: tuple[str, str],
+    place: Place,
     train: list[layouts.Sample],
     shots: int,
     seed: int,
@@ -298,10 +296,10 @@ def prompts_notes(config: Mapping, dataset: str, classes: list[str]) -> list[str
         return []
     known = set(map(nfc, read_yaml(prompts_file(source))))
     missing = [name for name in classes if nfc(name) not in known]
+    if not missing:
+        return []
     why = "the words of a class are its name; correct the names in the file"
-    return [f"prompts: {source} does not name {', '.join(missing)}: {why}"] * bool(
-        missing
-    )
+    return [f"prompts: {source} does not name {', '.join(missing)}: {why}"]
 
 
 def class_tasks(config: Mapping, files: ClassFiles) -> list[str]:
@@ -322,9 +320,7 @@ def run_settings(config: Mapping, run: Run) -> dict:
         "seed": run.seed,
         "method": method,
         "module": METHODS[method].module,
-        "readout": described(
-            experiment_readout(config, run.experiment, (run.dataset, run.class_name))
-        ),
+        "readout": described(experiment_readout(config, run.experiment, run.place)),
         "options": run_options(config, run),
         "code": method_code(method),
     }
@@ -342,7 +338,7 @@ def run_options(config: Mapping, run: Run) -> dict:
         find(config, run.experiment)
         for find in (experiment_method, experiment_backbone)
     )
-    options = class_options(config, run.experiment, (run.dataset, run.class_name))
+    options = class_options(config, run.experiment, run.place)
     shared = {name: config[name] for name in OF_ALL_METHODS}
     shared |= {name: options[name] for name in ("position", "whole")}
     return entry.flat(options, run, backbone) | shared

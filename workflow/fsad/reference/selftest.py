@@ -31,6 +31,7 @@ from fsad.evaluation import metrics
 from fsad.methods.maps import full_maps
 from fsad.methods.promptad.method import COMPARED, MEMORY, SIGMA
 from fsad.methods.promptad.training import initial_contexts, logit_scale
+from fsad.planning.checks import make_plan
 from fsad.planning.options import (
     METHOD,
     class_names,
@@ -104,7 +105,7 @@ def first_class(config: Mapping, folder: Path, snakefile: str) -> Subject:
         "overrides": {dataset: {name: class_override(config, dataset, name)}},
     }
     fixed = {"device": "cpu", "gpus": [], "predict": {}, "runs_per_job": "one"}
-    plan = Plan({**config, **one, **fixed, "vis": False, "monitor": True})
+    plan = make_plan({**config, **one, **fixed, "vis": False, "monitor": True})
     return Subject(plan, {run.task: run for run in plan.runs}, folder, snakefile)
 
 
@@ -191,7 +192,7 @@ def published_way(subject: Subject) -> dict[str, float]:
 def published_run(subject: Subject, task: str) -> Iterator[float]:
     """Run one task the published way; yield the AUROC after each epoch."""
     plan, run = subject.plan, subject.runs[task]
-    place, options = (run.dataset, run.class_name), plan.run(run)["options"]
+    place, options = run.place, plan.run(run)["options"]
     backbone = experiment_backbone(plan.config, run.experiment)
     clip = load_clip(backbone).requires_grad_(False)
     vision, text = split_towers(clip, backbone["model"])
@@ -299,7 +300,7 @@ def check_costs(ours: Cost, other: Cost) -> list[Check]:
 def check_nothing_kept(subject: Subject) -> Check:
     """Look for pictures, and arrays as large as an image, among the files of runs."""
     first = _first_run(subject)
-    place = first.dataset, first.class_name
+    place = first.place
     size = subject.plan.readout(first.experiment, place).view.size
     folders = [run_folder(subject, task) for task in subject.runs]
     pictures = [path for folder in folders for path in folder.rglob("*.png")]

@@ -93,7 +93,7 @@ def _write_experiment(
     if scored:
         write_scores(folder / "scores.html", scored)
     shown = example_runs(keys)
-    classes = [(key.dataset, key.class_name) for key in shown.values()]
+    classes = [run.place for run in shown.values()]
     cached = [[images[kind].get(c) for c in classes] for kind in ("images", "masks")]
     examples = zip(map(scores.get, shown), *cached, strict=True)
     write_examples(folder / "examples.html", [*examples])

@@ -87,12 +87,23 @@ def patchcore(fit, photographs):
     return fit("patchcore", photographs[:2], roi=ROI)
 
 
-def test_a_file_tells_what_it_is_and_is_the_same_each_time(onnx, patchcore, tmp_path):
-    from fsad.deployment.onnx_file import export_onnx
+@pytest.fixture(scope="module")
+def traced(onnx, patchcore):
+    """The graph of `patchcore`."""
+    from fsad.deployment.onnx_file import _in_float32, _traced
+
+    return _traced(_in_float32(patchcore))
+
+
+def test_a_file_tells_what_it_is_and_is_the_same_each_time(
+    onnx, patchcore, traced, tmp_path, monkeypatch
+):
+    from fsad.deployment import onnx_file
 
     path, again = (tmp_path / name for name in ("nut.onnx", "again.onnx"))
-    for target in (path, again):
-        export_onnx(target, patchcore)
+    onnx_file.export_onnx(path, patchcore)
+    monkeypatch.setattr(onnx_file, "_traced", lambda detector: traced)
+    onnx_file.export_onnx(again, patchcore)
     assert path.read_bytes() == again.read_bytes()
     model = onnx.load(path)
     (images,), outputs = model.graph.input, model.graph.output
@@ -115,10 +126,11 @@ def test_a_file_tells_what_it_is_and_is_the_same_each_time(onnx, patchcore, tmp_
 
 @pytest.mark.parametrize("shift", [0.1, np.nan])
 def test_a_graph_that_differs_from_torch_is_not_written(
-    onnx, patchcore, tmp_path, monkeypatch, shift
+    patchcore, traced, tmp_path, monkeypatch, shift
 ):
     from fsad.deployment import onnx_file
 
+    monkeypatch.setattr(onnx_file, "_traced", lambda detector: traced)
     monkeypatch.setattr(onnx_file, "_in_float64", lambda detector: other)
     bank = dict(patchcore.fitted.support)
     bank["patch"] = bank["patch"].double() + shift
@@ -203,7 +215,7 @@ def test_the_example_gives_the_scores_of_predict(
 ):
     from fsad.deployment.onnx_file import export_onnx
 
-    detector = fit("promptad", photographs[:2], **TILES)
+    detector = fit("patchcore", photographs[:2], **TILES)
     export_onnx(tmp_path / "nut.onnx", detector)
     document = (REPOSITORY / "docs/deploy.md").read_text()
     (tmp_path / "example.py").write_text(

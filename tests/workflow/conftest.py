@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from project import Project
 
@@ -27,10 +28,19 @@ def project(tmp_path) -> Project:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Project:
-    """A micro project whose pipeline has run; tests leave it as it is."""
-    project = Project(tmp_path_factory.mktemp("finished")).write()
-    project.snakemake()
-    return project
+    """A micro project whose pipeline has run; tests leave it as it is.
+
+    The first process of tests makes it, each has its copy.
+    """
+    base = tmp_path_factory.getbasetemp()
+    made = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "made"
+    with FileLock(made.with_suffix(".lock")):
+        if not made.exists():
+            project = Project(tmp_path_factory.mktemp("made")).write()
+            project.snakemake()
+            project.folder.rename(made)
+    copy = shutil.copytree(made, tmp_path_factory.mktemp("finished") / "project")
+    return Project(copy)
 
 
 @pytest.fixture

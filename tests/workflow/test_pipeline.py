@@ -71,20 +71,21 @@ def test_nothing_is_kept_for_pictures(finished):
     assert not list((finished.folder / "results").rglob("*.png"))
 
 
-def test_by_hand_and_one_a_job_give_the_bytes_of_a_job_of_all(finished, project):
-    project.configure(runs_per_job="one")
-    project.snakemake(*(f"{RUN}/{task}/metrics.json" for task in METRICS))
+def test_by_hand_and_one_a_job_give_the_bytes_of_a_job_of_all(finished, copied):
+    shutil.rmtree(copied.folder / "results/runs")
+    copied.configure(runs_per_job="one")
+    copied.snakemake(*(f"{RUN}/{task}/metrics.json" for task in METRICS))
     place = ["--dataset", "own", "--class", "bolt", "--shots", "2"]
     for task, (metric, *_) in METRICS.items():
-        given = [*place, "--config", project.config, "--out", f"out/{task}"]
-        by_hand = project.fsad("train", task, *given)
-        record = read_record(project.folder / f"out/{task}/metrics.json")
+        given = [*place, "--config", copied.config, "--out", f"out/{task}"]
+        by_hand = copied.fsad("train", task, *given)
+        record = read_record(copied.folder / f"out/{task}/metrics.json")
         value = record["last"][metric]
         assert f"{metric} {value:.2f} after the last epoch" in by_hand.stdout
         for name in FILES:
             expected = (finished.folder / RUN / task / name).read_bytes()
             for folder in (RUN, "out"):
-                found = (project.folder / folder / task / name).read_bytes()
+                found = (copied.folder / folder / task / name).read_bytes()
                 assert found == expected, name
 
 

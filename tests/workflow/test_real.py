@@ -31,7 +31,13 @@ def real(tmp_path_factory):
     }
     datasets = ", ".join(f"{name}: {source}" for name, source in sources.items())
     short = "shots=[2]", "epochs=5", "runs_per_job=all"
-    project.snakemake("--config", *short, f"datasets={{{datasets}}}")
+    wanted = ("promptad", "seg"), ("promptad", "cls"), ("anomalydino", "cls")
+    targets = [
+        RUN.format(name=name, place=place, task=task) + "/metrics.json"
+        for place in PLACES
+        for name, task in wanted
+    ]
+    project.snakemake(*targets, "--config", *short, f"datasets={{{datasets}}}")
     return project.folder
 
 

@@ -215,7 +215,7 @@ def test_the_example_gives_the_scores_of_predict(
 ):
     from fsad.deployment.onnx_file import export_onnx
 
-    detector = fit("patchcore", photographs[:2], **TILES)
+    detector = fit("anomalydino", photographs[:2], **TILES)
     export_onnx(tmp_path / "nut.onnx", detector)
     document = (REPOSITORY / "docs/deploy.md").read_text()
     (tmp_path / "example.py").write_text(

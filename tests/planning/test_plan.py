@@ -14,12 +14,12 @@ from fsad.artifacts.paths import PREDICTED, Run, fill, parse_run, run_path
 from fsad.errors import UserError
 from fsad.planning.checks import make_plan
 from fsad.planning.counts import passes, tiles
-from fsad.planning.disk import feature_sizes, keeps_features, run_files
-from fsad.planning.pages import has_report, page_names, report_record, table_names
+from fsad.planning.disk import feature_sizes, keeps_features, run_files, unmade
+from fsad.planning.pages import page_names, report_record, table_names, unmade_pages
 from fsad.planning.predictions import (
-    has_prediction,
     prediction_record,
     run_of,
+    unmade_prediction,
 )
 from helpers import TINY, write_class
 
@@ -399,8 +399,9 @@ def test_support_images_of_few_shots_are_the_first_of_many(micro):
 def test_nothing_is_there_as_planned_before_it_is_made(micro):
     plan = micro()
     assert not any(map(plan.has_run, plan.runs))
-    assert not plan.has_features("original", ("own", "bolt"))
-    assert not has_report(plan)
+    images = plan.all_images(PLACE)
+    assert unmade(images) == [path for path, _ in images] != []
+    assert unmade_pages(plan)
 
 
 def test_outputs_are_asked_for_beside_their_record(micro):
@@ -421,18 +422,19 @@ def test_outputs_are_asked_for_beside_their_record(micro):
     ]
 
     def state():
-        has = has_report(plan), has_prediction(plan, "new"), plan.has_run(key)
+        found = unmade_pages(plan), unmade_prediction(plan, "new")
+        found = [bool(paths) for paths in (*found, plan.unmade_runs([key]))]
         plan._kept.clear()
-        return [*has, plan.lacks_files(key)]
+        return found
 
-    assert state() == [False] * 4
+    assert state() == [True] * 3
     for path, planned, _ in made:
         write_record(path, planned)
-    assert state() == [False, False, False, True]
+    assert state() == [True] * 3
     for path, _, names in made:
         for name in names:
             write_text(Path(path).parent / name, "")
-    assert state() == [True, True, True, False]
+    assert state() == [False] * 3
 
 
 def test_pages_and_tables_are_those_of_the_runs(micro):

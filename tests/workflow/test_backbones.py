@@ -41,7 +41,7 @@ def test_a_checkpoint_file_is_a_line_of_the_configuration(project, checkpoint):
     moved = {"model": "tiny.json", "pretrained": "moved.pt"}
     (project.folder / "weights.pt").rename(project.folder / "moved.pt")
     project.configure(backbones={"own": moved}, tasks=["cls"], shots=[1])
-    assert project.planned("--until", "embed") == {}
+    assert project.planned("--until", "embed") == {"total": 0}
 
 
 def test_a_checkpoint_of_another_digest_is_refused(project, checkpoint):

@@ -96,6 +96,19 @@ def test_options_of_what_is_shown_train_nothing(finished):
     assert jobs == {"tables": 1, "all": 1, "total": 2}
 
 
+def test_contents_decide_where_a_failed_job_has_left_a_file_of_before(copied):
+    """Snakemake restores the file, but not its record of how that was made."""
+    shutil.rmtree(copied.folder / ".snakemake")
+    image = copied.folder / "data/bolt/test/good/000.png"
+    image.write_bytes((copied.folder / "data/bolt/test/good/001.png").read_bytes())
+    copied.configure(epochs=5, states=["broken {}"], precision="bfloat16")
+    jobs = copied.planned()
+    jobs = [jobs.get(f"{rule}", 0) for rule in ("prepare", "tokenize_prompts", "embed")]
+    assert jobs == [1, 1, 2]
+    copied.configure(epochs=5)
+    assert copied.planned()["train_class"] == 2
+
+
 def test_a_job_of_all_runs_makes_only_those_that_are_missing(copied):
     copied.configure(seeds=[111, 7])
     runs = copied.folder / RUN.removesuffix("/k2/s111")

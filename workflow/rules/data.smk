@@ -6,6 +6,8 @@ again, not file times. A job leaves files alone that are there as planned.
 
 
 rule prepare:
+    input:
+        lambda w: needed([], disk.unmade(PLAN.all_images(place(w)))),
     output:
         test=update([fill(TREE.test_images, view=name) for name in PLAN.view_names()]),
         support=update(of_seeds(TREE.support_images, view=PLAN.support_view_names())),
@@ -26,6 +28,8 @@ rule prepare:
 
 # Tiles of test images, or of the support images of a seed.
 rule prepare_tiles:
+    input:
+        lambda w: needed([], disk.unmade([PLAN.tiled_file(place(w), fill(TREE.tiles, **w))])),
     output:
         update(TREE.tiles),
     log:
@@ -60,8 +64,10 @@ rule prepare_masks:
 
 
 rule tokenize_prompts:
+    input:
+        lambda w: needed([], disk.unmade(map(PLAN.prompts, PLAN.classes))),
     output:
-        update([PLAN.prompts(place).path for place in PLAN.classes]),
+        update([path for path, _ in map(PLAN.prompts, PLAN.classes)]),
     log:
         f"{TREE.logs}/tokenize_prompts.log",
     conda:
@@ -69,7 +75,7 @@ rule tokenize_prompts:
     resources:
         **needs("tokenize_prompts"),
     params:
-        prompts=[PLAN.prompts(place) for place in PLAN.classes],
+        prompts=[*map(PLAN.prompts, PLAN.classes)],
         script=script_code("tokenize_prompts"),
     script:
         "../scripts/tokenize_prompts.py"

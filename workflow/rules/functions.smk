@@ -5,14 +5,17 @@ def place(wildcards):
     return wildcards.dataset, wildcards.class_name
 
 
-def needed(files, is_made):
-    """Input files of a job; none where its output is there as planned.
+def needed(files, unmade):
+    """Input files of a job; none where no output is unmade: all are as planned.
 
     The record in an artefact decides, not the time of a file it was made from, and a
-    job that is in no need of files has nothing made for it.
+    job that is in no need of files has nothing made for it. Where a job has failed,
+    Snakemake leaves the files of before and forgets how they were made.
     """
     or_stop(internals.check_triggers, workflow)
-    return [] if is_made else files
+    for path in unmade:
+        internals.make_again(workflow, path)
+    return files if unmade else []
 
 
 def any_of(names):
@@ -31,9 +34,7 @@ def runs_of(wildcards):
 
 def run_inputs(wildcards):
     runs = runs_of(wildcards)
-    for run in filter(PLAN.lacks_files, runs):  # which the rules do not name
-        internals.make_again(workflow, run_path(TREE.metrics, run))
-    return needed(disk.run_files(PLAN, runs), all(map(PLAN.has_run, runs)))
+    return needed(disk.run_files(PLAN, runs), PLAN.unmade_runs(runs))
 
 
 def of_seeds(pattern, view=("",)):
@@ -42,10 +43,7 @@ def of_seeds(pattern, view=("",)):
 
 
 def class_outputs(pattern, tasks, zero):
-    """Paths of all runs of a class, with wildcards for experiment and class.
-
-    zero: with those of zero shots, if there are any.
-    """
+    """Paths of all runs of a class; without `zero`, of those with support images."""
     return [
         fill(pattern, task=task, shots=shots, seed=seed)
         for task, shots, seed in PLAN.draws(tasks, zero)
@@ -55,7 +53,7 @@ def class_outputs(pattern, tasks, zero):
 def drawn_files(wildcards):
     """Cached images and masks that panels show."""
     files = panels.shown_files(PLAN, wildcards.experiment, place(wildcards))
-    return needed(files, panels.have_panels(PLAN, runs_of(wildcards)))
+    return needed(files, panels.unmade_panels(PLAN, runs_of(wildcards)))
 
 
 def reader(wildcards):
@@ -71,7 +69,7 @@ def embedded_files(wildcards):
     """Cached images, and the tower that they pass."""
     files = [work.images.path for work in embeddings(wildcards)]
     files.append(PLAN.vision(reader(wildcards)).path)
-    return needed(files, PLAN.has_features(reader(wildcards), place(wildcards)))
+    return needed(files, disk.unmade(features for _, features in embeddings(wildcards)))
 
 
 def write_incomplete_tables():

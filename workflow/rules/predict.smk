@@ -5,7 +5,7 @@ rule predict:
     input:
         lambda w: needed(
             disk.detector_files(PLAN, w.prediction),
-            predictions.has_prediction(PLAN, w.prediction),
+            predictions.unmade_prediction(PLAN, w.prediction),
         ),
         metrics=lambda w: run_path(TREE.metrics, predictions.run_of(PLAN, w.prediction)),
     output:

@@ -7,7 +7,7 @@ SHOWN = pages.shown_of_all(PLAN)
 rule report_pages:
     input:
         runs=METRICS,
-        cached=lambda w: needed([path for path, _ in SHOWN], pages.has_report(PLAN)),
+        cached=lambda w: needed([path for path, _ in SHOWN], pages.unmade_pages(PLAN)),
     output:
         [
             report(

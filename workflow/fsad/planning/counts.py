@@ -1,6 +1,6 @@
 """Images and tiles that jobs work on, which their memory and time follow."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from fsad.artifacts.paths import Place
 from fsad.data.tiles import spans
@@ -30,14 +30,18 @@ def passes(plan: Plan, experiment: str, place: Place) -> int:
     return factor * tiles(plan, experiment, place)
 
 
-def count_test_images(plan: Plan, place: Place, weight: Weight) -> int:
-    """Test images of a class, each as many times as the largest weight says."""
-    weights = [weight(plan, name, place) for name in plan.config["experiments"]]
+def count_images(plan: Plan, keys: Mapping[str, str], weight: Weight) -> int:
+    """Images that a job works on, each as many times as the largest weight says.
+
+    keys: wildcards of the job: `prediction`, whose images are those of an entry of
+    `predict`, or `dataset` and `class_name`, of test images; 0 without either.
+    """
+    if "prediction" in keys:
+        run = run_of(plan, keys["prediction"])
+        count = weight(plan, run.experiment, run.place)
+        return count * len(images_to_predict(plan, keys["prediction"]))
+    if "class_name" not in keys:
+        return 0
+    place = keys["dataset"], keys["class_name"]
+    weights = [weight(plan, name, place) for name in plan.names()]
     return max(weights) * len(plan.classes[place].test)
-
-
-def count_images_to_predict(plan: Plan, name: str, weight: Weight) -> int:
-    """Images of an entry of `predict`, as `count_test_images` counts them."""
-    run = run_of(plan, name)
-    count = weight(plan, run.experiment, run.place)
-    return count * len(images_to_predict(plan, name))

@@ -1,8 +1,12 @@
-"""Features that are kept in files, their bytes, and the files that jobs then read."""
+"""Files on the disk: cached ones that are there as planned, features that are kept and
+their bytes, and the files that jobs then read."""
 
+from collections.abc import Iterable
 from itertools import product
 
+from fsad.artifacts.files import has_record
 from fsad.artifacts.paths import Place, Run, run_path
+from fsad.artifacts.sources import Source
 from fsad.backbones import spec
 from fsad.jobs.status import Planned
 from fsad.planning import options
@@ -11,6 +15,11 @@ from fsad.planning.plan import Plan, kept
 from fsad.planning.predictions import run_of
 
 AUTO_BYTES = 4_000_000  # of an image, up to which `auto` keeps features
+
+
+def unmade(sources: Iterable[Source]) -> list[str]:
+    """Paths of the cached files that are not there as planned."""
+    return [source.path for source in sources if not has_record(*source)]
 
 
 def keeps_features(plan: Plan, experiment: str, place: Place) -> bool:

@@ -56,18 +56,17 @@ def report_record(plan: Plan) -> dict:
     return record("report", runs=runs, images=images, order=order(plan))
 
 
-def has_report(plan: Plan) -> bool:
-    """Whether the pages are there as planned."""
-    pages = (f"{plan.tree.report}/{page}.html" for page in page_names(plan))
-    return is_made(plan.tree.report_record, report_record(plan), *pages)
+def unmade_pages(plan: Plan) -> list[str]:
+    """Files of the pages, unless all are there as planned."""
+    pages = [f"{plan.tree.report}/{page}.html" for page in page_names(plan)]
+    made = is_made(plan.tree.report_record, report_record(plan), *pages)
+    return [] if made else pages
 
 
 def shown_of_all(plan: Plan) -> list[Source]:
     """Cached images, and masks where pixels are evaluated, of all classes."""
     masks = [plan.masks(p) for p in plan.classes if "seg" in plan.tasks(p)]
-    test = [plan.images(*key) for key in product(plan.classes, plan.views())]
-    support = [x for p in plan.classes for x in plan.all_support_images(p)]
-    return [*test, *support, *masks]
+    return [*(x for p in plan.classes for x in plan.all_images(p)), *masks]
 
 
 def report_of_jobs(plan: Plan) -> dict:

@@ -40,7 +40,11 @@ def shown_files(plan: Plan, experiment: str, place: Place) -> list[str]:
     return [source.path for source in _shown(plan, experiment, place)]
 
 
-def have_panels(plan: Plan, runs: Iterable[Run]) -> bool:
-    """Whether the panels of all these runs are there as planned."""
+def unmade_panels(plan: Plan, runs: Iterable[Run]) -> list[str]:
+    """Folders of the panels that are not there as planned, of these runs."""
     path = plan.tree.panels_record
-    return all(is_made(run_path(path, run), panels_record(plan, run)) for run in runs)
+    return [
+        run_path(plan.tree.panels, run)
+        for run in runs
+        if not is_made(run_path(path, run), panels_record(plan, run))
+    ]

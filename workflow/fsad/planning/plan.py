@@ -5,7 +5,7 @@ masks, weights and code, options and words. They stand in its record, which deci
 whether an artefact on disk is as planned.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import wraps
 from itertools import product
 from os.path import exists
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from fsad.artifacts.content import digest_of
 from fsad.artifacts.digests import file_digests, read_memory, write_memory
-from fsad.artifacts.files import has_record, read_record
+from fsad.artifacts.files import read_record
 from fsad.artifacts.paths import Place, Run, fill, results_tree, run_path
 from fsad.artifacts.sources import Embedding, RunJob, Source
 from fsad.artifacts.stages import identity, is_same, record, stage_code
@@ -218,6 +218,11 @@ class Plan:
         keys |= {"region": self.region(place)}
         return self._source(pattern, "support", place, **keys)
 
+    def all_images(self, place: Place) -> list[Source]:
+        """The decoded whole images of a class: all views of test and support images."""
+        test = [self.images(place, view) for view in self.views()]
+        return [*test, *self.all_support_images(place)]
+
     def all_support_images(self, place: Place) -> list[Source]:
         """The decoded support images of all seeds, and copies, as experiments read."""
         keys = product(self.support_views(), self.config["seeds"])
@@ -396,17 +401,12 @@ class Plan:
         metrics, *others = self._run_files(run)
         return is_made(metrics, self.run(run), *others)
 
-    def lacks_files(self, run: Run) -> bool:
-        """Whether a run has its metrics, but not all other files."""
-        metrics, *others = map(exists, self._run_files(run))
-        return metrics and not all(others)
+    def unmade_runs(self, runs: Iterable[Run]) -> list[str]:
+        """Metrics of the runs that are not there as planned."""
+        unmade = (run for run in runs if not self.has_run(run))
+        return [run_path(self.tree.metrics, run) for run in unmade]
 
     def _run_files(self, run: Run) -> list[str]:
         tree = self.tree
         patterns = tree.metrics, tree.model, tree.scores, tree.history
         return [run_path(pattern, run) for pattern in patterns]
-
-    def has_features(self, experiment: str, place: Place) -> bool:
-        """Whether all features of an experiment and class are there as planned."""
-        wanted = self.embeddings(experiment, place)
-        return all(has_record(*embedding.features) for embedding in wanted)

@@ -50,8 +50,9 @@ def prediction_record(plan: Plan, name: str) -> dict:
     return record("predictions", images=content, run=run)
 
 
-def has_prediction(plan: Plan, name: str) -> bool:
-    """Whether an entry of `predict` is there as planned."""
+def unmade_prediction(plan: Plan, name: str) -> list[str]:
+    """Outputs of an entry of `predict`, unless all are there as planned."""
     folder = fill(plan.tree.prediction, prediction=name)
-    outputs = (f"{folder}/{output}" for output in PREDICTED)
-    return is_made(f"{folder}/{RECORD}", prediction_record(plan, name), *outputs)
+    outputs = [f"{folder}/{output}" for output in PREDICTED]
+    made = is_made(f"{folder}/{RECORD}", prediction_record(plan, name), *outputs)
+    return [] if made else outputs

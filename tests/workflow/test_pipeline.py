@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fsad.artifacts.files import read_record
+from fsad.artifacts.files import read_record, write_record
 from fsad.evaluation.metrics import METRICS
 from fsad.reports.report import example_runs
 from helpers import REPOSITORY, write_class
@@ -107,6 +107,15 @@ def test_contents_decide_where_a_failed_job_has_left_a_file_of_before(copied):
     assert jobs == [1, 1, 2]
     copied.configure(epochs=5)
     assert copied.planned()["train_class"] == 2
+
+
+def test_a_run_made_otherwise_than_planned_is_made_again(copied):
+    path = copied.folder / RUN / "cls/metrics.json"
+    before, record = path.read_bytes(), read_record(path)
+    record["settings"]["options"]["epochs"] = 99
+    write_record(path, record)
+    copied.snakemake()
+    assert path.read_bytes() == before
 
 
 def test_a_job_of_all_runs_makes_only_those_that_are_missing(copied):

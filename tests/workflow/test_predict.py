@@ -9,7 +9,6 @@ import pytest
 from PIL import Image
 
 from evaluation.cached import seen
-from fsad.artifacts.files import read_record, write_record
 from fsad.data.layouts import list_class
 from fsad.evaluation.detector import detect
 from fsad.evaluation.detector_files import load_detectors, save_detectors
@@ -181,20 +180,6 @@ def test_the_rule_scores_a_folder_and_follows_it(copied):
     assert "cannot be read as an image" in table(found)["late.png"]["error"]
     assert "No such file" in table(found)["gone.png"]["error"]
     assert "raise `max_megapixels`" in table(found)["large.png"]["error"]
-
-
-def test_tables_refuse_a_run_trained_otherwise_than_planned(copied):
-    path = copied.folder / RUN.format(task="cls", shots=1) / "metrics.json"
-    record = read_record(path)
-    record["settings"]["options"]["epochs"] = 99
-    write_record(path, record)
-    run = copied.snakemake(check=False)
-    assert run.returncode == 1
-    assert (
-        f"error: {path.relative_to(copied.folder)}: is of options.epochs 99"
-        in run.stderr
-    )
-    assert "Traceback" not in run.stderr
 
 
 def test_the_rule_names_a_run_that_is_not_planned(finished):

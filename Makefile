@@ -18,7 +18,7 @@
 # make audit  known weaknesses of these packages
 #
 # INDEX=URL   a package index beside pip's own, for env and lock
-# WORKERS=N   processes of tests; one of three waits for clusters most of the time
+# WORKERS=N   processes of tests: 2, and of `make test` 3, one of which waits for clusters
 
 PYTHON ?= python3
 CONFIG ?= config/demo.yaml
@@ -129,6 +129,7 @@ $(ADDED): .venv/%/ready: envs/%.txt $(READY)
 test: lint $(ADDED)
 	$(PYTEST)
 
+quick: WORKERS = 2
 quick: $(READY)
 	$(PYTEST) $(addprefix --ignore ,$(SLOW))
 

@@ -112,15 +112,17 @@ def test_a_file_tells_what_it_is_and_is_the_same_each_time(
     assert [one.dim_value for one in size] == [32, 32, 3]
     assert images.type.tensor_type.elem_type == onnx.TensorProto.UINT8
     assert [output.name for output in outputs] == ["scores", "maps"]
-    told = {entry.key: entry.value for entry in model.metadata_props}
-    assert (told["class"], told["method"]) == ("nut", "patchcore")
-    assert float(told["threshold"]) == patchcore.described["threshold"]
-    assert json.loads(told["image_size"]) == [32, 32]
-    assert "INTER_AREA" in told["resizing"]
-    region = cv2.imdecode(np.frombuffer(base64.b64decode(told["region"]), np.uint8), 0)
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    assert (metadata["class"], metadata["method"]) == ("nut", "patchcore")
+    assert float(metadata["threshold"]) == patchcore.described["threshold"]
+    assert json.loads(metadata["image_size"]) == [32, 32]
+    assert "INTER_AREA" in metadata["resizing"]
+    region = cv2.imdecode(
+        np.frombuffer(base64.b64decode(metadata["region"]), np.uint8), 0
+    )
     assert np.array_equal(region == 255, patchcore.region)
-    assert told["run"] == digest_of(patchcore.described["run"])
-    assert json.loads(told["support_images"]) == patchcore.described["images"]
+    assert metadata["run"] == digest_of(patchcore.described["run"])
+    assert json.loads(metadata["support_images"]) == patchcore.described["images"]
     assert b"/fsad/" not in path.read_bytes()  # no file of the machine
 
 
@@ -157,17 +159,17 @@ def test_images_that_are_compared_are_not_in_the_memory(patchcore, fit):
 
 
 @pytest.mark.parametrize(
-    ("method", "options", "told"),
+    ("method", "options", "reason"),
     [
         ("anomalydino", {"mask": "2d"}, "mask: a graph has no foreground mask"),
         ("patchcore", {"tiles": {"size": 20}}, "tiles: their number depends on"),
     ],
 )
-def test_what_no_graph_can_hold_is_named(fit, photographs, method, options, told):
+def test_what_no_graph_can_hold_is_named(fit, photographs, method, options, reason):
     from fsad.deployment.graph import check_exportable
 
     detector = fit(method, photographs[:1], **options)
-    with pytest.raises(UserError, match=f"{told}.* or export .safetensors"):
+    with pytest.raises(UserError, match=f"{reason}.* or export .safetensors"):
         check_exportable(detector)
 
 

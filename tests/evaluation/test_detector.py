@@ -185,7 +185,7 @@ def test_several_images_are_predicted_with_the_decision(make_detector, pixels):
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "reason"),
     [
         (lambda x: x[0], "uint8 [32, 32, 3], 0 to 255"),
         (lambda x: [], "list of 0"),
@@ -195,9 +195,9 @@ def test_several_images_are_predicted_with_the_decision(make_detector, pixels):
         (lambda x: [x[0], x[1] / 255], "not float64 [32, 32, 3], 0 to 1;"),
     ],
 )
-def test_images_of_another_kind_are_refused(make_detector, pixels, given, told):
+def test_images_of_another_kind_are_refused(make_detector, pixels, given, reason):
     detector = make_detector(pixels[:1], "seg", threshold=0.1)
-    with pytest.raises(UserError, match=re.escape(told)):
+    with pytest.raises(UserError, match=re.escape(reason)):
         detector.predict(given(pixels))
 
 

@@ -501,9 +501,9 @@ def test_automatic_tiles_follow_the_images_of_a_class(micro, tmp_path):
 
 def test_planning_tells_what_tiles_cost(micro, capsys):
     micro(experiments={"plain": MEMORY, "tiled": TILED})
-    told = capsys.readouterr().err
-    assert "own/bolt: tiled: tiles 1x2 and whole, 3 passes of the backbone" in told
-    assert "plain: tiles" not in told
+    printed = capsys.readouterr().err
+    assert "own/bolt: tiled: tiles 1x2 and whole, 3 passes of the backbone" in printed
+    assert "plain: tiles" not in printed
 
 
 def _region(path, size, white):

@@ -78,7 +78,7 @@ def finish(login, run: subprocess.Popen) -> tuple[int, str]:
 
 
 def squeue(login, *arguments) -> str:
-    """What Slurm tells of jobs."""
+    """The answer of `squeue`."""
     return login.run([*login.launcher, "squeue", "--noheader", *arguments]).stdout
 
 

@@ -124,7 +124,7 @@ def _check_images(images: Sequence[np.ndarray]) -> None:
     if single or not isinstance(images, list | tuple | np.ndarray) or not len(images):
         raise UserError(
             "images: must be one or more images uint8 [H, W, 3] RGB, in a list or an "
-            f"array [N, H, W, 3], not {_told(images)}"
+            f"array [N, H, W, 3], not {_summary(images)}"
         )
     for index, image in enumerate(images):
         _check_image(image, f"images[{index}]")
@@ -136,18 +136,20 @@ def _check_image(image: np.ndarray, name: str) -> None:
         return
     raise UserError(
         f"{name}: must be uint8 [H, W, 3] RGB, 0 to 255, in a NumPy array, not "
-        f"{_told(image)}; see `fsad.data.images.read_image`"
+        f"{_summary(image)}; see `fsad.data.images.read_image`"
     )
 
 
-def _told(value: object) -> str:
-    """Type, shape and range of what was given, in words."""
+def _summary(value: object) -> str:
+    """Type, shape and range of a value, in words."""
     if not isinstance(value, np.ndarray):
         size = f" of {len(value)}" if isinstance(value, Sized) else ""
         return f"{type(value).__name__}{size}"
-    told = f"{value.dtype} {list(value.shape)}"
+    summary = f"{value.dtype} {list(value.shape)}"
     is_number = value.size and np.issubdtype(value.dtype, np.number)
-    return f"{told}, {value.min():g} to {value.max():g}" if is_number else told
+    if not is_number:
+        return summary
+    return f"{summary}, {value.min():g} to {value.max():g}"
 
 
 def score(

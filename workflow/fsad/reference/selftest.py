@@ -49,6 +49,7 @@ PERCENT = 1  # by which AUROC may differ
 OTHER_RESOLUTION = 400
 TAIL = 2000  # characters of the output of a failed command
 DEMO = "results/demo/data"  # generated if the configuration names it
+SQUARE = {"fit": "square"}  # the published way squashes images
 
 
 class Check(NamedTuple):
@@ -84,9 +85,6 @@ def prepare_data(configfiles: Sequence[str]) -> None:
             write_demo(Path(DEMO))
 
 
-SQUARE = {"fit": "square"}
-
-
 def first_class(config: Mapping, folder: Path, snakefile: str) -> Subject:
     """Subject with the first class, shots and seed of a configuration, and its first
     experiment of PromptAD. Raises UserError if it has none."""
@@ -98,7 +96,6 @@ def first_class(config: Mapping, folder: Path, snakefile: str) -> Subject:
     name = class_names(source)[0]
     one = {
         "datasets": {dataset: source | {"classes": [name]}},
-        # The published way squashes images to squares.
         "experiments": {experiment: config["experiments"][experiment] | SQUARE},
         "shots": [max(1, config["shots"][0])],
         "seeds": config["seeds"][:1],

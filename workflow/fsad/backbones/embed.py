@@ -51,7 +51,7 @@ def embed_pictures(
 ) -> Features:
     """Features of `tiles.pictures` of n images, see `embed_batch`.
 
-    Of tiles they are [n, R, C, ...]. With a region of interest `inside` tells of each
+    Of tiles they are [n, R, C, ...]. With a region of interest `inside` says for each
     patch whether any of it lies there. Features of `whole` have names that begin so.
     """
     found = _embedded(network, pictures["images"], pictures.get(INSIDE), readout)

@@ -1,4 +1,4 @@
-"""A plan that is checked: fail now, not hours later, and tell what is left out."""
+"""A checked plan: errors now, not hours later, and notes on what is left out."""
 
 import shutil
 import sys
@@ -48,7 +48,7 @@ def _check(plan: Plan) -> None:
 
 
 def _check_disk(plan: Plan) -> None:
-    """Tell the disk that features take, and raise UserError if less is free."""
+    """Print the disk space that features need; raise UserError if less is free."""
     sizes = feature_sizes(plan).items()
     needed = sum(size for path, size in sizes if not exists(path)) / 1e9
     place = Path(plan.config["results"]).absolute()

@@ -29,7 +29,9 @@ rule prepare:
 # Tiles of test images, or of the support images of a seed.
 rule prepare_tiles:
     input:
-        lambda w: needed([], disk.unmade([PLAN.tiled_file(place(w), fill(TREE.tiles, **w))])),
+        lambda w: needed(
+            [], disk.unmade([PLAN.tiled_file(place(w), fill(TREE.tiles, **w))])
+        ),
     output:
         update(TREE.tiles),
     log:

@@ -103,7 +103,7 @@ def test_contents_decide_where_a_failed_job_has_left_a_file_of_before(copied):
     image.write_bytes((copied.folder / "data/bolt/test/good/001.png").read_bytes())
     copied.configure(epochs=5, states=["broken {}"], precision="bfloat16")
     jobs = copied.planned()
-    jobs = [jobs.get(f"{rule}", 0) for rule in ("prepare", "tokenize_prompts", "embed")]
+    jobs = [jobs.get(rule, 0) for rule in ("prepare", "tokenize_prompts", "embed")]
     assert jobs == [1, 1, 2]
     copied.configure(epochs=5)
     assert copied.planned()["train_class"] == 2

@@ -4,6 +4,8 @@ Digests of their contents, in the records among `params`, decide whether they ar
 again, not file times. A job leaves files alone that are there as planned.
 """
 
+PROMPTS = [*map(PLAN.prompts, PLAN.classes)]
+
 
 rule prepare:
     input:
@@ -19,7 +21,7 @@ rule prepare:
     resources:
         **needs("prepare"),
     params:
-        test=lambda w: [PLAN.images(place(w), view) for view in PLAN.views()],
+        test=lambda w: PLAN.all_test_images(place(w)),
         support=lambda w: PLAN.all_support_images(place(w)),
         script=script_code("prepare"),
     script:
@@ -67,9 +69,9 @@ rule prepare_masks:
 
 rule tokenize_prompts:
     input:
-        lambda w: needed([], disk.unmade(map(PLAN.prompts, PLAN.classes))),
+        lambda w: needed([], disk.unmade(PROMPTS)),
     output:
-        update([path for path, _ in map(PLAN.prompts, PLAN.classes)]),
+        update([path for path, _ in PROMPTS]),
     log:
         f"{TREE.logs}/tokenize_prompts.log",
     conda:
@@ -77,7 +79,7 @@ rule tokenize_prompts:
     resources:
         **needs("tokenize_prompts"),
     params:
-        prompts=[*map(PLAN.prompts, PLAN.classes)],
+        prompts=PROMPTS,
         script=script_code("tokenize_prompts"),
     script:
         "../scripts/tokenize_prompts.py"

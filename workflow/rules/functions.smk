@@ -67,9 +67,9 @@ def embeddings(wildcards):
 
 def embedded_files(wildcards):
     """Cached images, and the tower that they pass."""
-    files = [work.images.path for work in embeddings(wildcards)]
-    files.append(PLAN.vision(reader(wildcards)).path)
-    return needed(files, disk.unmade(features for _, features in embeddings(wildcards)))
+    images, features = zip(*embeddings(wildcards))
+    files = [path for path, _ in (*images, PLAN.vision(reader(wildcards)))]
+    return needed(files, disk.unmade(features))
 
 
 def write_incomplete_tables():

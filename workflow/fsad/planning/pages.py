@@ -1,6 +1,6 @@
 """Tables and pages: their names, order and record, and what pages show."""
 
-from itertools import product
+from itertools import chain
 
 from fsad.artifacts.content import digest_of
 from fsad.artifacts.sources import Source
@@ -51,8 +51,8 @@ def page_names(plan: Plan) -> list[str]:
 def report_record(plan: Plan) -> dict:
     """The record of the pages."""
     runs = digest_of([identity(plan.run(run)) for run in plan.runs])
-    shown = product(plan.classes, plan.views())
-    images = [identity(plan.images(*place).record) for place in shown]
+    shown = chain.from_iterable(map(plan.all_test_images, plan.classes))
+    images = [identity(source.record) for source in shown]
     return record("report", runs=runs, images=images, order=order(plan))
 
 

@@ -220,8 +220,11 @@ class Plan:
 
     def all_images(self, place: Place) -> list[Source]:
         """The decoded whole images of a class: all views of test and support images."""
-        test = [self.images(place, view) for view in self.views()]
-        return [*test, *self.all_support_images(place)]
+        return [*self.all_test_images(place), *self.all_support_images(place)]
+
+    def all_test_images(self, place: Place) -> list[Source]:
+        """The decoded whole test images of a class, of all views."""
+        return [self.images(place, view) for view in self.views()]
 
     def all_support_images(self, place: Place) -> list[Source]:
         """The decoded support images of all seeds, and copies, as experiments read."""
@@ -398,15 +401,12 @@ class Plan:
     @kept
     def has_run(self, run: Run) -> bool:
         """Whether a run is there as planned; its arrays are not read."""
-        metrics, *others = self._run_files(run)
+        tree = self.tree
+        patterns = tree.metrics, tree.model, tree.scores, tree.history
+        metrics, *others = (run_path(pattern, run) for pattern in patterns)
         return is_made(metrics, self.run(run), *others)
 
     def unmade_runs(self, runs: Iterable[Run]) -> list[str]:
         """Metrics of the runs that are not there as planned."""
         unmade = (run for run in runs if not self.has_run(run))
         return [run_path(self.tree.metrics, run) for run in unmade]
-
-    def _run_files(self, run: Run) -> list[str]:
-        tree = self.tree
-        patterns = tree.metrics, tree.model, tree.scores, tree.history
-        return [run_path(pattern, run) for pattern in patterns]

@@ -28,7 +28,7 @@ def test_gpus_need_their_device(project):
 
 def test_no_job_uses_more_than_its_threads(project):
     # Epochs enough for each job to be seen by name.
-    project.configure(monitor=True, shots=[2], epochs=600)
+    project.configure(monitor=True, shots=[2], epochs=300)
     project.snakemake()
     monitored = project.folder / "results/monitor"
     jobs = pd.read_csv(monitored / "jobs.csv", index_col="job")

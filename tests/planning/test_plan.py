@@ -120,6 +120,18 @@ WRONG = {
         {"experiments": {"mine": {"variant": "original", "backbone": "cnn"}}},
         "config: experiments.mine.backbone: 'cnn' is unknown; take tiny",
     ),
+    "backbone of no name": (
+        {"experiments": {"mine": {"variant": "original", "backbone": ""}}},
+        "config: experiments.mine.backbone: '' is unknown; take tiny",
+    ),
+    "no number for a method": (
+        {"experiments": {"mine": {"method": "patchcore", "coreset": float("nan")}}},
+        "config: experiments.mine.coreset: must be a number, not nan",
+    ),
+    "no whole number for a method": (
+        {"experiments": {"mine": {"method": "patchcore", "neighbours": 1.0}}},
+        "config: experiments.mine.neighbours: must be a whole number, not 1.0",
+    ),
     "backbone without a text tower": (
         {"backbones": {"cnn": RESNET}},
         "config: experiments.original.backbone: cnn has no text tower, which promptad "

@@ -375,5 +375,5 @@ def cases() -> dict[str, tuple]:
             ),
             f"class named {kind}": (datasets(classes=[name]), "data"),
         }
-    wrong |= {f"whole: {kind}": (text, "Config file") for kind, text in TEXTS.items()}
+    wrong |= {f"file: {kind}": (text, "Config file") for kind, text in TEXTS.items()}
     return wrong | {f"line: {kind}": case for kind, case in LINES.items()}

@@ -21,7 +21,7 @@ def place(tmp_path):
 
 def changed(case, right, change):
     """The text of the right configuration with a change."""
-    if case.startswith("whole: "):
+    if case.startswith("file: "):
         return change
     if case.startswith("line: "):
         return f"{right}\n{change}\n"

@@ -152,14 +152,15 @@ def train(arguments: Namespace) -> None:
     general = _given(arguments, names)
     # The slots of `gpus` are shared out among the jobs of the pipeline.
     given = read_yaml(arguments.config) | {"gpus": []} | general
-    if arguments.root and arguments.dataset in given.get("datasets", {}):
+    if arguments.root is not None and arguments.dataset in given.get("datasets", {}):
         given["datasets"][arguments.dataset]["root"] = arguments.root
     config = complete(given)
+    first = next(iter(config["experiments"]))
     limit_torch_threads(config["threads"])
     from fsad.single import run_single
 
     run = Run(
-        arguments.experiment or next(iter(config["experiments"])),
+        first if arguments.experiment is None else arguments.experiment,
         arguments.dataset,
         arguments.class_name,
         arguments.task,

@@ -37,7 +37,10 @@ Validator = validators.extend(
 @cache
 def read_schema(name: str) -> dict:
     """Read a schema of the folder `schemas`, cached: do not modify it."""
-    return read_yaml(SCHEMAS / f"{name}.schema.yaml")
+    schema = read_yaml(SCHEMAS / f"{name}.schema.yaml")
+    # Inside another schema it would choose jsonschema's validator in place of ours.
+    schema.pop("$schema", None)
+    return schema
 
 
 def read_yaml(path: str | Path) -> dict:

@@ -131,7 +131,7 @@ def _chosen_backbone(
     known = ", ".join(backbones)
     if chosen is None and len(backbones) > 1:
         raise UserError(f"{where}.backbone: must be given, one of {known}")
-    chosen = chosen or next(iter(backbones))
+    chosen = next(iter(backbones)) if chosen is None else chosen
     if chosen not in backbones:
         raise UserError(f"{where}.backbone: {chosen!r} is unknown; take {known}")
     if METHODS[method].reads_text and backbones[chosen]["library"] != OPEN_CLIP:

@@ -510,6 +510,18 @@ def test_a_written_image_comes_back(tmp_path):
     assert np.array_equal(images.read_image(tmp_path / "below/a.png"), COLOUR)
 
 
+def test_the_time_of_a_written_image_does_not_grow_with_its_folder(
+    tmp_path, monkeypatch
+):
+    def listed(*_):
+        raise AssertionError
+
+    for name in ("listdir", "scandir"):
+        monkeypatch.setattr(f"os.{name}", listed)
+    images.write_image(tmp_path / "a.png", COLOUR)
+    assert (tmp_path / "a.png").exists()
+
+
 def test_written_floats_keep_their_bits(tmp_path):
     array = np.random.default_rng(0).normal(size=(6, 9)).astype(np.float32)
     images.write_image(tmp_path / "a.tiff", array)

@@ -75,6 +75,14 @@ def test_every_image_has_its_score_map_and_overlay(detector, photographs, tmp_pa
         assert np.asarray(Image.open(path)) == pytest.approx(heat, rel=1e-5)
 
 
+def test_files_of_a_killed_prediction_are_removed(detector, photographs, tmp_path):
+    left = tmp_path / "out/maps/belt/.gone.png.tiff.77.tmp"
+    left.parent.mkdir(parents=True)
+    left.write_text("half")
+    predict_with(detector, photographs, tmp_path / "out")
+    assert not left.exists()
+
+
 def test_without_a_threshold_nothing_is_called_anomalous(
     make_detector, pixels, photographs, tmp_path
 ):

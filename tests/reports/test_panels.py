@@ -36,6 +36,13 @@ def test_every_test_image_has_a_panel(drawn):
     assert drawn.keys() == {"good_000.png", "dent_000.JPG.png"}
 
 
+def test_files_of_a_killed_writer_are_removed(tmp_path):
+    left = tmp_path / ".good_001.png.77.tmp"
+    left.write_text("half")
+    panels.write_panels(tmp_path, TEST, MAPS, MASKS)
+    assert not left.exists()
+
+
 def test_names_that_differ_in_extension_have_panels_of_their_own(tmp_path):
     test = TEST | {"names": np.array(["dent/000.png", "dent/000.jpg"])}
     panels.write_panels(tmp_path, test, MAPS, MASKS)

@@ -6,7 +6,7 @@ import os
 import stat
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -39,14 +39,34 @@ DAMAGE = (
 def atomic(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path that replaces `path` if the block succeeds.
 
-    A writer that fails or is killed leaves `path` as it was. Temporary files of other
-    writers are removed, so that of two at once the one that started later wins. The
-    permissions follow the umask, whichever the writer sets.
+    As `replaced`, and temporary files of other writers are removed, so that of two at
+    once the one that started later wins.
     """
     path = Path(path)
+    _remove(path.parent.glob(f".{glob.escape(path.name)}.*.tmp"))
+    with replaced(path) as temporary:
+        yield temporary
+
+
+def remove_temporary(folder: str | Path) -> None:
+    """Remove temporary files of other writers, in a folder and below it."""
+    _remove(Path(folder).rglob(".*.tmp"))
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """Yield a temporary path that replaces `path` if the block succeeds.
+
+    A writer that fails or is killed leaves `path` as it was. The permissions follow the
+    umask, whichever the writer sets. The folder is not listed, so that the time of a
+    file does not grow with the number of those beside it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        leftover.unlink(missing_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         temporary.touch()

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fsad.artifacts.files import atomic
+from fsad.artifacts.files import replaced
 from fsad.data.decode import decode, open_upright
 from fsad.data.faults import (
     Fault,
@@ -196,9 +196,9 @@ def resize_mask(mask: np.ndarray, resolution: int) -> np.ndarray:
 
 
 def write_image(path: Path, array: np.ndarray) -> None:
-    """Write uint8 [H, W, 3] RGB, or float32 [H, W] (.tiff), atomically."""
+    """Write uint8 [H, W, 3] RGB, or float32 [H, W] (.tiff), see `files.replaced`."""
     if array.ndim == 3:
         array = cv2.cvtColor(array, cv2.COLOR_RGB2BGR)
     _, encoded = cv2.imencode(path.suffix, array)
-    with atomic(path) as temporary:
+    with replaced(path) as temporary:
         temporary.write_bytes(encoded)

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from fsad.artifacts.files import atomic, unreadable, write_record
+from fsad.artifacts.files import atomic, remove_temporary, unreadable, write_record
 from fsad.artifacts.names import file_names, nfc
 from fsad.artifacts.paths import MAPS, OVERLAYS, RECORD, TABLE
 from fsad.backbones.embed import BATCH
@@ -161,6 +161,8 @@ def predict(
     are logged. show: is called for each overlay, in several threads at once.
     """
     rows, doubts, seconds = [], [], Counter()
+    for folder in (MAPS, OVERLAYS):
+        remove_temporary(out / folder)
     outputs = Outputs(_paths(images, out), show)
     with ThreadPoolExecutor(threads) as pool:
         for detector, names in tqdm(_batches(detectors), "predict", mininterval=1):

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fsad.artifacts.files import read_npz, write_record
+from fsad.artifacts.files import read_npz, remove_temporary, write_record
 from fsad.artifacts.names import file_names
 from fsad.artifacts.paths import RECORD
 from fsad.artifacts.sources import Source
@@ -77,6 +77,7 @@ def write_panels(
     `images` uint8 [N, H, W, 3] RGB, see `groups`, and `names`. maps: [N, R, R]. masks:
     N of any shapes, or None. Raises UserError at the end if a panel cannot be drawn.
     """
+    remove_temporary(folder)
     heat, failed = scaled(maps), []
     files = file_names({n: png_name(n.replace("/", "_")) for n in test["names"]})
     images = in_order(test, "images")

@@ -55,9 +55,8 @@ def program() -> Iterator[None]:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
-    except (
-        BrokenPipeError
-    ):  # of `fsad methods | head`; at exit Python would print it again
+    except BrokenPipeError:
+        # Of `fsad methods | head`. At exit Python would print it again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -90,6 +90,13 @@ def test_the_metrics_of_another_run_are_refused(folders):
         run_detector(folders["cls"])
 
 
+def test_a_model_of_another_version_is_refused(folders):
+    path = Path(folders["cls"], "model.npz")
+    rewrite((path, None), code="older")
+    with pytest.raises(UserError, match=f"{path}: is of code older, not"):
+        run_detector(folders["cls"])
+
+
 def test_the_detector_has_the_metadata_of_its_run(folders):
     described = run_detector(folders["cls"]).described
     assert described["run"] == read_settings(f"{folders['cls']}/model.npz")

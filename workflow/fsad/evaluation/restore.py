@@ -32,36 +32,37 @@ def run_detector(folder: str | Path, device: str = "cpu") -> Detector:
     """
     check_device(device)
     results, run = parse_run(Path(folder).resolve())
-    tree, keys = results_tree(results), run._asdict()
-    try:
-        os.stat(run_path(tree.metrics, run))
-    except OSError as error:
-        missing = f"no finished run of the pipeline ({tree.run})"
-        raise unreadable(folder, error, missing) from None
-    model = run_path(tree.model, run)
-    record = read_settings(model)
-    check_record(model, record, {"class": keys.pop("class_name"), **keys})
+    tree = results_tree(results)
+    metrics = _metrics(tree, run, folder)
+    record = metrics["settings"]
     known = {"backbone": record["backbone"], "part": "vision"}
     vision = load_tower(fill(tree.vision, **known), known)
     network = open_network(vision.to(device, record["options"]["precision"]))
     images, support = _support(tree, run, record, network)
     # Of the last epoch: that of `best` was picked on the test images.
-    learned = with_prefix(read_npz(model), "last_")
+    model = read_npz(run_path(tree.model, run), record=record)
+    learned = with_prefix(model, "last_")
     options, module = record["options"] | {"device": device}, load(record["method"])
     fitted = parts.restore(module, record["task"], options, (support, learned))
     detector = new_detector(network, record, images, fitted)
-    point = _operating_point(run_path(tree.metrics, run), record)
+    point = {name: metrics[name] for name in POINT}
     described = detector.described | {"options": options} | point
     return detector._replace(described=described)
 
 
-def _operating_point(path: str, record: Mapping) -> dict:
-    """`threshold`, `map_range` and `calibrated` of a run, from its metrics.json."""
-    metrics = read_metrics(path)
-    check_record(path, metrics["settings"], record)
+def _metrics(tree: Tree, run: Run, folder: str | Path) -> dict:
+    """The metrics.json of a finished run, whose settings are the record of the run."""
+    path, keys = run_path(tree.metrics, run), run._asdict()
+    try:
+        os.stat(path)
+    except OSError as error:
+        missing = f"no finished run of the pipeline ({tree.run})"
+        raise unreadable(folder, error, missing) from None
+    metrics, class_name = read_metrics(path), keys.pop("class_name")
+    check_record(path, metrics["settings"], {"class": class_name, **keys})
     if not metrics.keys() >= {*POINT}:
         raise UserError(f"{path}: of a version without thresholds; make the run again")
-    return {name: metrics[name] for name in POINT}
+    return metrics
 
 
 def _support(

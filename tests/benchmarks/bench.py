@@ -27,6 +27,7 @@ import torch
 from graphs import measured
 from sklearn.metrics import roc_auc_score
 from timing import against, seconds, timed
+from training_free import FIGURES
 
 from fsad.artifacts.files import write_json, write_npz
 from fsad.artifacts.sources import Embedding, RunJob, Source
@@ -34,7 +35,7 @@ from fsad.backbones.clip import load_clip, split_towers
 from fsad.backbones.clip_text import Contexts, embed_words, encode_prompts
 from fsad.backbones.devices import captured, check_device
 from fsad.backbones.embed import normalise_pixels
-from fsad.backbones.features import embed_draw, embed_test
+from fsad.backbones.features import OF_THE_SET, embed_draw, embed_test
 from fsad.backbones.networks import open_network
 from fsad.backbones.readout import VARIANTS, described, variant_readout
 from fsad.backbones.tower import Tower, save_tower
@@ -95,7 +96,6 @@ DESCRIBED = {"readout": described(READOUT)}
 N_PRO = {"cls": 3, "seg": 1}
 EMBEDDED = 16
 TRAINING_FREE = Path(__file__).with_name("training_free.py")
-FIGURES = ("embedding", "pooling", "searches", "nested", "stored")  # of that script
 
 
 class Caches(NamedTuple):
@@ -205,8 +205,9 @@ def evaluation(tower, samples, test: dict, known: dict, masks, learned) -> dict:
     detector = PromptADDetector("seg", OPTIONS["resolution"], "any", memory, learned)
     for count in (len(samples) // 4, len(samples) // 2, len(samples)):
         part = {name: array[-count:] for name, array in test.items()}
-        observed = detector.observe(part)
         truth = Truth(part["labels"], masks[-count:])
+        part = {name: x for name, x in part.items() if name not in OF_THE_SET}
+        observed = detector.observe(part)
         area = TASKS["seg"].auroc(truth, device, SIGMA)
 
         def evaluate(observed=observed, area=area):

@@ -126,20 +126,25 @@ def text_step(clip, tower, threads: int) -> dict:
     return result | {"ratio": result[f"threads_{threads}"]["ratio"]}
 
 
-def step_inputs(task: str, start: torch.Tensor) -> tuple[Contexts, torch.Tensor]:
-    """Contexts that take gradients, and features of two support images, lying where
-    the embedded [SOS] token does."""
-    n_pro, shape = {"cls": (3, (2, 640)), "seg": (1, (2, 225, 640))}[task]
-    drawn = initial_contexts(OPTIONS | {"n_pro": n_pro}, len(start), 0)
+def step_inputs(start: torch.Tensor, width: int) -> tuple[Contexts, torch.Tensor]:
+    """Contexts of cls that take gradients, and features [2, width] of support images,
+    lying where the embedded [SOS] token does."""
+    drawn = initial_contexts(OPTIONS | {"n_pro": N_PRO["cls"]}, len(start), 0)
     contexts = Contexts(*(c.to(start.device).requires_grad_() for c in drawn))
-    seen = torch.randn(shape, device=start.device)
-    return contexts, torch.nn.functional.normalize(seen, dim=-1)
+    return contexts, units(width, start.device)
+
+
+def units(width: int, device: torch.device) -> torch.Tensor:
+    """Two random directions, [2, width]."""
+    drawn = torch.randn(2, width, device=device)
+    return torch.nn.functional.normalize(drawn, dim=-1)
 
 
 def step_seconds(tower, states: Sequence[str] = STATES) -> float:
     """Our step of a cls training."""
     words = embed_words(tower, tokenize("bottle", states))
-    contexts, seen = step_inputs("cls", words.start)
+    width = tower.weights["text_projection"].shape[1]
+    contexts, seen = step_inputs(words.start, width)
     scale, weight = tower.config["logit_scale"], OPTIONS["match_weight"]
 
     def step():
@@ -153,7 +158,8 @@ def step_seconds(tower, states: Sequence[str] = STATES) -> float:
 def plain_step_seconds(clip) -> float:
     """The same step, every sequence padded to the context length."""
     tokens = tokenize("bottle", STATES)
-    contexts, seen = step_inputs("cls", clip.token_embedding.weight[0])
+    width = clip.text_projection.shape[1]
+    contexts, seen = step_inputs(clip.token_embedding.weight[0], width)
     return seconds(lambda: published.step(clip, tokens, contexts, seen), 2)
 
 
@@ -222,7 +228,7 @@ def evaluation(tower, samples, test: dict, known: dict, masks, learned) -> dict:
     return result | against(ours, other)
 
 
-def visual(test: dict, known: dict, device: str) -> dict:
+def visual(test: dict, known: dict, device: torch.device) -> dict:
     """The distances of all test patches to 1, 2 and 4 support images."""
     result = {}
     tested = [torch.from_numpy(test[name]).to(device).flatten(1, 2) for name in MEMORY]
@@ -258,6 +264,13 @@ def predict(towers, samples, known: dict, learned: dict) -> dict:
     detector = Detector(network, READOUT, fitted, described | {"backbone": "random"})
     pictures = (images.read_image(sample.path) for sample in samples[:EMBEDDED])
     return measured(detector, [view_of(detector, picture) for picture in pictures])
+
+
+def drawn_text(tower: Tower) -> dict[str, torch.Tensor]:
+    """What a training would learn, drawn at random."""
+    scale = torch.tensor(tower.config["logit_scale"], dtype=torch.float64)
+    width = tower.weights["text_projection"].shape[1]
+    return {"prompts": units(width, tower.device), "logit_scale": scale}
 
 
 JOB = """
@@ -378,6 +391,19 @@ def prepare(data: Path, caches: Caches, towers, threads: int) -> tuple:
     return files.test, test, seen, known, masks["masks"]
 
 
+def in_process(clip, towers, prepared: tuple, learned: dict, threads: int) -> dict:
+    """Figures that start no other process."""
+    samples, test, seen, known, masks = prepared
+    return {
+        "text_step": text_step(clip, towers[1], threads),
+        "evaluation": evaluation(towers[0], samples, seen, known, masks, learned),
+        "embedding": embedding(clip, towers[0], test),
+        "visual": visual(seen, known, learned["prompts"].device),
+        "bfloat16": half(towers, test),
+        "auroc": auroc(masks),
+    }
+
+
 def main() -> None:
     """Measure everything, write it, print it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -393,21 +419,13 @@ def main() -> None:
     towers = split_towers(clip, BACKBONE["model"])
     caches = Caches(out / "work", device)
     prepared = prepare(arguments.data, caches, towers, threads)
-    samples, test, seen, known, masks = prepared
-    prompts = torch.nn.functional.normalize(torch.randn(2, 640), dim=-1).to(device)
-    scale = torch.tensor(towers[1].config["logit_scale"], dtype=torch.float64)
-    pixels = seen, known, masks, {"prompts": prompts, "logit_scale": scale}
+    learned = drawn_text(towers[1])
     figures = {
         "job": job(caches, threads, ["seg"], OPTIONS["epochs"]),
-        "text_step": text_step(clip, towers[1], threads),
-        "evaluation": evaluation(towers[0], samples, *pixels),
-        "embedding": embedding(clip, towers[0], test),
-        "visual": visual(seen, known, device),
-        "bfloat16": half(towers, test),
+        **in_process(clip, towers, prepared, learned, threads),
         "cores": cores(caches, threads),
         "together": together(caches, threads),
-        "auroc": auroc(masks),
-        "predict": predict(towers, samples, known, pixels[-1]),
+        "predict": predict(towers, prepared[0], prepared[3], learned),
         **{f"training_free_{n}": training_free(n, threads, device) for n in FIGURES},
     }
     figures["summary"] = summary(figures, threads)

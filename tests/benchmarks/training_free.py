@@ -183,7 +183,8 @@ def drawn(case: Case) -> tuple[FeatureSet, dict[str, np.ndarray]]:
 
 
 def windows(device: str) -> dict:
-    """Scores of 83 images from WinCLIP's features, 4-shot, against plain products."""
+    """Scores and maps of 83 images from WinCLIP's features, 4-shot, against plain
+    products."""
     test, support = drawn_windows(IMAGES), drawn_windows(SHOTS)
     directions = torch.randn(2, 640, device=device)
     options = {**SHARED, "scales": [2, 3], "device": device}
@@ -194,12 +195,13 @@ def windows(device: str) -> dict:
         for start in range(0, IMAGES, BATCH)
     ]
 
-    def ours() -> Tensor:
-        parts = [detector.predict(detector.observe(block)) for block in blocks]
-        return torch.cat([part.scores for part in parts])
+    def ours() -> list[Tensor]:
+        parts = [detector.predict(detector.observe(block))[:2] for block in blocks]
+        return [torch.cat(x) for x in zip(*parts, strict=True)]
 
-    def plain() -> Tensor:
-        return torch.cat([window_scores(x, support, directions) for x in blocks])
+    def plain() -> list[Tensor]:
+        parts = [window_scores(block, support, directions) for block in blocks]
+        return [torch.cat(x) for x in zip(*parts, strict=True)]
 
     close = partial(torch.testing.assert_close, rtol=1e-3, atol=1e-4)
     return compared(ours, plain, 3, close)
@@ -217,23 +219,38 @@ def drawn_windows(count: int) -> dict[str, np.ndarray]:
 
 
 @torch.inference_mode()
-def window_scores(test: Mapping, support: Mapping, directions: Tensor) -> Tensor:
-    """Scores [B] of WinCLIP by one product with each whole bank."""
-    device, maps = directions.device, []
+def window_scores(
+    test: Mapping, support: Mapping, directions: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Scores [B] and maps of WinCLIP by one product with each whole bank."""
+    device = directions.device
 
     def unit(values: np.ndarray | Tensor) -> Tensor:
         return F.normalize(torch.as_tensor(values).to(device).float(), dim=-1)
 
+    def text_scores(name: str) -> Tensor:
+        cosines = unit(test[name]) @ unit(directions).T
+        return torch.softmax(cosines / winclip.TEMPERATURE, -1)[..., 1]
+
+    text, maps = text_scores("global"), []
+    terms = [1 / text[:, None, None]]
     for name, (scale, _, _) in WINDOWS.items():
         products = unit(test[name]).flatten(1, 2) @ unit(support[name]).flatten(0, 2).T
         distances = (1 - products.amax(-1)).view(test[name].shape[:3]) / 2
-        kernel = torch.ones(1, 1, scale, scale, device=device)
-        held = [torch.ones_like(distances), 1 / distances]
-        counts, sums = (F.conv_transpose2d(x[:, None], kernel)[:, 0] for x in held)
-        maps.append(counts / sums)
-    cosines = unit(test["global"]) @ unit(directions).T
-    text = torch.softmax(cosines / winclip.TEMPERATURE, -1)[:, 1]
-    return (text + (sum(maps) / len(maps)).amax((1, 2))) / 2
+        maps.append(harmonic_means(distances, scale))
+        if scale > 1:
+            terms.append(1 / harmonic_means(text_scores(name), scale))
+    near = sum(maps) / len(maps)
+    text_maps = len(terms) / sum(terms)
+    return (text + near.amax((1, 2))) / 2, (text_maps + near) / 2
+
+
+def harmonic_means(values: Tensor, scale: int) -> Tensor:
+    """Harmonic mean, for each patch, of the windows [B, rows, columns] that hold it."""
+    kernel = torch.ones(1, 1, scale, scale, device=values.device)
+    held = [torch.ones_like(values), 1 / values]
+    counts, sums = (F.conv_transpose2d(x[:, None], kernel)[:, 0] for x in held)
+    return counts / sums
 
 
 def fitted(case: Case, support: Mapping[str, np.ndarray], device: str) -> Detector:

@@ -36,6 +36,8 @@ SCENES := $(addprefix workflow/fsad/demo/,$(addsuffix .py, \
 	camera drawing folders materials part_defects parts))
 RESULTS = $(shell $(BIN)/python -c 'import sys, yaml; \
 	print(yaml.safe_load(open(sys.argv[1])).get("results", "results"))' "$(CONFIG)")
+# On all cores, where pip takes one; a few files are for later versions of Python.
+COMPILE := $(BIN)/python -m compileall -qq -j 0
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 ROOTS := --config \
@@ -56,7 +58,8 @@ $(READY): envs/requirements.lock pyproject.toml
 	@PYTHONPATH=workflow $(PYTHON) -m fsad.jobs.environment $(BIN)/python
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --require-hashes $(INDEX:%=--extra-index-url %) \
-		--requirement envs/requirements.lock
+		--no-compile --requirement envs/requirements.lock
+	$(COMPILE) .venv/lib || true
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 

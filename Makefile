@@ -11,7 +11,7 @@
 #             DEVICE=cuda for a GPU's
 # make bench-size   what Snakemake itself costs with 5,670 trainings
 # make test   linters and all tests
-# make quick  the tests that start no Snakemake, and trace no graph
+# make quick  the tests that start no Snakemake, trace no graph and measure nothing
 # make stress bad input, kills, full disks and more: results/stress/report.md
 # make lint   formatters and linters
 # make lock   digests of all packages, after a change of envs/requirements.txt
@@ -28,7 +28,7 @@ WORKERS ?= 3
 BIN := .venv/bin
 READY := .venv/ready
 ADDED := $(addprefix .venv/,$(addsuffix /ready,cluster export))
-SLOW := tests/workflow tests/stress tests/deployment/test_onnx_file.py
+SLOW := tests/workflow tests/stress tests/benchmarks tests/deployment/test_onnx_file.py
 DEMO_DATA := results/demo/data
 LARGE_DATA := results/large/data
 LITE0 := results/lite0/weights/efficientnet_lite0.safetensors

@@ -50,7 +50,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
 
 def remove_temporary(folder: str | Path) -> None:
     """Remove temporary files of other writers, in a folder and below it."""
-    _remove(Path(folder).rglob(".*.tmp"))
+    _remove(Path(folder).rglob(".*.[0-9]*.tmp"))
 
 
 def _remove(paths: Iterable[Path]) -> None:

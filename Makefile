@@ -36,8 +36,6 @@ SCENES := $(addprefix workflow/fsad/demo/,$(addsuffix .py, \
 	camera drawing folders materials part_defects parts))
 RESULTS = $(shell $(BIN)/python -c 'import sys, yaml; \
 	print(yaml.safe_load(open(sys.argv[1])).get("results", "results"))' "$(CONFIG)")
-# On all cores, where pip takes one; a few files are for later versions of Python.
-COMPILE := $(BIN)/python -m compileall -qq -j 0
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 ROOTS := --config \
@@ -59,7 +57,8 @@ $(READY): envs/requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --require-hashes $(INDEX:%=--extra-index-url %) \
 		--no-compile --requirement envs/requirements.lock
-	$(COMPILE) .venv/lib || true
+	@# On all cores, where pip takes one; a few files are for later versions of Python.
+	$(BIN)/python -m compileall -qq -j 0 .venv/lib || true
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 

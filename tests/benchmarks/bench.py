@@ -126,25 +126,26 @@ def text_step(clip, tower, threads: int) -> dict:
     return result | {"ratio": result[f"threads_{threads}"]["ratio"]}
 
 
-def step_inputs(start: torch.Tensor, width: int) -> tuple[Contexts, torch.Tensor]:
-    """Contexts of cls that take gradients, and features [2, width] of support images,
-    lying where the embedded [SOS] token does."""
+def step_inputs(
+    start: torch.Tensor, projection: torch.Tensor
+) -> tuple[Contexts, torch.Tensor]:
+    """Contexts of cls that take gradients, and features of two support images, lying
+    where the embedded [SOS] token does."""
     drawn = initial_contexts(OPTIONS | {"n_pro": N_PRO["cls"]}, len(start), 0)
     contexts = Contexts(*(c.to(start.device).requires_grad_() for c in drawn))
-    return contexts, units(width, start.device)
+    return contexts, units(projection)
 
 
-def units(width: int, device: torch.device) -> torch.Tensor:
-    """Two random directions, [2, width]."""
-    drawn = torch.randn(2, width, device=device)
+def units(projection: torch.Tensor) -> torch.Tensor:
+    """Two random directions [2, D], where a projection of text [Dt, D] leads to."""
+    drawn = torch.randn(2, projection.shape[1], device=projection.device)
     return torch.nn.functional.normalize(drawn, dim=-1)
 
 
 def step_seconds(tower, states: Sequence[str] = STATES) -> float:
     """Our step of a cls training."""
     words = embed_words(tower, tokenize("bottle", states))
-    width = tower.weights["text_projection"].shape[1]
-    contexts, seen = step_inputs(words.start, width)
+    contexts, seen = step_inputs(words.start, tower.weights["text_projection"])
     scale, weight = tower.config["logit_scale"], OPTIONS["match_weight"]
 
     def step():
@@ -158,8 +159,8 @@ def step_seconds(tower, states: Sequence[str] = STATES) -> float:
 def plain_step_seconds(clip) -> float:
     """The same step, every sequence padded to the context length."""
     tokens = tokenize("bottle", STATES)
-    width = clip.text_projection.shape[1]
-    contexts, seen = step_inputs(clip.token_embedding.weight[0], width)
+    start = clip.token_embedding.weight[0]
+    contexts, seen = step_inputs(start, clip.text_projection)
     return seconds(lambda: published.step(clip, tokens, contexts, seen), 2)
 
 
@@ -209,11 +210,10 @@ def evaluation(tower, samples, test: dict, known: dict, masks, learned) -> dict:
     result, device = {}, learned["prompts"].device
     memory = {name: torch.from_numpy(known[name]).to(device) for name in MEMORY}
     detector = PromptADDetector("seg", OPTIONS["resolution"], "any", memory, learned)
+    features = {name: x for name, x in test.items() if name not in OF_THE_SET}
     for count in (len(samples) // 4, len(samples) // 2, len(samples)):
-        part = {name: array[-count:] for name, array in test.items()}
-        truth = Truth(part["labels"], masks[-count:])
-        part = {name: x for name, x in part.items() if name not in OF_THE_SET}
-        observed = detector.observe(part)
+        observed = detector.observe({n: x[-count:] for n, x in features.items()})
+        truth = Truth(test["labels"][-count:], masks[-count:])
         area = TASKS["seg"].auroc(truth, device, SIGMA)
 
         def evaluate(observed=observed, area=area):
@@ -269,8 +269,7 @@ def predict(towers, samples, known: dict, learned: dict) -> dict:
 def drawn_text(tower: Tower) -> dict[str, torch.Tensor]:
     """What a training would learn, drawn at random."""
     scale = torch.tensor(tower.config["logit_scale"], dtype=torch.float64)
-    width = tower.weights["text_projection"].shape[1]
-    return {"prompts": units(width, tower.device), "logit_scale": scale}
+    return {"prompts": units(tower.weights["text_projection"]), "logit_scale": scale}
 
 
 JOB = """
@@ -419,13 +418,14 @@ def main() -> None:
     towers = split_towers(clip, BACKBONE["model"])
     caches = Caches(out / "work", device)
     prepared = prepare(arguments.data, caches, towers, threads)
+    samples, _, _, known, _ = prepared
     learned = drawn_text(towers[1])
     figures = {
         "job": job(caches, threads, ["seg"], OPTIONS["epochs"]),
         **in_process(clip, towers, prepared, learned, threads),
         "cores": cores(caches, threads),
         "together": together(caches, threads),
-        "predict": predict(towers, prepared[0], prepared[3], learned),
+        "predict": predict(towers, samples, known, learned),
         **{f"training_free_{n}": training_free(n, threads, device) for n in FIGURES},
     }
     figures["summary"] = summary(figures, threads)

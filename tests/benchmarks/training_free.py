@@ -195,16 +195,15 @@ def windows(device: str) -> dict:
         for start in range(0, IMAGES, BATCH)
     ]
 
-    def ours() -> list[Tensor]:
-        parts = [detector.predict(detector.observe(block))[:2] for block in blocks]
-        return [torch.cat(x) for x in zip(*parts, strict=True)]
+    def of_all(predict: Callable[[Mapping], Sequence[Tensor]]) -> list[Tensor]:
+        return [torch.cat(x) for x in zip(*map(predict, blocks), strict=True)]
 
-    def plain() -> list[Tensor]:
-        parts = [window_scores(block, support, directions) for block in blocks]
-        return [torch.cat(x) for x in zip(*parts, strict=True)]
+    def ours(block: Mapping) -> Sequence[Tensor]:
+        return detector.predict(detector.observe(block))[:2]
 
+    plain = partial(window_predictions, support=support, directions=directions)
     close = partial(torch.testing.assert_close, rtol=1e-3, atol=1e-4)
-    return compared(ours, plain, 3, close)
+    return compared(partial(of_all, ours), partial(of_all, plain), 3, close)
 
 
 def drawn_windows(count: int) -> dict[str, np.ndarray]:
@@ -219,7 +218,7 @@ def drawn_windows(count: int) -> dict[str, np.ndarray]:
 
 
 @torch.inference_mode()
-def window_scores(
+def window_predictions(
     test: Mapping, support: Mapping, directions: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Scores [B] and maps of WinCLIP by one product with each whole bank."""

@@ -20,6 +20,7 @@ from fsad.errors import UserError
 
 SETTINGS = "settings"
 DIGEST = "sha256"
+TEMPORARY = ".{}.{}.tmp"  # name of a file, and number of the process that writes it
 # Exceptions of zipfile and NumPy for damaged archives.
 DAMAGE = (
     OSError,
@@ -43,14 +44,14 @@ def atomic(path: str | Path) -> Iterator[Path]:
     once the one that started later wins.
     """
     path = Path(path)
-    _remove(path.parent.glob(f".{glob.escape(path.name)}.*.tmp"))
+    _remove(path.parent.glob(TEMPORARY.format(glob.escape(path.name), "*")))
     with replaced(path) as temporary:
         yield temporary
 
 
 def remove_temporary(folder: str | Path) -> None:
     """Remove temporary files of other writers, in a folder and below it."""
-    _remove(Path(folder).rglob(".*.[0-9]*.tmp"))
+    _remove(Path(folder).rglob(TEMPORARY.format("*", "[0-9]*")))
 
 
 def _remove(paths: Iterable[Path]) -> None:
@@ -67,7 +68,7 @@ def replaced(path: Path) -> Iterator[Path]:
     file does not grow with the number of those beside it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(TEMPORARY.format(path.name, os.getpid()))
     try:
         temporary.touch()
         mode = temporary.stat().st_mode

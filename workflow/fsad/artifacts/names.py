@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 
-LONGEST = 255 - len("..4194304.tmp")  # bytes; a temporary name is longer, see `atomic`
+LONGEST = 255 - len("..4194304.tmp")  # bytes; see `files.TEMPORARY`
 DIGEST_LENGTH = 12
 MEAN = "mean"  # row of tables over all classes, so the name of none
 
